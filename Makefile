@@ -1,0 +1,24 @@
+# Every command sets up what it needs. Only Python 3.11 or newer and PyPI must be there.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+BIN := .venv/bin
+
+.PHONY: demo test lint clean
+
+demo: .venv/installed  ## train the lecture's network with the lecture's Adam on MNIST
+	$(BIN)/python examples/fit_mnist.py --optimizer adam
+
+test: .venv/installed  ## run the tests
+	$(BIN)/python -m pytest
+
+lint: .venv/installed  ## check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# Written last, so that an interrupted installation is not taken for a complete one.
+.venv/installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+clean:  ## remove what the other commands made
+	rm -rf .venv .pytest_cache .ruff_cache *.egg-info

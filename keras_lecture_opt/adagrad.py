@@ -1,0 +1,55 @@
+"""AdaGrad: each weight gets its own learning rate, which can only fall."""
+
+import keras
+import tensorflow as tf
+
+from keras_lecture_opt._base import LectureOptimizer
+
+
+@keras.saving.register_keras_serializable(package="keras_lecture_opt")
+class AdaGrad(LectureOptimizer):
+    """Slow down the weights that have seen steep slopes (slide "AdaGrad"; Duchi et al., 2011).
+
+    For every weight w with gradient g, starting from G = 0::
+
+        G <- G + g^2
+        w <- w - eta / (sqrt(G) + epsilon) g
+
+    `keras.optimizers.Adagrad` is another rule: it starts from G = 0.1 and adds epsilon inside
+    the root.
+
+    Args:
+        learning_rate: eta; a number >= 0, a Keras schedule or a callable. Defaults to 0.01.
+        epsilon: keeps the division finite while G is 0; at 0, a weight whose gradients have
+            all been 0 becomes NaN. Defaults to 1e-7.
+        name: name of the optimizer.
+        **kwargs: arguments of `keras.optimizers.Optimizer`, such as `clipnorm`.
+
+    Raises:
+        TypeError, ValueError: an argument is not a number or not in its range.
+
+    Example:
+
+    >>> w = keras.Variable([-1.0, -1.0])
+    >>> AdaGrad(learning_rate=0.25).apply([[-2.0, -50.0]], [w])  # the diagonal
+    >>> print(w.numpy())
+    [-0.75 -0.75]
+    """
+
+    slot_names = ("sum_of_squares",)
+
+    def __init__(self, learning_rate=0.01, epsilon=1e-7, name="adagrad", **kwargs):
+        super().__init__(learning_rate, name, {"epsilon": epsilon}, **kwargs)
+
+    def update_step(self, gradient, variable, learning_rate):
+        g, t = self.gradient_and_step(gradient, variable)
+        [G] = self.slots(variable)
+
+        self.assign(G, G + tf.square(g))
+        self.assign_sub(variable, self.effective_learning_rate(variable, learning_rate, t) * g)
+
+    def effective_learning_rate(self, variable, learning_rate, t):
+        """eta / (sqrt(G) + epsilon), the factor on g: see `LectureOptimizer`."""
+        [G] = self.slots(variable)
+        eta = tf.cast(learning_rate, G.dtype)
+        return eta / (tf.sqrt(G) + self.epsilon)

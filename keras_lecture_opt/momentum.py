@@ -1,0 +1,49 @@
+"""Momentum: a ball that rolls down the loss."""
+
+import keras
+
+from keras_lecture_opt._base import LectureOptimizer
+
+
+@keras.saving.register_keras_serializable(package="keras_lecture_opt")
+class Momentum(LectureOptimizer):
+    """Gather speed where the gradient keeps its sign (slide "Trick 7: Momentum").
+
+    For every weight w with gradient g, starting from v = 0::
+
+        v <- mu v - eta g
+        w <- w + v
+
+    v is the velocity and 1 - mu the friction; with mu = 0 this is steepest descent.
+
+    Args:
+        learning_rate: eta; a number >= 0, a Keras schedule or a callable. Defaults to 0.01.
+        momentum: mu, in [0, 1]; common values are 0.5 to 0.99. Defaults to 0.9.
+        name: name of the optimizer.
+        **kwargs: arguments of `keras.optimizers.Optimizer`, such as `clipnorm`.
+
+    Raises:
+        TypeError, ValueError: an argument is not a number or not in its range.
+
+    Example:
+
+    >>> w = keras.Variable([2.0])
+    >>> optimizer = Momentum(learning_rate=0.25, momentum=0.5)
+    >>> optimizer.apply([[4.0]], [w])  # v = -1
+    >>> optimizer.apply([[0.0]], [w])  # v = -0.5: it rolls on
+    >>> print(w.numpy())
+    [0.5]
+    """
+
+    slot_names = ("velocity",)
+
+    def __init__(self, learning_rate=0.01, momentum=0.9, name="momentum", **kwargs):
+        super().__init__(learning_rate, name, {"momentum": momentum}, **kwargs)
+
+    def update_step(self, gradient, variable, learning_rate):
+        g, t = self.gradient_and_step(gradient, variable)
+        [v] = self.slots(variable)
+        eta, mu = self.effective_learning_rate(variable, learning_rate, t), self.momentum
+
+        self.assign(v, mu * v - eta * g)
+        self.assign_add(variable, v)

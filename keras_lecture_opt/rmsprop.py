@@ -1,0 +1,56 @@
+"""RMSProp: AdaGrad that forgets."""
+
+import keras
+import tensorflow as tf
+
+from keras_lecture_opt._base import LectureOptimizer
+
+
+@keras.saving.register_keras_serializable(package="keras_lecture_opt")
+class RMSProp(LectureOptimizer):
+    """Divide by the recent size of the gradient (slide "RMSProp"; Tieleman & Hinton, 2012).
+
+    For every weight w with gradient g, starting from G = 0::
+
+        G <- gamma G + (1 - gamma) g^2
+        w <- w - eta / (sqrt(G) + epsilon) g
+
+    `keras.optimizers.RMSprop` is another rule: it adds epsilon inside the root.
+
+    Args:
+        learning_rate: eta; a number >= 0, a Keras schedule or a callable. Defaults to 0.001.
+        rho: gamma, the memory of G, in [0, 1). Defaults to 0.9.
+        epsilon: keeps the division finite while G is 0; at 0, a weight whose gradients have
+            all been 0 becomes NaN. Defaults to 1e-7.
+        name: name of the optimizer.
+        **kwargs: arguments of `keras.optimizers.Optimizer`, such as `clipnorm`.
+
+    Raises:
+        TypeError, ValueError: an argument is not a number or not in its range.
+
+    Example:
+
+    >>> w = keras.Variable([2.0])
+    >>> RMSProp(learning_rate=0.25, rho=0.75).apply([[4.0]], [w])  # G = 4
+    >>> print(w.numpy())
+    [1.5]
+    """
+
+    slot_names = ("mean_of_squares",)
+
+    def __init__(self, learning_rate=0.001, rho=0.9, epsilon=1e-7, name="rmsprop", **kwargs):
+        super().__init__(learning_rate, name, {"rho": rho, "epsilon": epsilon}, **kwargs)
+
+    def update_step(self, gradient, variable, learning_rate):
+        g, t = self.gradient_and_step(gradient, variable)
+        [G] = self.slots(variable)
+        gamma = self.rho
+
+        self.assign(G, gamma * G + (1 - gamma) * tf.square(g))
+        self.assign_sub(variable, self.effective_learning_rate(variable, learning_rate, t) * g)
+
+    def effective_learning_rate(self, variable, learning_rate, t):
+        """eta / (sqrt(G) + epsilon), the factor on g: see `LectureOptimizer`."""
+        [G] = self.slots(variable)
+        eta = tf.cast(learning_rate, G.dtype)
+        return eta / (tf.sqrt(G) + self.epsilon)

@@ -1,0 +1,39 @@
+"""Steepest descent: a step straight down the slope."""
+
+import keras
+
+from keras_lecture_opt._base import LectureOptimizer
+
+
+@keras.saving.register_keras_serializable(package="keras_lecture_opt")
+class SteepestDescent(LectureOptimizer):
+    """Go downhill, in proportion to the slope (slide "Steepest Descent").
+
+    For every weight w with gradient g::
+
+        w <- w - eta g
+
+    Args:
+        learning_rate: eta; a number >= 0, a Keras schedule or a callable. Defaults to 0.01.
+        name: name of the optimizer.
+        **kwargs: arguments of `keras.optimizers.Optimizer`, such as `clipnorm`.
+
+    Raises:
+        TypeError, ValueError: an argument is not a number or not in its range.
+
+    Example:
+
+    >>> w = keras.Variable([2.0])
+    >>> SteepestDescent(learning_rate=0.25).apply([[4.0]], [w])
+    >>> print(w.numpy())
+    [1.]
+    """
+
+    def __init__(self, learning_rate=0.01, name="steepest_descent", **kwargs):
+        super().__init__(learning_rate, name, **kwargs)
+
+    def update_step(self, gradient, variable, learning_rate):
+        g, t = self.gradient_and_step(gradient, variable)
+        eta = self.effective_learning_rate(variable, learning_rate, t)
+
+        self.assign_sub(variable, eta * g)
