@@ -1,0 +1,64 @@
+"""What several test modules need: the rules, found by discovery, and MNIST, made once."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import pytest
+import reference
+import tensorflow as tf
+
+import keras_lecture_opt
+from keras_lecture_opt import mnist
+from keras_lecture_opt._base import LectureOptimizer
+
+# The lecture's defaults, typed from its notes: (reference, arguments).
+ADAM = {"learning_rate": 0.001, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8}
+LECTURE = {
+    "SteepestDescent": (reference.steepest_descent, {"learning_rate": 0.01}),
+    "Momentum": (reference.momentum, {"learning_rate": 0.01, "momentum": 0.9}),
+    "Nesterov": (reference.nesterov, {"learning_rate": 0.01, "momentum": 0.9}),
+    "AdaGrad": (reference.adagrad, {"learning_rate": 0.01, "epsilon": 1e-7}),
+    "RMSProp": (reference.rmsprop, {"learning_rate": 0.001, "rho": 0.9, "epsilon": 1e-7}),
+    "SimplifiedAdam": (reference.simplified_adam, ADAM),
+    "Adam": (reference.adam, ADAM),
+}
+# By discovery: a rule that is not in the table above fails, instead of going untested.
+RULES = [
+    rule
+    for rule in LectureOptimizer.__subclasses__()
+    if rule.__module__.startswith(keras_lecture_opt.__name__)
+]
+COMPILE = {
+    "eager": lambda function: function,
+    "graph": tf.function,
+    "xla": lambda function: tf.function(function, jit_compile=True),
+}
+
+
+def pytest_generate_tests(metafunc):
+    if "rule" in metafunc.fixturenames:
+        metafunc.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+    if "mode" in metafunc.fixturenames:
+        metafunc.parametrize("mode", COMPILE)
+
+
+@pytest.fixture(autouse=True)
+def _reproducible():
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(0)
+    tf.config.experimental.enable_op_determinism()
+
+
+@pytest.fixture(scope="session")
+def mnist_dir(tmp_path_factory):
+    """A TFDS folder with MNIST in it, made as a user's first `load` makes it."""
+    folder = tmp_path_factory.mktemp("tensorflow_datasets")
+    mnist.load(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def mnist_data(mnist_dir):
+    return mnist.load(mnist_dir)

@@ -1,0 +1,98 @@
+"""The comparison of test_rules can fail: it sees each fault that such rules are known for."""
+
+import pytest
+import tensorflow as tf
+from conftest import LECTURE
+from test_rules import ETA, assert_follows
+
+from keras_lecture_opt import AdaGrad, Adam, Momentum, Nesterov, RMSProp, SimplifiedAdam
+
+
+def epsilon_inside_the_root(rule):
+    class Faulty(rule):
+        def effective_learning_rate(self, variable, learning_rate, t):
+            squares = self.slots(variable)[-1]
+            if rule is Adam:
+                squares = squares / (1 - self.beta_2**t)
+            return tf.cast(learning_rate, squares.dtype) / tf.sqrt(squares + self.epsilon)
+
+    return Faulty
+
+
+def t_off_by(shift):
+    class Faulty(Adam):
+        def gradient_and_step(self, gradient, variable):
+            g, t = super().gradient_and_step(gradient, variable)
+            return g, t + shift
+
+    return Faulty
+
+
+class EpsilonHat(Adam):
+    """Keras's: epsilon beside the uncorrected root."""
+
+    def effective_learning_rate(self, variable, learning_rate, t):
+        _, v = self.slots(variable)
+        return ETA * tf.sqrt(1 - self.beta_2**t) / (tf.sqrt(v) + self.epsilon)
+
+
+class AccumulatorFromATenth(AdaGrad):
+    def build(self, variables):
+        super().build(variables)
+        for G in self.sum_of_squares:
+            G.assign(tf.fill(G.shape, tf.constant(0.1, G.dtype)))
+
+
+class LateState(AdaGrad):
+    """Takes the step first, with the state of the step before."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        g, t = self.gradient_and_step(gradient, variable)
+        [G] = self.slots(variable)
+        self.assign_sub(variable, self.effective_learning_rate(variable, learning_rate, t) * g)
+        self.assign(G, G + tf.square(g))
+
+
+class SquareOfTheAverage(RMSProp):
+    def update_step(self, gradient, variable, learning_rate):
+        g, t = self.gradient_and_step(gradient, variable)
+        [G] = self.slots(variable)
+        self.assign(G, tf.square(self.rho * tf.sqrt(G) + (1 - self.rho) * g))
+        self.assign_sub(variable, self.effective_learning_rate(variable, learning_rate, t) * g)
+
+
+class VelocityWithoutRate(Momentum):
+    """PyTorch's: the rate outside the velocity. Equal weights while the rate is constant."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        g, _ = self.gradient_and_step(gradient, variable)
+        [v] = self.slots(variable)
+        self.assign(v, self.momentum * v - g)
+        self.assign_add(variable, tf.cast(learning_rate, v.dtype) * v)
+
+
+FAULTS = {
+    "AdaGrad, epsilon inside the root": (epsilon_inside_the_root(AdaGrad), "AdaGrad"),
+    "RMSProp, epsilon inside the root": (epsilon_inside_the_root(RMSProp), "RMSProp"),
+    "SimplifiedAdam, epsilon inside": (epsilon_inside_the_root(SimplifiedAdam), "SimplifiedAdam"),
+    "Adam, epsilon inside the root": (epsilon_inside_the_root(Adam), "Adam"),
+    "Adam, epsilon hat": (EpsilonHat, "Adam"),
+    "Adam without bias correction": (SimplifiedAdam, "Adam"),
+    "Adam, t one too high": (t_off_by(1), "Adam"),
+    "Adam, t one too low": (t_off_by(-1), "Adam"),
+    "AdaGrad from 0.1": (AccumulatorFromATenth, "AdaGrad"),
+    "AdaGrad, late state": (LateState, "AdaGrad"),
+    "RMSProp, square of the average": (SquareOfTheAverage, "RMSProp"),
+    "Momentum, velocity without rate": (VelocityWithoutRate, "Momentum"),
+    "Nesterov without looking ahead": (Momentum, "Nesterov"),
+    "Momentum that looks ahead": (Nesterov, "Momentum"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_fault_is_seen(fault):
+    faulty, name = FAULTS[fault]
+    formula, arguments = LECTURE[name]
+    arguments = {**arguments, "learning_rate": ETA}
+    with pytest.raises(AssertionError):
+        assert_follows(faulty(**arguments), formula, arguments)
