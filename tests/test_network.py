@@ -1,0 +1,95 @@
+"""The lecture's network on MNIST under each rule, step for step against plain NumPy."""
+
+import keras
+import numpy as np
+import pytest
+from conftest import LECTURE
+
+from keras_lecture_opt import mnist
+
+BATCH, STEPS = 128, 6
+
+
+def loss_and_gradients(weights, x, y):
+    """784-1000-1000-10, ReLU, softmax and cross-entropy: forward and backward, by hand."""
+    W1, b1, W2, b2, W3, b3 = weights
+    z0 = x.reshape(len(x), 784) / 255
+    z1 = np.maximum(z0 @ W1 + b1, 0)
+    z2 = np.maximum(z1 @ W2 + b2, 0)
+    logits = z2 @ W3 + b3
+    p = np.exp(logits - logits.max(axis=1, keepdims=True))
+    p /= p.sum(axis=1, keepdims=True)
+    loss = -np.log(p[np.arange(len(y)), y]).mean()
+    d3 = (p - np.eye(10)[y]) / len(y)  # the AVERAGE over the batch
+    d2 = d3 @ W3.T * (z2 > 0)
+    d1 = d2 @ W2.T * (z1 > 0)
+    return loss, [z0.T @ d1, d1.sum(0), z1.T @ d2, d2.sum(0), z2.T @ d3, d3.sum(0)]
+
+
+@pytest.fixture
+def _float64():
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.mark.usefixtures("_float64")
+def test_training_follows_numpy(rule, mnist_data):
+    """fit's losses and weights; float64, so that only the order of sums may differ."""
+    formula, arguments = LECTURE[rule.__name__]
+    arguments = {**arguments, "learning_rate": 2.0**-7}
+    (x, y), _ = mnist_data
+    x, y = x[: BATCH * STEPS], y[: BATCH * STEPS]
+    model = mnist.mlp()
+    model.compile(rule(**arguments), loss="sparse_categorical_crossentropy")
+    weights = [w.astype("float64") for w in model.get_weights()]
+
+    expected = []
+    gradients = [[] for _ in weights]  # grows as the generators below ask for the next one
+    rules = [formula(w, iter_of(g), **arguments) for w, g in zip(weights, gradients, strict=True)]
+    for i in range(STEPS):
+        batch = slice(i * BATCH, (i + 1) * BATCH)
+        loss, step = loss_and_gradients(weights, x[batch], y[batch])
+        for g, path in zip(step, gradients, strict=True):
+            path.append(g)
+        weights = [next(r)[0] for r in rules]
+        expected.append(loss)
+
+    losses = []
+    keep = keras.callbacks.LambdaCallback(on_train_batch_end=lambda _, logs: losses.append(logs))
+    model.fit(x, y, batch_size=BATCH, shuffle=False, verbose=0, callbacks=[keep])
+    means = np.cumsum(expected) / np.arange(1, STEPS + 1)  # Keras reports the running mean
+    # Keras returns losses in float32 whatever the weights.
+    np.testing.assert_allclose([logs["loss"] for logs in losses], means, rtol=1e-6)
+    for actual, w in zip(model.get_weights(), weights, strict=True):
+        np.testing.assert_allclose(actual, w, rtol=0, atol=1e-9)
+
+
+def iter_of(growing):
+    i = 0
+    while True:
+        yield growing[i]
+        i += 1
+
+
+def test_variables_have_the_same_names_in_every_run():
+    first, second = ([v.path for v in mnist.mlp(dropout=0.5).variables] for _ in range(2))
+    assert [p for p in first if "seed" not in p] == [
+        f"mlp/{layer}/{kind}"
+        for layer in ("hidden_1", "hidden_2", "output")
+        for kind in ("kernel", "bias")
+    ]
+    assert first == second
+
+
+def test_network_is_the_lectures():
+    model = mnist.mlp()
+    assert [w.shape for w in model.get_weights()] == [
+        (784, 1000), (1000,), (1000, 1000), (1000,), (1000, 10), (10,)
+    ]  # fmt: skip
+    assert model.count_params() == 1_796_010
+    assert model.input.dtype == "uint8"
+    dropped = [layer.rate for layer in mnist.mlp(dropout=0.5).layers if "dropout" in layer.name]
+    assert dropped == [0.5, 0.5]
+    with pytest.raises(ValueError, match="rate"):
+        mnist.mlp(dropout=1.5)

@@ -1,0 +1,75 @@
+"""A sparse gradient with repeated rows does what the equal dense gradient does."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import COMPILE, LECTURE
+
+ROWS = [2, 0, 2, 2]  # of 4: one of them three times, two never
+SETTINGS = [
+    {},
+    {"clipnorm": 0.5},
+    {"clipvalue": 0.5},
+    {"global_clipnorm": 0.5},
+    {"weight_decay": 0.1},
+    {"gradient_accumulation_steps": 2},
+    {"loss_scale_factor": 2.0},
+]
+
+
+def sparse(rows):
+    return tf.IndexedSlices(rows, tf.constant(ROWS), dense_shape=(4, 3))
+
+
+def dense(rows):
+    return tf.tensor_scatter_nd_add(tf.zeros((4, 3)), [[row] for row in ROWS], rows)
+
+
+def trained(optimizer, mode, start, values, as_gradient):
+    """The weights and all state after training an embedding beside a dense variable."""
+    variables = [keras.Variable(start), keras.Variable([0.0, 0.0, 0.0])]
+    optimizer.build(variables)
+
+    @COMPILE[mode]
+    def step(rows):
+        optimizer.apply([as_gradient(rows), tf.reduce_sum(rows, 0)], variables)
+
+    for rows in values:
+        step(tf.constant(rows))
+    return [v.numpy() for v in (*variables, *optimizer.variables)]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_sparse_is_dense(rule, mode, settings):
+    rng = np.random.default_rng(0)
+    start = rng.normal(size=(4, 3)).astype("float32")
+    values = rng.normal(size=(4, 4, 3)).astype("float32")
+    paths = [
+        trained(rule(learning_rate=0.125, **settings), mode, start, values, as_gradient)
+        for as_gradient in (sparse, dense)
+    ]
+    for a, b in zip(*paths, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
+
+
+def test_embedding_in_fit_follows_the_formula(rule):
+    """The gradient of this model is known: sum over the batch of 2 (w[id] - y) / batch size."""
+    ids = np.array([[1], [1], [3], [1]])
+    y = np.arange(8, dtype="float32").reshape(4, 1, 2)
+    model = keras.Sequential([keras.Input((1,), dtype="int32"), keras.layers.Embedding(5, 2)])
+    model.compile(optimizer=rule(learning_rate=0.125), loss="mse")
+    w = model.get_weights()[0].astype("float64")
+
+    def gradients():
+        for _ in range(6):
+            g = np.zeros_like(w)
+            np.add.at(g, ids[:, 0], 2 * (w[ids] - y)[:, 0] / y.size)
+            yield g
+
+    formula, arguments = LECTURE[rule.__name__]
+    arguments = {**arguments, "learning_rate": 0.125}
+    for weights, _ in formula(w, gradients(), **arguments):
+        w = weights  # the generator above computes the next gradient here
+        model.train_on_batch(ids, y)
+        np.testing.assert_allclose(model.get_weights()[0], w, rtol=1e-4, atol=1e-5)
