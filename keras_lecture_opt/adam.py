@@ -68,5 +68,6 @@ class Adam(LectureOptimizer):
         """eta / (sqrt(v^) + epsilon), the factor on m^: see `LectureOptimizer`."""
         _, v = self.slots(variable)
         eta = tf.cast(learning_rate, v.dtype)
+        t = tf.cast(t, tf.float64)
         v_hat = v / tf.cast(1 - self.beta_2**t, v.dtype)
         return eta / (tf.sqrt(v_hat) + self.epsilon)

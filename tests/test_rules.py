@@ -95,7 +95,9 @@ def test_effective_learning_rate_is_the_step_over_the_direction(rule):
     for t, g in enumerate(gradients, start=1):
         before = variable.numpy()
         optimizer.apply([g], [variable])
-        rate = optimizer.effective_learning_rate(variable, optimizer.learning_rate, t)
+        rate = optimizer.effective_learning_rate(
+            variable, optimizer.learning_rate, optimizer.iterations
+        )
         direction = g
         if "velocity" in rule.slot_names:
             assert rate.numpy() == ETA
@@ -104,4 +106,6 @@ def test_effective_learning_rate_is_the_step_over_the_direction(rule):
             direction = optimizer.slots(variable)[0].numpy()
         if rule is keras_lecture_opt.Adam:
             direction = direction / (1 - 0.9**t)
-        np.testing.assert_allclose(rate * direction, before - variable.numpy(), rtol=1e-12, atol=1e-15)
+        np.testing.assert_allclose(
+            rate * direction, before - variable.numpy(), rtol=1e-12, atol=1e-15
+        )

@@ -1,0 +1,100 @@
+"""What the README and the docstrings show is what happens."""
+
+import contextlib
+import doctest
+import importlib
+import io
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import keras_lecture_opt
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_readmes_first_example_does_what_it_shows(mnist_dir, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(mnist_dir))
+    code, output = blocks("python")[0], blocks("text")[0]
+    assert len([line for line in code.splitlines() if line]) == 6
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(code, {})
+    accuracies = re.compile(r"(?<!val_)accuracy: (0\.\d+).*val_accuracy: (0\.\d+)")
+    shown = accuracies.findall(output)
+    # Keras's bar draws each epoch's line many times; the last has both accuracies.
+    reached = accuracies.findall(printed.getvalue().replace("\b", "\n").replace("\r", "\n"))
+    assert len(shown) == len(reached) == 2
+    for here, there in zip(shown, reached, strict=True):
+        assert [float(n) for n in here] == pytest.approx([float(n) for n in there], abs=0.015)
+
+
+@pytest.mark.parametrize("code", blocks("python")[1:])
+def test_readmes_other_examples_print_what_they_show(code):
+    example = doctest.DocTestParser().get_doctest(code, {}, "README.md", "README.md", 0)
+    assert example.examples
+    assert doctest.DocTestRunner().run(example).failed == 0
+
+
+def test_readme_is_short_and_its_commands_and_files_exist():
+    assert len(README.splitlines()) <= 120
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"`?make ([a-z-]+)`?", README):
+        assert f"\n{target}:" in makefile
+    for path in re.findall(r"\]\(([\w/.]+)\)", README):
+        assert (ROOT / path).exists()
+
+
+def test_readmes_table_is_the_code(rule):
+    [row] = [line for line in README.splitlines() if line.startswith(f"| `{rule.__name__}` |")]
+    config = rule().get_config()
+    defaults = dict(re.findall(r"`(\w+)` ([\d.e-]+)", row))
+    own = {name: config[name] for name in config if name in defaults}
+    assert {k: float(v) for k, v in defaults.items()} == pytest.approx(own, rel=1e-6)
+    assert "learning_rate" in own
+    assert all(f"`{slot}`" in row for slot in rule.slot_names)
+
+
+MODULES = [module.name for module in pkgutil.iter_modules(keras_lecture_opt.__path__)]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples(name):
+    module = importlib.import_module(f"keras_lecture_opt.{name}")
+    names = {"keras_lecture_opt": keras_lecture_opt}
+    assert doctest.testmod(module, extraglobs=names).failed == 0
+
+
+def test_every_rules_docstring_has_an_example(rule):
+    assert ">>>" in rule.__doc__
+
+
+def test_another_backend_is_refused_in_one_sentence():
+    run = subprocess.run(
+        [sys.executable, "-c", "import keras_lecture_opt"],
+        env={"KERAS_BACKEND": "numpy", "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 1
+    assert run.stderr.splitlines()[-1] == (
+        "ImportError: keras_lecture_opt runs on Keras's TensorFlow backend only, and this is "
+        "'numpy': set KERAS_BACKEND=tensorflow before Keras is imported."
+    )
+
+
+def test_version_is_stated_once():
+    from importlib.metadata import version
+
+    assert version("keras_lecture_opt") == keras_lecture_opt.__version__
+    assert f"## {keras_lecture_opt.__version__}" in (ROOT / "CHANGELOG.md").read_text()

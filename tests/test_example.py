@@ -1,0 +1,111 @@
+"""examples/fit_mnist.py, run as a user runs it."""
+
+import importlib.util
+import pathlib
+import signal
+import subprocess
+import sys
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.util import tensor_util
+
+SCRIPT = pathlib.Path(__file__).parents[1] / "examples" / "fit_mnist.py"
+
+
+@pytest.fixture(scope="module")
+def example():
+    spec = importlib.util.spec_from_file_location("fit_mnist", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def start(mnist_dir, log_dir, *options):
+    command = [sys.executable, SCRIPT, "--data-dir", mnist_dir, "--log-dir", log_dir, *options]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=SCRIPT.parent
+    )
+
+
+def logged(run, tag):
+    events = EventAccumulator(str(run), size_guidance={"tensors": 0}).Reload()
+    return [(e.step, tensor_util.make_ndarray(e.tensor_proto).item()) for e in events.Tensors(tag)]
+
+
+def test_two_runs_with_one_seed_are_equal(mnist_dir, tmp_path):
+    options = ("--train-examples", "1000", "--epochs", "2", "--dropout", "0.5")
+    runs = [start(mnist_dir, tmp_path / name, *options) for name in ("a", "b")]
+    outputs = [run.communicate()[0] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0]
+
+    losses = [logged(tmp_path / name / "train", "epoch_loss") for name in ("a", "b")]
+    assert losses[0] == losses[1]
+    assert [step for step, _ in losses[0]] == [0, 1]
+
+    (_, accuracy) = logged(tmp_path / "a" / "validation", "epoch_accuracy")[-1]
+    assert accuracy > 0.8
+    assert f"Test accuracy: {accuracy:.2%}" in outputs[0]
+    assert "Training on the " in outputs[0]
+    assert f"Wrote {tmp_path / 'a'}" in outputs[0]
+    tensorboard = pathlib.Path(sys.executable).with_name("tensorboard")
+    assert f"See it: {tensorboard} --logdir {tmp_path / 'a'}" in outputs[0]
+    assert tensorboard.exists()
+
+
+def test_interrupted_run_keeps_its_log(mnist_dir, tmp_path):
+    run = start(mnist_dir, tmp_path, "--train-examples", "2000", "--epochs", "10000")
+    printed = ""
+    while "Epoch 3/" not in printed:
+        printed += run.stdout.read(100)
+    run.send_signal(signal.SIGINT)
+    rest, errors = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert "Traceback" not in errors
+    assert "Interrupted" in rest
+    assert "Test accuracy: " in rest
+    steps = [step for step, _ in logged(tmp_path / "train", "epoch_loss")]
+    assert steps[:2] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--optimizer sgd", "invalid choice: 'sgd'"),
+        ("--optimizer adam --momentum 0.9", "--momentum is not a hyperparameter of adam"),
+        ("--optimizer momentum --momentum 1.5", "`momentum` must be a number in [0, 1], not 1.5"),
+        ("--learning-rate nan", "`learning_rate` must be a finite number >= 0, not nan"),
+        ("--dropout 2", "rate"),
+        ("--epochs 0", "must be 1 or more, not 0"),
+        ("--batch-size -1", "must be 1 or more, not -1"),
+        ("--batch-size x", "invalid positive value: 'x'"),
+        ("--seed -1", "seed"),
+        (f"--log-dir {SCRIPT}/run", "Not a directory"),
+    ],
+)
+def test_bad_option_is_refused_before_anything_is_written(
+    example, options, message, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(example, "TB_LOGS", tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        example.parse(options.split())
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_rule_by_name_with_its_hyperparameters(example, rule, tmp_path, monkeypatch):
+    monkeypatch.setattr(example, "TB_LOGS", tmp_path)
+    [name] = [name for name, known in example.RULES.items() if known is rule]
+    own = [h for h in example.HYPERPARAMETERS if h in rule().get_config()]
+    options = [word for h in own for word in (f"--{h.replace('_', '-')}", "0.25")]
+    args = example.parse(["--optimizer", name, *options])
+    assert type(args.rule) is rule
+    assert {h: args.rule.get_config()[h] for h in own} == dict.fromkeys(own, 0.25)
+    assert args.batch_size == 128
+    assert args.log_dir.parent == tmp_path / name
+    assert set(rule().get_config()) - {"name"} >= set(own)
+
+
+def test_the_default_folder_is_below_tb_logs(example):
+    assert SCRIPT.parents[1] / "tb_logs" == example.TB_LOGS
