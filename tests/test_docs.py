@@ -79,17 +79,15 @@ def test_every_rules_docstring_has_an_example(rule):
 
 
 def test_another_backend_is_refused_in_one_sentence():
+    # Each of Keras's other backends needs a package of its own: this only says that it is there.
+    pretend = "import keras; keras.backend.backend = lambda: 'jax'; import keras_lecture_opt"
     run = subprocess.run(
-        [sys.executable, "-c", "import keras_lecture_opt"],
-        env={"KERAS_BACKEND": "numpy", "PATH": ""},
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, "-c", pretend], capture_output=True, text=True, check=False
     )
     assert run.returncode == 1
     assert run.stderr.splitlines()[-1] == (
         "ImportError: keras_lecture_opt runs on Keras's TensorFlow backend only, and this is "
-        "'numpy': set KERAS_BACKEND=tensorflow before Keras is imported."
+        "'jax': set KERAS_BACKEND=tensorflow before Keras is imported."
     )
 
 
