@@ -46,7 +46,6 @@ def pytest_generate_tests(metafunc):
 
 @pytest.fixture(autouse=True)
 def _reproducible():
-    keras.backend.clear_session()
     keras.utils.set_random_seed(0)
     tf.config.experimental.enable_op_determinism()
 
