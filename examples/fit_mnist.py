@@ -90,7 +90,10 @@ def main():
     else:
         print(f"Training on the CPU ({os.cpu_count()} cores): TensorFlow sees no GPU")
 
-    (x_train, y_train), test = mnist.load(args.data_dir)
+    try:
+        (x_train, y_train), test = mnist.load(args.data_dir)
+    except (OSError, RuntimeError) as error:
+        sys.exit(f"fit_mnist.py: error: {error}")
     x_train, y_train = x_train[: args.train_examples], y_train[: args.train_examples]
 
     model = args.model
@@ -126,4 +129,7 @@ def shown(path):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:  # before or after the training, which ends by itself
+        sys.exit("Interrupted.")

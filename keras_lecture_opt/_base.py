@@ -1,34 +1,9 @@
 """What the seven rules share, so that a rule's own file holds little but its formula."""
 
-import math
-import numbers
-
 import keras
 import tensorflow as tf
 
-UNIT = ("a number in [0, 1]", lambda x: 0 <= x <= 1)
-BELOW_ONE = ("a number in [0, 1)", lambda x: 0 <= x < 1)
-NOT_NEGATIVE = ("a finite number >= 0", lambda x: 0 <= x < math.inf)
-POSITIVE = ("a finite number > 0", lambda x: 0 < x < math.inf)
-ALLOWED = {
-    "learning_rate": NOT_NEGATIVE,
-    "momentum": UNIT,  # 1 is a world without friction: worth showing, and well defined
-    "rho": BELOW_ONE,  # at 1 an average that starts at zero stays there
-    "beta_1": BELOW_ONE,
-    "beta_2": BELOW_ONE,
-    "epsilon": NOT_NEGATIVE,
-    # Keras's own arguments, which Keras does not check.
-    "weight_decay": NOT_NEGATIVE,
-    "clipnorm": POSITIVE,
-    "clipvalue": POSITIVE,
-    "global_clipnorm": POSITIVE,
-    "ema_momentum": UNIT,
-    "loss_scale_factor": POSITIVE,
-    "gradient_accumulation_steps": (
-        "an integer >= 2",
-        lambda x: isinstance(x, numbers.Integral) and x >= 2,
-    ),
-}
+from keras_lecture_opt._arguments import ALLOWED, checked
 
 
 class LectureOptimizer(keras.optimizers.Optimizer):
@@ -55,30 +30,17 @@ class LectureOptimizer(keras.optimizers.Optimizer):
     slot_names = ()  # the state of each variable, in the slide's order: a file format
 
     def __init__(self, learning_rate, name, hyperparameters=None, **kwargs):
-        hyperparameters = {
-            argument: self._checked(argument, value)
-            for argument, value in (hyperparameters or {}).items()
-        }
+        rule = type(self).__name__
         if not callable(learning_rate):  # schedules are callable, too
             # Keras takes no integer here.
-            learning_rate = float(self._checked("learning_rate", learning_rate))
+            learning_rate = float(checked(rule, "learning_rate", learning_rate))
         for argument in kwargs.keys() & ALLOWED.keys():
             if kwargs[argument] is not None:
-                kwargs[argument] = self._checked(argument, kwargs[argument])
+                kwargs[argument] = checked(rule, argument, kwargs[argument])
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
-        self._hyperparameters = tuple(hyperparameters)
-        for argument, value in hyperparameters.items():
-            setattr(self, argument, value)
-
-    def _checked(self, argument, value):
-        allowed, is_allowed = ALLOWED[argument]
-        message = f"{type(self).__name__}: `{argument}` must be {allowed}, not {value!r}."
-        if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            raise TypeError(message)
-        if not is_allowed(value):  # NaN is not: it compares false with everything
-            raise ValueError(message)
-        # A NumPy scalar would not survive serialization.
-        return int(value) if isinstance(value, numbers.Integral) else float(value)
+        self._hyperparameters = tuple(hyperparameters or ())
+        for argument in self._hyperparameters:
+            setattr(self, argument, checked(rule, argument, hyperparameters[argument]))
 
     def build(self, variables):
         """Creates the rule's state, all zeros, once.
