@@ -13,7 +13,7 @@ import os
 import pathlib
 import sys
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no CUDA lines where there is no GPU
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no CUDA errors where there is no GPU
 import keras
 import tensorflow as tf
 
@@ -34,10 +34,9 @@ HYPERPARAMETERS = ("learning_rate", "momentum", "rho", "beta_1", "beta_2", "epsi
 
 
 def positive(text):
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, not {number}")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be an integer >= 1, not {text!r}")
+    return int(text)
 
 
 def parse(argv=None):
@@ -68,15 +67,18 @@ def parse(argv=None):
     rule = RULES[args.optimizer]
     for name in given.keys() - inspect.signature(rule).parameters.keys():
         parser.error(f"--{name.replace('_', '-')} is not a hyperparameter of {args.optimizer}")
-    now = f"{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}"
+    now = datetime.datetime.now().isoformat("_", "milliseconds").replace(":", "-")
+    own_folder = args.log_dir is None
     args.log_dir = args.log_dir or TB_LOGS / args.optimizer / now
     try:
         keras.utils.set_random_seed(args.seed)
         tf.config.experimental.enable_op_determinism()
         args.rule = rule(**given)
         args.model = mnist.mlp(dropout=args.dropout)
-        args.log_dir.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:
+        args.log_dir.mkdir(parents=True, exist_ok=not own_folder)
+        if not os.access(args.log_dir, os.W_OK):
+            raise PermissionError(f"{args.log_dir} cannot be written to")
+    except (OSError, ValueError) as error:  # before anything is loaded or trained
         parser.error(str(error))
     return args
 

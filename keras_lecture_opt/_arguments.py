@@ -1,25 +1,29 @@
 """What the arguments of the rules may be."""
 
-import math
 import numbers
 
+LARGEST = 3.4e38  # float32's, in which Keras keeps the learning rate
 UNIT = ("a number in [0, 1]", lambda x: 0 <= x <= 1)
 BELOW_ONE = ("a number in [0, 1)", lambda x: 0 <= x < 1)
-NOT_NEGATIVE = ("a finite number >= 0", lambda x: 0 <= x < math.inf)
-POSITIVE = ("a finite number > 0", lambda x: 0 < x < math.inf)
+NOT_NEGATIVE = (f"a number in [0, {LARGEST}]", lambda x: 0 <= x <= LARGEST)
+POSITIVE = (f"a number in (0, {LARGEST}]", lambda x: 0 < x <= LARGEST)
 ALLOWED = {
-    "learning_rate": NOT_NEGATIVE,
+    "learning_rate": (f"{NOT_NEGATIVE[0]}, a schedule or a callable", NOT_NEGATIVE[1]),
     "momentum": UNIT,  # 1 is a world without friction: worth showing, and well defined
     "rho": BELOW_ONE,  # at 1 an average that starts at zero stays there
     "beta_1": BELOW_ONE,
     "beta_2": BELOW_ONE,
     "epsilon": NOT_NEGATIVE,
-    # Keras's own arguments, which Keras does not check.
+    # Keras's own arguments, which Keras checks little.
     "weight_decay": NOT_NEGATIVE,
     "clipnorm": POSITIVE,
     "clipvalue": POSITIVE,
     "global_clipnorm": POSITIVE,
     "ema_momentum": UNIT,
+    "ema_overwrite_frequency": (
+        "an integer >= 1",
+        lambda x: isinstance(x, numbers.Integral) and x >= 1,
+    ),
     "loss_scale_factor": POSITIVE,
     "gradient_accumulation_steps": (
         "an integer >= 2",

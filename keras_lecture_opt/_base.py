@@ -31,7 +31,8 @@ class LectureOptimizer(keras.optimizers.Optimizer):
 
     def __init__(self, learning_rate, name, hyperparameters=None, **kwargs):
         rule = type(self).__name__
-        if not callable(learning_rate):  # schedules are callable, too
+        # Schedules are callable, too; and so is a schedule's class, by mistake.
+        if isinstance(learning_rate, type) or not callable(learning_rate):
             # Keras takes no integer here.
             learning_rate = float(checked(rule, "learning_rate", learning_rate))
         for argument in kwargs.keys() & ALLOWED.keys():
@@ -118,9 +119,9 @@ class LectureOptimizer(keras.optimizers.Optimizer):
 
         Args:
             variable: a model variable that the optimizer was built with.
-            learning_rate: eta, a scalar.
-            t: number of the step that the state is the result of, 1 for the first: after a
-                step, `optimizer.iterations`.
+            learning_rate: eta of the step that the state is the result of, a scalar. After a
+                step that is `optimizer.learning_rate`; but a schedule is then at the next step.
+            t: number of that step, 1 for the first: after a step, `optimizer.iterations`.
 
         Returns:
             A float tensor that broadcasts to the variable's shape, in units of weight per unit

@@ -33,7 +33,11 @@ def load(data_dir=None):
     import tensorflow_datasets as tfds  # only those who load data wait for this import
 
     data_dir = data_dir or os.environ.get("TFDS_DATA_DIR")
-    builder = tfds.builder("mnist:3.0.1", data_dir=data_dir)
+    try:
+        builder = tfds.builder("mnist:3.0.1", data_dir=data_dir)
+    except Exception as error:  # TFDS passes on whatever was raised, wherever it was
+        folder = pathlib.Path(data_dir or "~/tensorflow_datasets", "mnist", "3.0.1")
+        raise _unreadable(folder, error) from error
     if not builder.is_prepared():
         _check_archives()
         try:
@@ -42,7 +46,7 @@ def load(data_dir=None):
                     manual_dir=ARCHIVES, try_download_gcs=False
                 )
             )
-        except Exception as error:  # TFDS passes on whatever was raised, wherever it was
+        except Exception as error:
             builder = tfds.builder("mnist:3.0.1", data_dir=data_dir)
             if not builder.is_prepared():  # nor has another process just made it
                 raise OSError(
@@ -55,11 +59,15 @@ def load(data_dir=None):
             builder.as_dataset(split=["train", "test"], batch_size=-1, as_supervised=True)
         )
     except Exception as error:
-        raise OSError(
-            f"MNIST cannot be read from {builder.data_dir}: {error}\n"
-            "If the files there are damaged, delete that folder: it will be made anew."
-        ) from error
+        raise _unreadable(builder.data_dir, error) from error
     return tuple((images[..., 0], labels.astype("uint8")) for images, labels in parts)
+
+
+def _unreadable(folder, error):
+    return OSError(
+        f"MNIST cannot be read from {folder}: {error}\n"
+        "If the files there are damaged, delete that folder: it will be made anew."
+    )
 
 
 def _check_archives():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 BAD = {
-    "learning_rate": [-0.1, float("nan"), float("inf"), "0.1", None, True, [0.1]],
+    "learning_rate": [-0.1, float("nan"), float("inf"), 1e300, 10**400, "0.1", None, True, [0.1]],
     "momentum": [1.5, -0.1, float("nan"), "0.9", None, False],
     "rho": [1.0, -0.1, float("nan"), "0.9", None],
     "beta_1": [1.0, -0.1, float("nan"), "0.9", 1j],
@@ -19,6 +19,7 @@ BAD = {
     "clipvalue": [0.0, float("inf")],
     "global_clipnorm": [-1, float("nan")],
     "ema_momentum": [1.5, "0.9"],
+    "ema_overwrite_frequency": [0, 2.5],
     "loss_scale_factor": [0, -2.0],
     "gradient_accumulation_steps": [1, 2.5, "2"],
 }
@@ -39,6 +40,12 @@ def test_bad_value_is_named(rule, argument):
         assert f"`{argument}` must be a" in message
         assert repr(value) in message
         assert rule.__name__ in message
+
+
+def test_class_of_a_schedule_is_refused(rule):
+    """It is callable; without this check, training would fail at its first step."""
+    with pytest.raises(TypeError, match="a schedule or a callable, not <class"):
+        rule(learning_rate=keras.optimizers.schedules.ExponentialDecay)
 
 
 def test_good_values_at_the_edges(rule):

@@ -120,6 +120,14 @@ def test_damaged_data_set(mnist_dir, tmp_path):
         mnist.load(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["dataset_info.json", "features.json"])
+def test_damaged_metadata(mnist_dir, tmp_path, name):
+    shutil.copytree(mnist_dir / "mnist", tmp_path / "mnist")
+    (tmp_path / "mnist" / "3.0.1" / name).write_text("{")
+    with pytest.raises(OSError, match=r"(?s)cannot be read from .*3\.0\.1.*delete that folder"):
+        mnist.load(tmp_path)
+
+
 def test_another_process_makes_it_at_the_same_time(mnist_dir, tmp_path, monkeypatch):
     def too_late(*args, **kwargs):
         shutil.copytree(mnist_dir / "mnist", tmp_path / "mnist", dirs_exist_ok=True)
