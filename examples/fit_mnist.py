@@ -68,14 +68,14 @@ def parse(argv=None):
     for name in given.keys() - inspect.signature(rule).parameters.keys():
         parser.error(f"--{name.replace('_', '-')} is not a hyperparameter of {args.optimizer}")
     now = datetime.datetime.now().isoformat("_", "milliseconds").replace(":", "-")
-    own_folder = args.log_dir is None
+    named = args.log_dir is not None  # only a folder that the user names may hold a run already
     args.log_dir = args.log_dir or TB_LOGS / args.optimizer / now
     try:
         keras.utils.set_random_seed(args.seed)
         tf.config.experimental.enable_op_determinism()
         args.rule = rule(**given)
         args.model = mnist.mlp(dropout=args.dropout)
-        args.log_dir.mkdir(parents=True, exist_ok=not own_folder)
+        args.log_dir.mkdir(parents=True, exist_ok=named)
         if not os.access(args.log_dir, os.W_OK):
             raise PermissionError(f"{args.log_dir} cannot be written to")
     except (OSError, ValueError) as error:  # before anything is loaded or trained

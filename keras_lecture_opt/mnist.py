@@ -33,11 +33,7 @@ def load(data_dir=None):
     import tensorflow_datasets as tfds  # only those who load data wait for this import
 
     data_dir = data_dir or os.environ.get("TFDS_DATA_DIR")
-    try:
-        builder = tfds.builder("mnist:3.0.1", data_dir=data_dir)
-    except Exception as error:  # TFDS passes on whatever was raised, wherever it was
-        folder = pathlib.Path(data_dir or "~/tensorflow_datasets", "mnist", "3.0.1")
-        raise _unreadable(folder, error) from error
+    builder = _builder(data_dir)
     if not builder.is_prepared():
         _check_archives()
         try:
@@ -46,8 +42,8 @@ def load(data_dir=None):
                     manual_dir=ARCHIVES, try_download_gcs=False
                 )
             )
-        except Exception as error:
-            builder = tfds.builder("mnist:3.0.1", data_dir=data_dir)
+        except Exception as error:  # TFDS passes on whatever was raised, wherever it was
+            builder = _builder(data_dir)
             if not builder.is_prepared():  # nor has another process just made it
                 raise OSError(
                     f"MNIST cannot be made in {builder.data_dir}: {error}\n"
@@ -61,6 +57,16 @@ def load(data_dir=None):
     except Exception as error:
         raise _unreadable(builder.data_dir, error) from error
     return tuple((images[..., 0], labels.astype("uint8")) for images, labels in parts)
+
+
+def _builder(data_dir):
+    import tensorflow_datasets as tfds
+
+    try:
+        return tfds.builder("mnist:3.0.1", data_dir=data_dir)
+    except Exception as error:  # it reads what is there already
+        folder = pathlib.Path(data_dir or "~/tensorflow_datasets", "mnist", "3.0.1")
+        raise _unreadable(folder, error) from error
 
 
 def _unreadable(folder, error):

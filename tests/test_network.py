@@ -49,8 +49,8 @@ def test_training_follows_numpy(rule, mnist_data):
     weights = model.get_weights()
 
     expected = []
-    gradients = [[] for _ in weights]  # grows as the generators below ask for the next one
-    rules = [formula(w, iter_of(g), **arguments) for w, g in zip(weights, gradients, strict=True)]
+    gradients = [[] for _ in weights]  # each grows by one before the formula takes the next
+    rules = [formula(w, g, **arguments) for w, g in zip(weights, gradients, strict=True)]
     for i in range(STEPS):
         batch = slice(i * BATCH, (i + 1) * BATCH)
         loss, step = loss_and_gradients(weights, x[batch], y[batch])
@@ -66,13 +66,6 @@ def test_training_follows_numpy(rule, mnist_data):
     np.testing.assert_allclose([logs["loss"] for logs in losses], means, rtol=1e-7)
     for actual, w in zip(model.get_weights(), weights, strict=True):
         np.testing.assert_allclose(actual, w, rtol=0, atol=1e-11)
-
-
-def iter_of(growing):
-    i = 0
-    while True:
-        yield growing[i]
-        i += 1
 
 
 def test_variables_have_the_same_names_in_every_run():
