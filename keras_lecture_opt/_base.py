@@ -1,9 +1,15 @@
 """What the seven rules share, so that a rule's own file holds little but its formula."""
 
+import contextvars
+import warnings
+
 import keras
 import tensorflow as tf
 
 from keras_lecture_opt._arguments import ALLOWED, checked
+
+# While a cluster is being traced: the learning rate, and a 1 that XLA does not know to be 1.
+_CLUSTER_INPUTS = contextvars.ContextVar("_CLUSTER_INPUTS", default=None)
 
 
 class LectureOptimizer(keras.optimizers.Optimizer):
@@ -18,6 +24,9 @@ class LectureOptimizer(keras.optimizers.Optimizer):
         name: name of the optimizer, the first part of its variables' paths.
         hyperparameters: dict of the rule's own arguments; each becomes an attribute and an
             entry of `get_config()`.
+        jit_compile: whether XLA compiles the update of all variables into one cluster, which
+            takes about half the time. That happens in graphs (in `fit`, in a `tf.function`),
+            outside a distribution strategy, if all variables are on one device.
         **kwargs: every other argument of `keras.optimizers.Optimizer`: `weight_decay`,
             `clipnorm`, `clipvalue`, `global_clipnorm`, `use_ema`, `ema_momentum`,
             `ema_overwrite_frequency`, `loss_scale_factor`, `gradient_accumulation_steps`.
@@ -29,7 +38,7 @@ class LectureOptimizer(keras.optimizers.Optimizer):
 
     slot_names = ()  # the state of each variable, in the slide's order: a file format
 
-    def __init__(self, learning_rate, name, hyperparameters=None, **kwargs):
+    def __init__(self, learning_rate, name, hyperparameters=None, jit_compile=True, **kwargs):
         rule = type(self).__name__
         # Schedules are callable, too; and so is a schedule's class, by mistake.
         if isinstance(learning_rate, type) or not callable(learning_rate):
@@ -39,6 +48,9 @@ class LectureOptimizer(keras.optimizers.Optimizer):
             if kwargs[argument] is not None:
                 kwargs[argument] = checked(rule, argument, kwargs[argument])
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
+        if not isinstance(jit_compile, bool):
+            raise TypeError(f"{rule}: `jit_compile` must be True or False, not {jit_compile!r}.")
+        self.jit_compile = jit_compile
         self._hyperparameters = tuple(hyperparameters or ())
         for argument in self._hyperparameters:
             setattr(self, argument, checked(rule, argument, hyperparameters[argument]))
@@ -68,7 +80,9 @@ class LectureOptimizer(keras.optimizers.Optimizer):
         return super().add_variable(shape, initializer, dtype, **kwargs)
 
     def apply(self, grads, trainable_variables=None):
-        """Keras's, with sparse gradients made dense: repeated rows are summed, then squared.
+        """Keras's, in one XLA cluster where that is possible.
+
+        Sparse gradients are made dense: repeated rows are summed, then squared.
 
         Args:
             grads: list of gradients: tensors, `tf.IndexedSlices` or None.
@@ -76,7 +90,73 @@ class LectureOptimizer(keras.optimizers.Optimizer):
                 left out once the optimizer is built.
         """
         grads = [tf.convert_to_tensor(g) if isinstance(g, tf.IndexedSlices) else g for g in grads]
-        super().apply(grads, trainable_variables)
+        if trainable_variables is not None:
+            trainable_variables = list(trainable_variables)
+        # Eager calls are left alone: they may change the optimizer between two steps, and
+        # TensorFlow keeps each executable, 2 MB for each optimizer, until the process ends.
+        if self.jit_compile and not tf.executing_eagerly() and not tf.distribute.has_strategy():
+            self._apply_in_graph(super().apply, grads, trainable_variables)
+        else:
+            super().apply(grads, trainable_variables)
+
+    def _apply_in_graph(self, apply, grads, trainable_variables):
+        """Calls Keras's `apply` in one XLA cluster, or as it is where that is not possible."""
+        if trainable_variables and not self.built:
+            with tf.init_scope():
+                self.build(trainable_variables)
+        # Private; Keras has no public list of the variables that an optimizer was built with.
+        variables = [native(v) for v in trainable_variables or self._trainable_variables]
+        devices = {v.device for v in [*variables, *map(native, self.variables)]}
+
+        # Made anew in every trace: the optimizer keeps nothing that it could not copy or free.
+        @tf.function(jit_compile=True, autograph=False)
+        def cluster(grads, *inputs):
+            token = _CLUSTER_INPUTS.set(inputs)
+            try:
+                apply(grads, trainable_variables)
+            finally:
+                _CLUSTER_INPUTS.reset(token)
+
+        # Outside, because a schedule may use operations that XLA cannot compile.
+        inputs = tf.convert_to_tensor(self.learning_rate), tf.constant(1.0)
+        tensors = [g if g is None else tf.convert_to_tensor(g) for g in grads]
+        if len(devices) > 1:
+            apply(grads, trainable_variables)
+        elif obstacle := self._obstacle(cluster, variables, tensors, inputs):
+            apply(grads, trainable_variables)
+            warnings.warn(
+                f"{self.name}: XLA cannot compile this update, so it runs without. "
+                f"`jit_compile=False` says so from the start. The reason: {obstacle}",
+                stacklevel=2,
+            )
+        else:
+            with tf.device(devices.pop()):
+                cluster(tensors, *inputs)
+
+    def _obstacle(self, cluster, variables, grads, inputs):
+        """Returns the error that XLA raises when it compiles the cluster, or None."""
+        ours = type(self).__module__.startswith(__package__)
+        if ours and all(v.constraint is None for v in variables):
+            return None  # all Keras's and our operations compile
+        specs = [g if g is None else tf.TensorSpec(v.shape, g.dtype) for g, v in zip(grads, variables)]
+        try:
+            with tf.init_scope():
+                compiler_ir = cluster.experimental_get_compiler_ir
+                compiler_ir(specs, *map(tf.TensorSpec.from_tensor, inputs))(stage="hlo")
+        except Exception as error:  # whatever it is, the update may work without XLA
+            return error
+
+    @keras.optimizers.Optimizer.learning_rate.getter
+    def learning_rate(self):
+        """The rate of the step that comes next."""
+        inputs = _CLUSTER_INPUTS.get()
+        return inputs[0] if inputs else super().learning_rate
+
+    def assign_add(self, variable, value):
+        """Keras's. XLA's CPU compiler takes twice as long for a sum without a scalar in it."""
+        if inputs := _CLUSTER_INPUTS.get():
+            value = value * tf.cast(inputs[1], value.dtype)
+        super().assign_add(variable, value)
 
     def slots(self, variable):
         """The rule's state for one variable.
@@ -101,18 +181,7 @@ class LectureOptimizer(keras.optimizers.Optimizer):
             ) from None
         return [getattr(self, name)[i].value for name in self.slot_names]
 
-    def gradient_and_step(self, gradient, variable):
-        """What a formula needs beside its state: g, and t for the step that is being taken.
-
-        Returns:
-            The gradient in the precision of the state, and the number of the step (1 for the
-            first) as a float64 scalar: in float32, `1 - 0.999**1` is wrong by 5e-5.
-        """
-        g = tf.cast(gradient, precision(variable.dtype))
-        t = tf.cast(self.iterations, tf.float64) + 1
-        return g, t
-
-    def effective_learning_rate(self, variable, learning_rate, t):
+    def effective_learning_rate(self, variable, learning_rate, t=None):
         """The factor by which the rule multiplies its direction, element by element.
 
         The update itself uses it. Here: eta, the same for every element.
@@ -121,7 +190,8 @@ class LectureOptimizer(keras.optimizers.Optimizer):
             variable: a model variable that the optimizer was built with.
             learning_rate: eta of the step that the state is the result of, a scalar. After a
                 step that is `optimizer.learning_rate`; but a schedule is then at the next step.
-            t: number of that step, 1 for the first: after a step, `optimizer.iterations`.
+            t: number of that step, 1 for the first, where the rule counts steps. Defaults to
+                `optimizer.iterations`, which is right after a step.
 
         Returns:
             A float tensor that broadcasts to the variable's shape, in units of weight per unit
@@ -132,10 +202,15 @@ class LectureOptimizer(keras.optimizers.Optimizer):
     def get_config(self):
         """Returns the arguments that make an equal, untrained optimizer, as a dict."""
         own = {argument: getattr(self, argument) for argument in self._hyperparameters}
-        return {**super().get_config(), **own}
+        return {**super().get_config(), "jit_compile": self.jit_compile, **own}
 
 
 def precision(dtype):
     """The type in which variables of type `dtype` are updated: float32 at least."""
     dtype = tf.as_dtype(dtype)
     return tf.float32 if dtype.is_floating and dtype.size < 4 else dtype
+
+
+def native(variable):
+    """The `tf.Variable` behind a Keras variable."""
+    return variable.value if isinstance(variable, keras.Variable) else variable

@@ -42,13 +42,13 @@ class AdaGrad(LectureOptimizer):
         super().__init__(learning_rate, name, {"epsilon": epsilon}, **kwargs)
 
     def update_step(self, gradient, variable, learning_rate):
-        g, t = self.gradient_and_step(gradient, variable)
         [G] = self.slots(variable)
+        g = tf.cast(gradient, G.dtype)
 
-        self.assign(G, G + tf.square(g))
-        self.assign_sub(variable, self.effective_learning_rate(variable, learning_rate, t) * g)
+        self.assign_add(G, tf.square(g))
+        self.assign_sub(variable, self.effective_learning_rate(variable, learning_rate) * g)
 
-    def effective_learning_rate(self, variable, learning_rate, t):
+    def effective_learning_rate(self, variable, learning_rate, t=None):
         """eta / (sqrt(G) + epsilon), the factor on g: see `LectureOptimizer`."""
         [G] = self.slots(variable)
         eta = tf.cast(learning_rate, G.dtype)

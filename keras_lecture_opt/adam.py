@@ -56,18 +56,20 @@ class Adam(LectureOptimizer):
         super().__init__(learning_rate, name, own, **kwargs)
 
     def update_step(self, gradient, variable, learning_rate):
-        g, t = self.gradient_and_step(gradient, variable)
         m, v = self.slots(variable)
+        g = tf.cast(gradient, m.dtype)
+        # In float64: in float32, 1 - 0.999**1 is wrong by 5e-5.
+        t = tf.cast(self.iterations, tf.float64) + 1
 
         self.assign(m, self.beta_1 * m + (1 - self.beta_1) * g)
         self.assign(v, self.beta_2 * v + (1 - self.beta_2) * tf.square(g))
         m_hat = m / tf.cast(1 - self.beta_1**t, m.dtype)
         self.assign_sub(variable, self.effective_learning_rate(variable, learning_rate, t) * m_hat)
 
-    def effective_learning_rate(self, variable, learning_rate, t):
+    def effective_learning_rate(self, variable, learning_rate, t=None):
         """eta / (sqrt(v^) + epsilon), the factor on m^: see `LectureOptimizer`."""
         _, v = self.slots(variable)
         eta = tf.cast(learning_rate, v.dtype)
-        t = tf.cast(t, tf.float64)
+        t = tf.cast(self.iterations if t is None else t, tf.float64)
         v_hat = v / tf.cast(1 - self.beta_2**t, v.dtype)
         return eta / (tf.sqrt(v_hat) + self.epsilon)

@@ -47,9 +47,9 @@ class Nesterov(LectureOptimizer):
         super().__init__(learning_rate, name, {"momentum": momentum}, **kwargs)
 
     def update_step(self, gradient, variable, learning_rate):
-        g, t = self.gradient_and_step(gradient, variable)
         [v] = self.slots(variable)
-        eta, mu = self.effective_learning_rate(variable, learning_rate, t), self.momentum
+        g = tf.cast(gradient, v.dtype)
+        eta, mu = self.effective_learning_rate(variable, learning_rate), self.momentum
 
         self.assign(v, mu * v - eta * g)
         self.assign_add(variable, mu * v - eta * g)

@@ -55,14 +55,14 @@ class SimplifiedAdam(LectureOptimizer):
         super().__init__(learning_rate, name, own, **kwargs)
 
     def update_step(self, gradient, variable, learning_rate):
-        g, t = self.gradient_and_step(gradient, variable)
         m, v = self.slots(variable)
+        g = tf.cast(gradient, m.dtype)
 
         self.assign(m, self.beta_1 * m + (1 - self.beta_1) * g)
         self.assign(v, self.beta_2 * v + (1 - self.beta_2) * tf.square(g))
-        self.assign_sub(variable, self.effective_learning_rate(variable, learning_rate, t) * m)
+        self.assign_sub(variable, self.effective_learning_rate(variable, learning_rate) * m)
 
-    def effective_learning_rate(self, variable, learning_rate, t):
+    def effective_learning_rate(self, variable, learning_rate, t=None):
         """eta / (sqrt(v) + epsilon), the factor on m: see `LectureOptimizer`."""
         _, v = self.slots(variable)
         eta = tf.cast(learning_rate, v.dtype)

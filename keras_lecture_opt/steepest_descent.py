@@ -1,6 +1,7 @@
 """Steepest descent: a step straight down the slope."""
 
 import keras
+import tensorflow as tf
 
 from keras_lecture_opt._base import LectureOptimizer
 
@@ -33,7 +34,7 @@ class SteepestDescent(LectureOptimizer):
         super().__init__(learning_rate, name, **kwargs)
 
     def update_step(self, gradient, variable, learning_rate):
-        g, t = self.gradient_and_step(gradient, variable)
-        eta = self.effective_learning_rate(variable, learning_rate, t)
+        eta = self.effective_learning_rate(variable, learning_rate)
+        g = tf.cast(gradient, eta.dtype)
 
         self.assign_sub(variable, eta * g)

@@ -10,7 +10,7 @@ from keras_lecture_opt import AdaGrad, Adam, Momentum, Nesterov, RMSProp, Simpli
 
 def epsilon_inside_the_root(rule):
     class Faulty(rule):
-        def effective_learning_rate(self, variable, learning_rate, t):
+        def effective_learning_rate(self, variable, learning_rate, t=None):
             squares = self.slots(variable)[-1]
             if rule is Adam:
                 squares = squares / (1 - self.beta_2**t)
@@ -21,9 +21,9 @@ def epsilon_inside_the_root(rule):
 
 def t_off_by(shift):
     class Faulty(Adam):
-        def gradient_and_step(self, gradient, variable):
-            g, t = super().gradient_and_step(gradient, variable)
-            return g, t + shift
+        @property
+        def iterations(self):
+            return super().iterations + shift
 
     return Faulty
 
@@ -31,7 +31,7 @@ def t_off_by(shift):
 class EpsilonHat(Adam):
     """Keras's: epsilon beside the uncorrected root."""
 
-    def effective_learning_rate(self, variable, learning_rate, t):
+    def effective_learning_rate(self, variable, learning_rate, t=None):
         _, v = self.slots(variable)
         return ETA * tf.sqrt(1 - self.beta_2**t) / (tf.sqrt(v) + self.epsilon)
 
@@ -47,26 +47,26 @@ class LateState(AdaGrad):
     """Takes the step first, with the state of the step before."""
 
     def update_step(self, gradient, variable, learning_rate):
-        g, t = self.gradient_and_step(gradient, variable)
         [G] = self.slots(variable)
-        self.assign_sub(variable, self.effective_learning_rate(variable, learning_rate, t) * g)
+        g = tf.cast(gradient, G.dtype)
+        self.assign_sub(variable, self.effective_learning_rate(variable, learning_rate) * g)
         self.assign(G, G + tf.square(g))
 
 
 class SquareOfTheAverage(RMSProp):
     def update_step(self, gradient, variable, learning_rate):
-        g, t = self.gradient_and_step(gradient, variable)
         [G] = self.slots(variable)
+        g = tf.cast(gradient, G.dtype)
         self.assign(G, tf.square(self.rho * tf.sqrt(G) + (1 - self.rho) * g))
-        self.assign_sub(variable, self.effective_learning_rate(variable, learning_rate, t) * g)
+        self.assign_sub(variable, self.effective_learning_rate(variable, learning_rate) * g)
 
 
 class VelocityWithoutRate(Momentum):
     """PyTorch's: the rate outside the velocity. Equal weights while the rate is constant."""
 
     def update_step(self, gradient, variable, learning_rate):
-        g, _ = self.gradient_and_step(gradient, variable)
         [v] = self.slots(variable)
+        g = tf.cast(gradient, v.dtype)
         self.assign(v, self.momentum * v - g)
         self.assign_add(variable, tf.cast(learning_rate, v.dtype) * v)
 
