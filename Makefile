@@ -2,13 +2,21 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-oldest bench lint clean
 
 demo: .venv/installed  ## train the lecture's network with the lecture's Adam on MNIST
 	$(BIN)/python examples/fit_mnist.py --optimizer adam
 
 test: .venv/installed  ## run the tests
 	$(BIN)/python -m pytest
+
+# The oldest pair that installs: tensorflow 2.21 requires keras 3.12.
+OLDEST := .venv-oldest/bin
+test-oldest: .venv-oldest/installed  ## run the tests on the oldest supported versions
+	$(OLDEST)/python -m pytest
+
+bench: .venv/installed  ## compare the speed with Keras's own optimizers
+	$(BIN)/python benchmarks/bench.py
 
 lint: .venv/installed  ## check style
 	$(BIN)/ruff check .
@@ -20,5 +28,10 @@ lint: .venv/installed  ## check style
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	touch $@
 
+.venv-oldest/installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv-oldest
+	$(OLDEST)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' tensorflow==2.21.0 keras==3.12.0
+	touch $@
+
 clean:  ## remove what the other commands made
-	rm -rf .venv .pytest_cache .ruff_cache *.egg-info
+	rm -rf .venv .venv-oldest .pytest_cache .ruff_cache *.egg-info

@@ -89,7 +89,7 @@ class LectureOptimizer(keras.optimizers.Optimizer):
             trainable_variables: list of the variables to update, one for each gradient; may be
                 left out once the optimizer is built.
         """
-        grads = [tf.convert_to_tensor(g) if isinstance(g, tf.IndexedSlices) else g for g in grads]
+        grads = [dense(g) if isinstance(g, tf.IndexedSlices) else g for g in grads]
         if trainable_variables is not None:
             trainable_variables = list(trainable_variables)
         # Eager calls are left alone: they may change the optimizer between two steps, and
@@ -105,24 +105,25 @@ class LectureOptimizer(keras.optimizers.Optimizer):
             with tf.init_scope():
                 self.build(trainable_variables)
         # Private; Keras has no public list of the variables that an optimizer was built with.
-        variables = [native(v) for v in trainable_variables or self._trainable_variables]
-        devices = {v.device for v in [*variables, *map(native, self.variables)]}
+        variables = trainable_variables or self._trainable_variables
+        devices = {native(v).device for v in [*variables, *self.variables]}
+        given = [tf.convert_to_tensor(g) for g in grads if g is not None]
+        # Outside, because a schedule may use operations that XLA cannot compile.
+        inputs = [tf.convert_to_tensor(self.learning_rate), tf.constant(1.0)]
 
         # Made anew in every trace: the optimizer keeps nothing that it could not copy or free.
         @tf.function(jit_compile=True, autograph=False)
-        def cluster(grads, *inputs):
-            token = _CLUSTER_INPUTS.set(inputs)
+        def cluster(learning_rate, one, *given):
+            given = iter(given)
+            token = _CLUSTER_INPUTS.set((learning_rate, one))
             try:
-                apply(grads, trainable_variables)
+                apply([g if g is None else next(given) for g in grads], trainable_variables)
             finally:
                 _CLUSTER_INPUTS.reset(token)
 
-        # Outside, because a schedule may use operations that XLA cannot compile.
-        inputs = tf.convert_to_tensor(self.learning_rate), tf.constant(1.0)
-        tensors = [g if g is None else tf.convert_to_tensor(g) for g in grads]
         if len(devices) > 1:
             apply(grads, trainable_variables)
-        elif obstacle := self._obstacle(cluster, variables, tensors, inputs):
+        elif obstacle := self._obstacle(cluster, variables, [*inputs, *given]):
             apply(grads, trainable_variables)
             warnings.warn(
                 f"{self.name}: XLA cannot compile this update, so it runs without. "
@@ -131,18 +132,17 @@ class LectureOptimizer(keras.optimizers.Optimizer):
             )
         else:
             with tf.device(devices.pop()):
-                cluster(tensors, *inputs)
+                cluster(*inputs, *given)
 
-    def _obstacle(self, cluster, variables, grads, inputs):
+    def _obstacle(self, cluster, variables, inputs):
         """Returns the error that XLA raises when it compiles the cluster, or None."""
         ours = type(self).__module__.startswith(__package__)
         if ours and all(v.constraint is None for v in variables):
             return None  # all Keras's and our operations compile
-        specs = [g if g is None else tf.TensorSpec(v.shape, g.dtype) for g, v in zip(grads, variables)]
         try:
             with tf.init_scope():
-                compiler_ir = cluster.experimental_get_compiler_ir
-                compiler_ir(specs, *map(tf.TensorSpec.from_tensor, inputs))(stage="hlo")
+                specs = map(tf.TensorSpec.from_tensor, inputs)
+                cluster.experimental_get_compiler_ir(*specs)(stage="hlo")
         except Exception as error:  # whatever it is, the update may work without XLA
             return error
 
@@ -209,6 +209,12 @@ def precision(dtype):
     """The type in which variables of type `dtype` are updated: float32 at least."""
     dtype = tf.as_dtype(dtype)
     return tf.float32 if dtype.is_floating and dtype.size < 4 else dtype
+
+
+def dense(gradient):
+    """The sum of the rows of a sparse gradient, its shape known where it can be."""
+    shape = tf.get_static_value(gradient.dense_shape)
+    return tf.ensure_shape(tf.convert_to_tensor(gradient), shape)
 
 
 def native(variable):

@@ -13,6 +13,11 @@ import keras_lecture_opt
 from keras_lecture_opt import mnist
 from keras_lecture_opt._base import LectureOptimizer
 
+# Two devices, to spread variables and strategies over.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+
 # The lecture's defaults, typed from its notes: (reference, arguments).
 ADAM = {"learning_rate": 0.001, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8}
 LECTURE = {
@@ -48,6 +53,15 @@ def pytest_generate_tests(metafunc):
 def _reproducible():
     keras.utils.set_random_seed(0)
     tf.config.experimental.enable_op_determinism()
+
+
+@pytest.fixture
+def float64():
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,9 @@ Each takes the start `w` and the gradients, one per step, and yields after every
 and the tuple of the rule's state. Arguments carry Keras's names.
 """
 
+import collections
+import itertools
+
 import numpy as np
 
 
@@ -73,3 +76,65 @@ def adam(w, gradients, learning_rate, beta_1, beta_2, epsilon):
         v_hat = v / (1 - beta_2**t)
         w = w - learning_rate / (np.sqrt(v_hat) + epsilon) * m_hat
         yield w, (m, v)
+
+
+def step_by_step(formula, shape, arguments):
+    """Returns a function that takes the next gradient and gives the step and the state after it."""
+    fed = collections.deque()
+    path = formula(np.zeros(shape), (fed.popleft() for _ in itertools.count()), **arguments)
+    at = np.zeros(shape)
+
+    def step(g):
+        nonlocal at
+        fed.append(g)
+        before, (at, state) = at, next(path)
+        return at - before, state
+
+    return step
+
+
+def training(
+    formula,
+    arguments,
+    weights,
+    gradients_at,
+    steps,
+    rate_at=None,
+    clip=lambda gradients: gradients,
+    weight_decay=(),
+    constraint=lambda w: w,
+    gradient_accumulation_steps=1,
+    ema_momentum=None,
+    ema_overwrite_frequency=None,
+):
+    """A rule within all that a Keras optimizer does around it, typed from Keras's documentation.
+
+    `gradients_at(weights, i)` gives the gradients of step i, `rate_at(i)` its learning rate,
+    `weight_decay` has one number per weight. Returns the weights and the states.
+    """
+    rate = np.array(float(arguments["learning_rate"]))  # the formulas read it anew in every step
+    rules = [step_by_step(formula, w.shape, {**arguments, "learning_rate": rate}) for w in weights]
+    weights, states = [np.array(w) for w in weights], None
+    waiting = [np.zeros_like(w) for w in weights]
+    averages = [np.array(w) for w in weights]
+    every = gradient_accumulation_steps
+    for i in range(steps):
+        rate[...] = rate if rate_at is None else rate_at(i)
+        waiting = [a + g for a, g in zip(waiting, gradients_at(weights, i), strict=True)]
+        if (i + 1) % every == 0:
+            gradients = clip([g / every for g in waiting])
+            waiting = [np.zeros_like(w) for w in weights]
+            for w, decay in zip(weights, weight_decay, strict=False):
+                w -= w * decay * rate
+            taken = [rule(g) for rule, g in zip(rules, gradients, strict=True)]
+            weights = [w + step for w, (step, _) in zip(weights, taken, strict=True)]
+            states = [state for _, state in taken]
+        weights = [constraint(w) for w in weights]
+        if ema_momentum is not None:
+            keep = ema_momentum if i >= every else 0
+            averages = [keep * a + (1 - keep) * w for a, w in zip(averages, weights, strict=True)]
+            if ema_overwrite_frequency and (i // every + 1) % ema_overwrite_frequency == 0:
+                weights = [np.array(a) for a in averages]
+    if ema_momentum is not None:  # as at the end of `fit`
+        weights = averages
+    return weights, states

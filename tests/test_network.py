@@ -26,16 +26,7 @@ def loss_and_gradients(weights, x, y):
     return loss, [z0.T @ d1, d1.sum(0), z1.T @ d2, d2.sum(0), z2.T @ d3, d3.sum(0)]
 
 
-@pytest.fixture
-def _float64():
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_floatx("float32")
-    keras.config.set_dtype_policy("float32")
-
-
-@pytest.mark.usefixtures("_float64")
+@pytest.mark.usefixtures("float64")
 def test_training_follows_numpy(rule, mnist_data):
     """fit's losses and weights; in float64, so that little but the order of sums may differ."""
     formula, arguments = LECTURE[rule.__name__]

@@ -1,0 +1,653 @@
+"""Every rule wherever a Keras optimizer can be used, in float64 against the NumPy reference."""
+
+import contextlib
+import gc
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import weakref
+
+import keras
+import numpy as np
+import pytest
+import reference
+import tensorflow as tf
+from conftest import COMPILE, LECTURE, RULES  # noqa: F401
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+ETA = 2.0**-4
+RNG = np.random.default_rng(0)
+X, Y = RNG.normal(size=(50, 4)), RNG.normal(size=(50, 2))
+START = [RNG.normal(size=(4, 2)), RNG.normal(size=2)]
+BATCH = 16  # the last batch of an epoch has only 2 rows
+EPOCHS = 3
+STEPS = EPOCHS * 4
+
+
+def gradients_at(weights, i):
+    """Of the mean squared error of x W + b on batch i, by hand."""
+    W, b = weights
+    rows = slice(i % 4 * BATCH, (i % 4 + 1) * BATCH)
+    error = X[rows] @ W + b - Y[rows]
+    return [2 * X[rows].T @ error / error.size, 2 * error.sum(axis=0) / error.size]
+
+
+def linear_model(optimizer, constraint=None, **arguments):
+    dense = keras.layers.Dense(2, name="dense", kernel_constraint=constraint)
+    model = keras.Sequential([keras.Input((4,)), dense])
+    model.set_weights(START)
+    model.compile(optimizer, "mse", **arguments)
+    return model
+
+
+def fit(model, epochs=EPOCHS, **arguments):
+    model.fit(X, Y, batch_size=BATCH, epochs=epochs, shuffle=False, verbose=0, **arguments)
+    return model
+
+
+def expected(rule, steps=STEPS, start=START, gradients=gradients_at, **around):
+    formula, arguments = LECTURE[rule.__name__]
+    return reference.training(
+        formula, {**arguments, "learning_rate": ETA}, start, gradients, steps, **around
+    )
+
+
+def assert_follows(optimizer, variables, weights, states, tolerance=1e-12):
+    for variable, w, state in zip(variables, weights, states, strict=True):
+        np.testing.assert_allclose(variable.numpy(), w, rtol=0, atol=tolerance)
+        for slot, s in zip(optimizer.slots(variable), state, strict=True):
+            np.testing.assert_allclose(slot, s, rtol=0, atol=tolerance * max(1, np.abs(s).max()))
+
+
+def assert_trained(model, rule, steps=STEPS, optimizer=None, **around):
+    weights, states = expected(rule, steps, **around)
+    assert_follows(optimizer or model.optimizer, model.trainable_variables, weights, states)
+
+
+# Custom loops: name -> what applies the gradients of the constants below, three times.
+def loop_over(apply, times):
+    for _ in range(times):
+        apply()
+
+
+LOOPS = {
+    "eager": lambda apply: loop_over(apply, 3),
+    "graph": lambda apply: loop_over(tf.function(apply, autograph=False), 3),
+    "Python loop in a graph": lambda apply: tf.function(lambda: loop_over(apply, 3))(),
+    "graph loop": lambda apply: in_graph_loop(apply),
+    "XLA around": lambda apply: loop_over(tf.function(apply, jit_compile=True), 3),
+    "graph loop, XLA around": lambda apply: in_graph_loop(apply, jit_compile=True),
+    "inside a tape": lambda apply: loop_over(tf.function(lambda: under_tape(apply)), 3),
+}
+
+
+def in_graph_loop(apply, **arguments):
+    @tf.function(**arguments)
+    def loop():
+        for _ in tf.range(3):
+            apply()
+
+    loop()
+
+
+def under_tape(apply):
+    with tf.GradientTape():
+        apply()
+
+
+@pytest.mark.parametrize("built", ["built before", "built inside", "variables left out"])
+@pytest.mark.parametrize("loop", LOOPS)
+def test_custom_loop(rule, loop, built):
+    gradients = gradients_at(START, 0)
+    variables = [keras.Variable(w) for w in START]
+    optimizer = rule(learning_rate=ETA)
+    if built != "built inside":
+        optimizer.build(variables)
+    given = [] if built == "variables left out" else [variables]
+    if built == "built inside" and "XLA around" in loop:
+        optimizer.build(variables)  # XLA cannot create variables: TensorFlow's own limit
+    LOOPS[loop](lambda: optimizer.apply([tf.constant(g) for g in gradients], *given))
+    assert_follows(optimizer, variables, *expected(rule, 3, gradients=lambda w, i: gradients))
+
+
+def applying(optimizer, variables, **arguments):
+    """A step in a graph that takes the gradients."""
+    return tf.function(lambda *g: optimizer.apply(g, variables), **arguments)
+
+
+def clusters(function):
+    """The functions in a graph that XLA must compile."""
+    library = function.graph.as_graph_def().library.function
+    return [f for f in library if f.attr["_XlaMustCompile"].b]
+
+
+def test_graph_holds_one_cluster_unless_told_otherwise(rule):
+    for jit_compile, count in ((True, 1), (False, 0)):
+        variables = [keras.Variable(w) for w in START]
+        optimizer = rule(jit_compile=jit_compile)
+        step = applying(optimizer, variables)
+        assert len(clusters(step.get_concrete_function(*map(tf.constant, START)))) == count
+
+
+def test_jit_compile_must_be_a_boolean(rule):
+    with pytest.raises(TypeError, match=f"{rule.__name__}: `jit_compile` must be True or False"):
+        rule(jit_compile="auto")
+    assert rule().get_config()["jit_compile"] is True
+    assert rule.from_config(rule(jit_compile=False).get_config()).jit_compile is False
+
+
+FIT = {
+    "default": {},
+    "run_eagerly": {"run_eagerly": True},
+    "steps_per_execution": {"steps_per_execution": 3},
+}
+
+
+@pytest.mark.parametrize("how", FIT)
+def test_fit(rule, how):
+    assert_trained(fit(linear_model(rule(ETA), **FIT[how])), rule)
+
+
+def test_train_on_batch(rule):
+    model = linear_model(rule(ETA))
+    for i in range(STEPS):
+        rows = slice(i % 4 * BATCH, (i % 4 + 1) * BATCH)
+        model.train_on_batch(X[rows], Y[rows])
+    assert_trained(model, rule)
+
+
+def test_a_thousand_steps(rule):
+    model = linear_model(rule(ETA), steps_per_execution=100)
+    data = tf.data.Dataset.from_tensor_slices((X[:BATCH], Y[:BATCH])).batch(BATCH).repeat()
+    model.fit(data, steps_per_epoch=1000, shuffle=False, verbose=0)
+    first_batch = {"gradients": lambda weights, _: gradients_at(weights, 0)}
+    # Errors of rounding grow where a rule divides by gradients that have all but vanished.
+    weights, states = expected(rule, 1000, **first_batch)
+    assert_follows(model.optimizer, model.trainable_variables, weights, states, 1e-9)
+
+
+def by_norm(limit):
+    return lambda gs: [g * min(1, limit / np.linalg.norm(g)) for g in gs]
+
+
+def by_global_norm(limit):
+    def clip(gs):
+        norm = np.sqrt(sum((g**2).sum() for g in gs))
+        return [g * min(1, limit / norm) for g in gs]
+
+    return clip
+
+
+def by_value(limit):
+    return lambda gs: [np.clip(g, -limit, limit) for g in gs]
+
+
+# Keras's arguments -> the reference's. Limits that cut most, but not all, of the gradients.
+ACCUMULATION = {"gradient_accumulation_steps": 2}
+EMA = {"ema_momentum": 0.75, "ema_overwrite_frequency": 3}
+SETTINGS = [
+    ({"clipnorm": 0.5}, {"clip": by_norm(0.5)}),
+    ({"clipvalue": 0.25}, {"clip": by_value(0.25)}),
+    ({"global_clipnorm": 0.5}, {"clip": by_global_norm(0.5)}),
+    ({"weight_decay": 0.125}, {"weight_decay": (0.125, 0.125)}),
+    ({"use_ema": True, "ema_momentum": 0.75}, {"ema_momentum": 0.75}),
+    ({"use_ema": True, **EMA}, EMA),
+    ({"loss_scale_factor": 8.0}, {}),
+    (ACCUMULATION, ACCUMULATION),
+    ({**ACCUMULATION, "clipnorm": 0.5}, {**ACCUMULATION, "clip": by_norm(0.5)}),
+    ({**ACCUMULATION, "weight_decay": 0.125}, {**ACCUMULATION, "weight_decay": (0.125, 0.125)}),
+    ({**ACCUMULATION, "use_ema": True, **EMA}, {**ACCUMULATION, **EMA}),
+]
+
+
+@pytest.mark.parametrize(("settings", "around"), SETTINGS, ids=lambda s: "-".join(s))
+def test_keras_own_arguments(rule, settings, around):
+    assert_trained(fit(linear_model(rule(ETA, **settings))), rule, **around)
+
+
+def test_excluded_from_weight_decay(rule):
+    optimizer = rule(ETA, weight_decay=0.125)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    assert_trained(fit(linear_model(optimizer)), rule, weight_decay=(0.125, 0))
+
+
+class Halving(keras.optimizers.schedules.LearningRateSchedule):
+    """Halves the rate every four steps, and does what XLA cannot compile on the way."""
+
+    def __init__(self, operation):
+        self.operation = operation
+
+    def __call__(self, step):
+        return ETA * tf.constant(0.5, "float64") ** self.operation(tf.cast(step, "int64") // 4)
+
+    def get_config(self):
+        return {}
+
+
+def looked_up(epoch):
+    with tf.init_scope():
+        keys = tf.range(10, dtype="int64")
+        table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, keys), 0)
+    looked_up.tables.append(table)
+    return tf.cast(table.lookup(epoch), "float64")
+
+
+looked_up.tables = []  # a table lives as long as its Python object
+
+
+def printed(epoch):
+    tf.print("epoch", epoch, output_stream="file:///dev/null")
+    return tf.cast(epoch, "float64")
+
+
+RATES = {
+    "schedule": lambda: Halving(lambda epoch: tf.cast(epoch, "float64")),
+    "py_function": lambda: Halving(lambda n: tf.py_function(lambda e: float(e), [n], "float64")),
+    "print": lambda: Halving(printed),
+    "lookup table": lambda: Halving(looked_up),
+    "Keras's schedule": lambda: keras.optimizers.schedules.ExponentialDecay(
+        ETA, 4, 0.5, staircase=True
+    ),
+}
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_schedule(rule, rate):
+    model = fit(linear_model(rule(RATES[rate]())))
+    tolerance = 1e-7 if rate == "Keras's schedule" else 1e-12  # Keras's computes in float32
+    states = expected(rule, rate_at=lambda i: ETA / 2 ** (i // 4))
+    assert_follows(model.optimizer, model.trainable_variables, *states, tolerance)
+
+
+def test_callable_rate(rule):
+    rate = tf.Variable(ETA)
+    model = linear_model(rule(lambda: rate))
+    fit(model, epochs=1)
+    rate.assign(ETA / 4)
+    fit(model, epochs=2)
+    assert_trained(model, rule, rate_at=lambda i: ETA if i < 4 else ETA / 4)
+
+
+def test_callback_that_sets_the_rate(rule):
+    scheduler = keras.callbacks.LearningRateScheduler(lambda epoch: ETA / 2**epoch)
+    model = fit(linear_model(rule(0.5)), callbacks=[scheduler])
+    assert_trained(model, rule, rate_at=lambda i: ETA / 2 ** (i // 4))
+
+
+def test_subclass_that_xla_cannot_compile_runs_without(rule):
+    class Printing(rule):
+        def update_step(self, gradient, variable, learning_rate):
+            tf.print(tf.norm(gradient), output_stream="file:///dev/null")
+            super().update_step(gradient, variable, learning_rate)
+
+    with pytest.warns(UserWarning, match="XLA cannot compile this update.*`jit_compile=False`"):
+        model = fit(linear_model(Printing(ETA)))
+    assert_trained(model, rule)
+    assert_trained(fit(linear_model(Printing(ETA, jit_compile=False))), rule)
+
+
+def test_subclass_that_xla_can_compile_is_compiled(rule):
+    class Own(rule):
+        pass
+
+    optimizer, variables = Own(), [keras.Variable(w) for w in START]
+    step = applying(optimizer, variables)
+    assert len(clusters(step.get_concrete_function(*map(tf.constant, START)))) == 1
+
+
+def test_subclass_that_needs_python_runs_eagerly(rule):
+    seen = []
+
+    class Looking(rule):
+        def update_step(self, gradient, variable, learning_rate):
+            seen.append(gradient.numpy())
+            super().update_step(gradient, variable, learning_rate)
+
+    assert_trained(fit(linear_model(Looking(ETA), run_eagerly=True)), rule)
+    assert len(seen) == 2 * STEPS
+
+
+class Positive(keras.constraints.Constraint):
+    """Max(w, 0), by NumPy."""
+
+    def __call__(self, w):
+        return tf.ensure_shape(tf.numpy_function(lambda w: np.maximum(w, 0), [w], w.dtype), w.shape)
+
+
+@pytest.mark.parametrize("constraint", [keras.constraints.NonNeg, Positive])
+def test_constraint(rule, constraint):
+    def projected(w):
+        return np.maximum(w, 0) if w.ndim == 2 else w
+
+    if constraint is Positive:
+        refused = pytest.warns(UserWarning, match="XLA cannot compile this update")
+    else:
+        refused = contextlib.nullcontext()
+    with refused:
+        model = fit(linear_model(rule(ETA), constraint=constraint()))
+    assert_trained(model, rule, constraint=projected)
+
+
+def test_variables_on_two_devices(rule):
+    variables = []
+    for w, device in zip(START, ("CPU:0", "CPU:1"), strict=True):
+        with tf.device(device):
+            variables.append(keras.Variable(w))
+    optimizer = rule(ETA)
+    step = applying(optimizer, variables)
+    gradients = gradients_at(START, 0)
+    for _ in range(3):
+        step(*map(tf.constant, gradients))
+    assert_follows(optimizer, variables, *expected(rule, 3, gradients=lambda w, i: gradients))
+
+
+def test_variables_on_the_second_device(rule):
+    with tf.device("CPU:1"):
+        variables = [keras.Variable(w) for w in START]
+        optimizer = rule(ETA)
+        optimizer.build(variables)
+    step = applying(optimizer, variables)
+    gradients = gradients_at(START, 0)
+    for _ in range(3):
+        step(*map(tf.constant, gradients))
+    assert_follows(optimizer, variables, *expected(rule, 3, gradients=lambda w, i: gradients))
+
+
+def test_no_gradient_for_an_unused_variable(rule, mode):
+    used, unused = keras.Variable(START[0]), keras.Variable(START[1])
+    optimizer = rule(ETA)
+    optimizer.build([used, unused])
+    g = gradients_at(START, 0)[0]
+    step = COMPILE[mode](lambda: optimizer.apply([tf.constant(g), None], [used, unused]))
+    with pytest.warns(UserWarning, match="Gradients do not exist"):
+        loop_over(step, 3)
+    weights, states = expected(rule, 3, [START[0]], lambda w, i: [g])
+    assert_follows(optimizer, [used], weights, states)
+    np.testing.assert_array_equal(unused.numpy(), START[1])
+
+
+def test_other_variables_are_refused(rule):
+    optimizer, known, other = rule(), keras.Variable([1.0]), keras.Variable([1.0])
+    optimizer.build([known])
+    for step in (lambda g: optimizer.apply([g], [other]), applying(optimizer, [other])):
+        with pytest.raises(ValueError, match="Unknown variable"):
+            step(tf.constant([1.0], "float64"))
+    np.testing.assert_array_equal(other.numpy(), [1.0])
+
+
+def test_frozen_and_thawed(rule):
+    """As Keras's own way of calling it: no NumPy reference has an Adam that skips steps."""
+    models = []
+    for arguments in ({}, {"run_eagerly": True}):
+        model = linear_model(rule(ETA), **arguments)
+        model.optimizer.build(model.trainable_variables)
+        for trained in (True, False, True):
+            model.layers[0].kernel.trainable = trained
+            model.compile(model.optimizer, "mse", **arguments)
+            before = model.layers[0].kernel.numpy()
+            fit(model, epochs=1)
+            assert np.array_equal(before, model.layers[0].kernel.numpy()) != trained
+        models.append(model)
+    for a, b in zip(*(m.weights + m.optimizer.variables for m in models), strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-12, atol=1e-12)
+
+
+def test_loss_scale_optimizer_skips_an_overflow(rule, mode):
+    inner = rule(ETA)
+    optimizer = keras.optimizers.LossScaleOptimizer(inner, initial_scale=8.0)
+    variables = [keras.Variable(w) for w in START]
+    optimizer.build(variables)
+    step = COMPILE[mode](lambda *g: optimizer.apply(list(g), variables))
+    gradients = gradients_at(START, 0)
+    for scale in (8.0, np.inf, 4.0, 4.0):  # an overflow halves the scale
+        step(*(tf.constant(g * scale) for g in gradients))
+    assert_follows(inner, variables, *expected(rule, 3, gradients=lambda w, i: gradients))
+    assert int(optimizer.iterations) == 3
+    assert float(optimizer.dynamic_scale) == 4.0
+
+
+@pytest.mark.parametrize(
+    ("policy", "precision"), [("mixed_float16", 2.0**-10), ("mixed_bfloat16", 2.0**-7)]
+)
+def test_mixed_precision(rule, policy, precision):
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy(policy)
+    optimizer = rule(2.0**-10)
+    if policy == "mixed_float16":  # at Keras's initial scale, 2^15, the first steps overflow
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=64.0)
+    model = fit(linear_model(optimizer), epochs=1)
+    formula, arguments = LECTURE[rule.__name__]
+    weights, _ = reference.training(
+        formula, {**arguments, "learning_rate": 2.0**-10}, START, gradients_at, 4
+    )
+    for variable, w, start in zip(model.trainable_variables, weights, START, strict=True):
+        assert variable.dtype == "float32"
+        path = np.abs(w - start).max()
+        np.testing.assert_allclose(variable.numpy(), w, rtol=0, atol=20 * precision * path)
+
+
+def test_float16_variables_survive_zero_gradients(rule):
+    """float16 holds neither an epsilon of 1e-8 nor the square of 1e-5."""
+    variable = keras.Variable(np.ones(3), dtype="float16")
+    optimizer = rule(2.0**-6)
+    gradients = [np.array([0, 1e-5, 2.0]).astype("float16")] * 5
+    step = tf.function(lambda g: optimizer.apply([g], [variable]))
+    for g in gradients:
+        step(tf.constant(g))
+    formula, arguments = LECTURE[rule.__name__]
+    weights, states = reference.training(
+        formula,
+        {**arguments, "learning_rate": 2.0**-6},
+        [np.ones(3)],
+        lambda w, i: [gradients[i].astype("float64")],
+        5,
+    )
+    np.testing.assert_allclose(variable.numpy(), weights[0], rtol=0, atol=5 * 2.0**-10)
+    for slot, s in zip(optimizer.slots(variable), states[0], strict=True):
+        assert slot.dtype == tf.float32
+        np.testing.assert_allclose(slot, s, rtol=1e-5)
+
+
+@pytest.mark.parametrize("settings", [{}, {"clipvalue": 0.5}, {"clipnorm": 0.5}], ids=str)
+def test_nan_and_inf_pass_through_as_in_eager_keras(rule, settings):
+    gradient = tf.constant([np.nan, np.inf, -np.inf, 1.0, -3.0, 0.0], "float64")
+    results = []
+    for in_graph in (False, True):
+        variable, optimizer = keras.Variable(np.ones(6)), rule(ETA, **settings)
+        step = applying(optimizer, [variable]) if in_graph else None
+        for _ in range(2):
+            step(gradient) if in_graph else optimizer.apply([gradient], [variable])
+        results.append(variable.numpy())
+    np.testing.assert_allclose(*results, rtol=1e-12)
+    assert np.isnan(results[1][0])
+
+
+def test_embedding_beside_dense_layers(rule):
+    """The first half of X picks rows, many of them repeated; the gradients are TensorFlow's."""
+    ids = (np.abs(X[:, :3]) * 2).astype("int32") % 6
+    results = []
+    for arguments in ({}, {"run_eagerly": True}):
+        keras.utils.set_random_seed(0)
+        embedding = keras.layers.Embedding(6, 3)
+        layers = [keras.Input((3,), dtype="int32"), embedding, keras.layers.Flatten()]
+        model = keras.Sequential([*layers, keras.layers.Dense(2)])
+        model.compile(rule(ETA), "mse", **arguments)
+        model.fit(ids, Y, batch_size=BATCH, epochs=2, shuffle=False, verbose=0)
+        results.append([v.numpy() for v in model.weights + model.optimizer.variables])
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_multi_optimizer(rule):
+    inner = [rule(ETA, name="kernels"), rule(ETA, name="biases")]
+    which = keras.optimizers.OptimizerMap(inner[0], {".*/bias": inner[1]})
+    model = fit(linear_model(keras.optimizers.MultiOptimizer(which)))
+    weights, states = expected(rule)
+    for optimizer, v, w, s in zip(inner, model.trainable_variables, weights, states, strict=True):
+        assert_follows(optimizer, [v], [w], [s])
+
+
+def test_two_models_in_one_process(rule):
+    models = [linear_model(rule(ETA)) for _ in range(2)]
+    for _ in range(EPOCHS):
+        for model in models:
+            fit(model, epochs=1)
+    for model in models:
+        assert_trained(model, rule)
+
+
+def test_cloned_model(rule):
+    model = fit(linear_model(rule(ETA)), epochs=1)
+    clone = keras.models.clone_model(model)
+    clone.set_weights(START)
+    clone.compile(rule.from_config(model.optimizer.get_config()), "mse")
+    assert_trained(fit(clone), rule)
+    assert_trained(model, rule, steps=4)
+
+
+def test_exported_model_predicts_the_same(rule, tmp_path):
+    model = fit(linear_model(rule(ETA)))
+    model.export(tmp_path / "exported", verbose=False)
+    exported = tf.saved_model.load(str(tmp_path / "exported"))
+    np.testing.assert_allclose(
+        exported.serve(tf.constant(X)), model.predict(X, verbose=0), rtol=1e-12
+    )
+
+
+def test_no_retrace(rule, monkeypatch):
+    traced, update_step = [], rule.update_step
+
+    def counting(self, gradient, variable, learning_rate):
+        traced.append(1)
+        update_step(self, gradient, variable, learning_rate)
+
+    monkeypatch.setattr(rule, "update_step", counting)
+    model = fit(linear_model(rule(ETA)), epochs=1)
+    first = len(traced)
+    assert first > 0
+    fit(model, epochs=1)
+    fit(model, epochs=1)
+    assert len(traced) == first
+    assert_trained(model, rule)
+
+
+def test_optimizer_is_freed_with_its_model(rule):
+    optimizer = rule(ETA)
+    model = fit(linear_model(optimizer), epochs=1)
+    kept = [weakref.ref(optimizer), weakref.ref(model)]
+    del optimizer, model
+    gc.collect()
+    assert [reference() for reference in kept] == [None, None]
+
+
+def mirrored():
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+def test_mirrored_strategy_in_fit(rule):
+    with mirrored().scope():
+        model = linear_model(rule(ETA))
+    fit(model)
+    weights, _ = expected(rule)
+    for actual, w in zip(model.get_weights(), weights, strict=True):
+        np.testing.assert_allclose(actual, w, rtol=0, atol=1e-12)
+
+
+def test_mirrored_strategy_in_a_custom_loop(rule):
+    """Each replica gives half of the gradient: Keras sums them."""
+    strategy, gradients = mirrored(), gradients_at(START, 0)
+    with strategy.scope():
+        variables = [keras.Variable(w) for w in START]
+        optimizer = rule(ETA)
+        optimizer.build(variables)
+
+    @tf.function
+    def step():
+        strategy.run(lambda: optimizer.apply([tf.constant(g / 2) for g in gradients], variables))
+
+    for _ in range(3):
+        step()
+    weights, _ = expected(rule, 3, gradients=lambda w, i: gradients)
+    for variable, w in zip(variables, weights, strict=True):
+        for copy in strategy.experimental_local_results(variable.value):
+            np.testing.assert_allclose(copy.numpy(), w, rtol=0, atol=1e-12)
+
+
+WITH_XLA = """
+    import keras
+    from test_contexts import ETA, RULES, assert_trained, fit, linear_model
+
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    for rule in RULES:
+        model = linear_model(rule(ETA), jit_compile=True)
+        assert model.jit_compile
+        assert_trained(fit(model), rule)
+"""
+
+
+def run_alone(script, *arguments):
+    tests = os.path.dirname(__file__)
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), *arguments],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([tests, os.path.dirname(tests)])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_fit_with_jit_compile():
+    """In a process of its own: Keras does not compile where op determinism is on, as it is here."""
+    result = run_alone(WITH_XLA)
+    assert result.returncode == 0, result.stderr
+
+
+KILLED = """
+    import os, signal, sys
+    import keras, numpy as np
+    from test_contexts import RULES, fit, linear_model
+
+    class TrainTheNextThenDie(keras.callbacks.Callback):
+        def __init__(self, rules):
+            super().__init__()
+            self.rules = rules
+        def on_train_batch_end(self, batch, logs):
+            if int(self.model.optimizer.iterations) == 6:  # in the second epoch
+                train(self.rules)
+
+    def train(rules):
+        if not rules:
+            os.kill(os.getpid(), signal.SIGKILL)
+        backup = keras.callbacks.BackupAndRestore(os.path.join(sys.argv[1], rules[0].__name__))
+        fit(linear_model(rules[0](2.0**-4)), callbacks=[backup, TrainTheNextThenDie(rules[1:])])
+
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    train(RULES)
+"""
+
+
+@pytest.fixture(scope="module")
+def backups(tmp_path_factory):
+    """What BackupAndRestore wrote for each rule before the process was killed in epoch 2."""
+    folder = tmp_path_factory.mktemp("backups")
+    killed = run_alone(KILLED, str(folder))
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    return folder
+
+
+def test_backup_resumes_after_a_kill(rule, backups):
+    backup = keras.callbacks.BackupAndRestore(backups / rule.__name__)
+    epochs = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: begun.append(epoch))
+    begun = []
+    model = fit(linear_model(rule(ETA)), callbacks=[backup, epochs])
+    assert begun == [1, 2]
+    uninterrupted = fit(linear_model(rule(ETA)))
+    pair = (m.weights + m.optimizer.variables for m in (model, uninterrupted))
+    for a, b in zip(*pair, strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+    assert_trained(model, rule)
