@@ -1,6 +1,6 @@
 """What an update costs, beside Keras's nearest built-in: `make bench`, or with the parts named.
 
-    python benchmarks/bench.py [update] [fit] [size]
+    python benchmarks/bench.py [update] [fit] [size] [memory]
 
 Both sides run in turns in one process; a ratio is the median over the turns of ours divided by
 the built-in's, with its quartiles. Prints tables and writes `benchmarks/results.csv`.
@@ -8,11 +8,13 @@ the built-in's, with its quartiles. Prints tables and writes `benchmarks/results
 
 import csv
 import gc
+import multiprocessing
 import os
 import pathlib
 import platform
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -78,30 +80,34 @@ def compared(measured):
 
 
 def update_of(optimizer, shapes):
-    """A step of the optimizer alone, and the seconds of its first call (trace and compile)."""
-    rng = np.random.default_rng(0)
-    variables = [keras.Variable(rng.normal(size=shape), dtype="float32") for shape in shapes]
-    gradients = [tf.constant(rng.normal(size=shape), tf.float32) for shape in shapes]
+    """A step of the optimizer alone, for variables of these shapes."""
+    variables = [keras.Variable(tf.random.normal(shape)) for shape in shapes]
+    gradients = [tf.random.normal(shape) for shape in shapes]
     optimizer.build(variables)
 
     @tf.function(autograph=False)
     def step():
         optimizer.apply(gradients, variables)
 
-    return step, seconds(step, 1)
+    return step
 
 
-def peak_mib(step):
-    """How far a step raises the resident memory at its highest; Linux keeps the mark."""
-    pathlib.Path("/proc/self/clear_refs").write_text("5")
-    before = status_kib("VmRSS")
-    step()
-    return max(0, status_kib("VmHWM") - before) / 1024
+def peak_mib(rule, side, shapes):
+    """How far the first updates raise the memory above weights, gradients and state.
+
+    For a process of its own: TensorFlow keeps what a step has allocated for the steps to come.
+    """
+    update_of(PAIRS[rule][side](), [(1,)])()  # loads the compiler
+    step = update_of(PAIRS[rule][side](), shapes)
+    before = memory_mib("VmRSS")
+    pathlib.Path("/proc/self/clear_refs").write_text("5")  # starts the peak, VmHWM, anew
+    step(), step()
+    return memory_mib("VmHWM") - before
 
 
-def status_kib(key):
+def memory_mib(key):
     lines = pathlib.Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(key))
+    return next(int(line.split()[1]) for line in lines if line.startswith(key)) / 1024
 
 
 def compare_updates(case, shapes, times, turns, first_calls=1):
@@ -110,13 +116,12 @@ def compare_updates(case, shapes, times, turns, first_calls=1):
         first = []
         for _ in range(first_calls):
             optimizers = [make() for make in pair]
-            steps, taken = zip(*(update_of(o, shapes) for o in optimizers), strict=True)
-            first.append(taken)
+            steps = [update_of(o, shapes) for o in optimizers]
+            first.append([seconds(step, 1) for step in steps])  # traces and compiles
         first = np.median(first, axis=0)
         seconds(steps[0], 3), seconds(steps[1], 3)
         result = compared(in_turns(steps, times, turns))
         state = sum(int(np.prod(v.shape)) for v in optimizers[0].variables if v.dtype == "float32")
-        peaks = [peak_mib(step) for step in steps]
         yield {
             "case": case,
             "rule": rule,
@@ -125,8 +130,6 @@ def compare_updates(case, shapes, times, turns, first_calls=1):
             "first_keras_s": first[1],
             "first_ratio": first[0] / first[1],
             "state": (state - 1) / size,  # without the learning rate, a number of its own
-            "peak_ours_mib": peaks[0],
-            "peak_keras_mib": peaks[1],
         }
         del steps
         gc.collect()
@@ -168,8 +171,18 @@ def size():
             yield {**row, **speed}
 
 
+def memory():
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1) as processes:
+        for rule in PAIRS:
+            shapes = [(500_000, 100)]  # 191 MiB
+            peaks = [processes.submit(peak_mib, rule, side, shapes).result() for side in (0, 1)]
+            peaks = dict(zip(("peak_ours_mib", "peak_keras_mib"), peaks, strict=True))
+            yield {"case": "5e7 parameters", "rule": rule, **peaks}
+
+
 def main(names):
-    parts = {"update": update, "fit": fit, "size": size}
+    parts = {"update": update, "fit": fit, "size": size, "memory": memory}
     machine = {
         "machine": f"{processor()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
