@@ -154,7 +154,7 @@ def fit():
                 model.compile(make(), "sparse_categorical_crossentropy")
                 runs.append(lambda m=model: m.fit(x, y, batch_size=batch, verbose=0))  # noqa: B023
             in_turns(runs, 1, 1)
-            result = compared(in_turns(runs, 1, 7) / 40)
+            result = compared(in_turns(runs, 1, 21) / 40)
             yield {"case": f"batch {batch}", "rule": rule, **result}
 
 
