@@ -1,7 +1,10 @@
 """The comparison of test_rules can fail: it sees each fault that such rules are known for."""
 
+import keras
 import pytest
 import tensorflow as tf
+import test_contexts
+import test_sparse
 from conftest import LECTURE
 from test_rules import ETA, assert_follows
 
@@ -96,3 +99,60 @@ def test_fault_is_seen(fault):
     arguments = {**arguments, "learning_rate": ETA}
     with pytest.raises(AssertionError):
         assert_follows(faulty(**arguments), formula, arguments)
+
+
+# What surrounds the formula lives in the base: faults there must be seen by the matrix of
+# test_contexts, for a class that passes for the rule.
+
+
+class RateOfTheTrace(AdaGrad):
+    @AdaGrad.learning_rate.getter
+    def learning_rate(self):
+        with tf.init_scope():
+            return float(self._learning_rate.numpy())
+
+
+class LastOfTheRepeatedRows(AdaGrad):
+    def apply(self, grads, trainable_variables=None):
+        def last(g):
+            if not isinstance(g, tf.IndexedSlices):
+                return g
+            rows = tf.expand_dims(g.indices, 1)
+            return tf.tensor_scatter_nd_update(tf.zeros(g.dense_shape, g.dtype), rows, g.values)
+
+        super().apply([last(g) for g in grads], trainable_variables)
+
+
+class NeverCompiled(AdaGrad):
+    def apply(self, grads, trainable_variables=None):
+        keras.optimizers.Optimizer.apply(self, grads, trainable_variables)
+
+
+class StateInHalfPrecision(AdaGrad):
+    def add_variable(self, shape, initializer="zeros", dtype=None, **kwargs):
+        return keras.optimizers.Optimizer.add_variable(self, shape, initializer, dtype, **kwargs)
+
+
+AROUND = {
+    "rate of the trace": (RateOfTheTrace, test_contexts.test_callback_that_sets_the_rate),
+    "last of the repeated rows": (
+        LastOfTheRepeatedRows,
+        test_sparse.test_embedding_in_fit_follows_the_formula,
+    ),
+    "never compiled": (
+        NeverCompiled,
+        test_contexts.test_graph_holds_one_cluster_unless_told_otherwise,
+    ),
+    "state in half precision": (
+        StateInHalfPrecision,
+        test_contexts.test_float16_variables_survive_zero_gradients,
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", AROUND)
+def test_fault_around_the_formula_is_seen(fault, float64):
+    faulty, test = AROUND[fault]
+    test(AdaGrad)
+    with pytest.raises(AssertionError):
+        test(type("AdaGrad", (faulty,), {}))
