@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from keras_lecture_opt._arguments import ALLOWED, checked
 
-# While a cluster is being traced: the learning rate, and a 1 that XLA does not know to be 1.
+# While a cluster is being traced: its optimizer, the learning rate, and a 1 that XLA does not
+# know to be 1.
 _CLUSTER_INPUTS = contextvars.ContextVar("_CLUSTER_INPUTS", default=None)
 
 
@@ -76,7 +77,7 @@ class LectureOptimizer(keras.optimizers.Optimizer):
         Keras's averages and accumulators, created before `built`, keep the type Keras expects.
         """
         if self.built:
-            dtype = precision(dtype)
+            dtype = precision(dtype or keras.config.floatx())
         return super().add_variable(shape, initializer, dtype, **kwargs)
 
     def apply(self, grads, trainable_variables=None):
@@ -115,11 +116,12 @@ class LectureOptimizer(keras.optimizers.Optimizer):
         @tf.function(jit_compile=True, autograph=False)
         def cluster(learning_rate, one, *given):
             given = iter(given)
-            token = _CLUSTER_INPUTS.set((learning_rate, one))
+            token = _CLUSTER_INPUTS.set((self, learning_rate, one))
             try:
                 apply([g if g is None else next(given) for g in grads], trainable_variables)
             finally:
                 _CLUSTER_INPUTS.reset(token)
+            return one  # TensorFlow's forward mode cannot call a function without a result
 
         if len(devices) > 1:
             apply(grads, trainable_variables)
@@ -136,7 +138,7 @@ class LectureOptimizer(keras.optimizers.Optimizer):
 
     def _obstacle(self, cluster, variables, inputs):
         """Returns the error that XLA raises when it compiles the cluster, or None."""
-        ours = type(self).__module__.startswith(__package__)
+        ours = type(self).__module__.startswith(f"{__package__}.")
         if ours and all(v.constraint is None for v in variables):
             return None  # all Keras's and our operations compile
         try:
@@ -150,12 +152,12 @@ class LectureOptimizer(keras.optimizers.Optimizer):
     def learning_rate(self):
         """The rate of the step that comes next."""
         inputs = _CLUSTER_INPUTS.get()
-        return inputs[0] if inputs else super().learning_rate
+        return inputs[1] if inputs and inputs[0] is self else super().learning_rate
 
     def assign_add(self, variable, value):
         """Keras's. XLA's CPU compiler takes twice as long for a sum without a scalar in it."""
         if inputs := _CLUSTER_INPUTS.get():
-            value = value * tf.cast(inputs[1], value.dtype)
+            value = tf.cast(value, variable.dtype) * tf.cast(inputs[2], variable.dtype)
         super().assign_add(variable, value)
 
     def slots(self, variable):

@@ -672,3 +672,38 @@ def test_backup_resumes_after_a_kill(rule, backups):
     for a, b in zip(*pair, strict=True):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
     assert_trained(model, rule)
+
+
+def test_an_optimizer_inside_another_keeps_its_rate(rule):
+    class Outer(rule):
+        def build(self, variables):
+            if not self.built:
+                super().build(variables)
+                self.inner = rule(ETA)
+                self.inner.build(variables)
+                self.count = self.add_variable(shape=(), name="count")
+
+        def update_step(self, gradient, variable, learning_rate):
+            self.inner.update_step(gradient, variable, self.inner.learning_rate)
+            self.assign_add(self.count, 1)
+
+    variable = keras.Variable(START[0])
+    optimizer = Outer(learning_rate=1.0)
+    g = gradients_at(START, 0)[0]
+    applying(optimizer, [variable])(tf.constant(g))
+    assert float(optimizer.count) == 1
+    assert_follows(optimizer.inner, [variable], *expected(rule, 1, START[:1], lambda w, i: [g]))
+
+
+def test_in_forward_mode(rule):
+    variable = keras.Variable(START[0])
+    optimizer = rule(ETA)
+    g = gradients_at(START, 0)[0]
+
+    @tf.function
+    def step():
+        with tf.autodiff.ForwardAccumulator(variable.value, tf.ones_like(variable)):
+            optimizer.apply([tf.constant(g)], [variable])
+
+    step()
+    assert_follows(optimizer, [variable], *expected(rule, 1, START[:1], lambda w, i: [g]))
