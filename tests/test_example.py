@@ -55,12 +55,19 @@ def test_two_runs_with_one_seed_are_equal(mnist_dir, tmp_path):
 
 
 def test_interrupted_run_keeps_its_log(mnist_dir, tmp_path):
+    # A shell starts what it runs in the background, these tests too, with SIGINT ignored, and a
+    # process inherits that; a handler it does not.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     run = start(mnist_dir, tmp_path, "--train-examples", "2000", "--epochs", "10000")
-    printed = ""
-    while "Epoch 3/" not in printed:
-        printed += run.stdout.read(100)
-    run.send_signal(signal.SIGINT)
-    rest, errors = run.communicate(timeout=60)
+    signal.signal(signal.SIGINT, before)
+    try:
+        printed = ""
+        while "Epoch 3/" not in printed:
+            printed += run.stdout.read(100)
+        run.send_signal(signal.SIGINT)
+        rest, errors = run.communicate(timeout=60)
+    finally:
+        run.kill()
     assert run.returncode == 130
     assert "Traceback" not in errors
     assert "Interrupted" in rest
