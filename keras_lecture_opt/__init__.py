@@ -12,7 +12,9 @@ from keras_lecture_opt import mnist
 from keras_lecture_opt.adagrad import AdaGrad
 from keras_lecture_opt.adam import Adam
 from keras_lecture_opt.momentum import Momentum
+from keras_lecture_opt.monitor import EffectiveLearningRateMonitor
 from keras_lecture_opt.nesterov import Nesterov
+from keras_lecture_opt.rates import effective_learning_rate
 from keras_lecture_opt.rmsprop import RMSProp
 from keras_lecture_opt.simplified_adam import SimplifiedAdam
 from keras_lecture_opt.steepest_descent import SteepestDescent
@@ -26,5 +28,7 @@ __all__ = [
     "RMSProp",
     "SimplifiedAdam",
     "Adam",
+    "effective_learning_rate",
+    "EffectiveLearningRateMonitor",
     "mnist",
 ]

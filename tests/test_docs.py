@@ -68,7 +68,8 @@ MODULES = [module.name for module in pkgutil.iter_modules(keras_lecture_opt.__pa
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_docstring_examples(name):
+def test_docstring_examples(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # an example may write logs
     module = importlib.import_module(f"keras_lecture_opt.{name}")
     names = {"keras_lecture_opt": keras_lecture_opt}
     assert doctest.testmod(module, extraglobs=names).failed == 0

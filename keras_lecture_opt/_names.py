@@ -1,0 +1,48 @@
+"""Names for a model's variables that are the same in every run, so that TensorBoard overlays them."""
+
+import collections
+import re
+
+import keras
+
+
+def canonical_names(model):
+    """Names such as `dense_1/kernel` for the variables of a model.
+
+    In one process Keras calls the first model's variable `sequential/dense_1/kernel` and the
+    second's `sequential_1/dense_3/kernel`. So the model's own name goes, and the names that Keras
+    gives automatically are numbered anew within the model. Names that the user gave stay.
+
+    Returns:
+        Dict from the `id` of each of the model's weights to its name, unique in the model.
+    """
+    automatic = automatic_names()
+    names, taken = {}, collections.Counter()
+    renamed = {}  # (path of the parent, name) -> new name
+    used = collections.Counter()  # (path of the parent, automatic name without its number)
+    for weight in model.weights:
+        parts = weight.path.split("/")
+        if parts[0] == model.name and len(parts) > 1:
+            del parts[0]
+        for i, part in enumerate(parts):
+            place = (*parts[:i], part)
+            base = re.sub(r"_\d+$", "", part)
+            if base in automatic and place not in renamed:
+                n = used[*parts[:i], base]
+                used[*parts[:i], base] += 1
+                renamed[place] = f"{base}_{n}" if n else base
+        name = "/".join(renamed.get((*parts[: i + 1],), part) for i, part in enumerate(parts))
+        taken[name] += 1  # nothing keeps a user from giving one name twice
+        names[id(weight)] = name if taken[name] == 1 else f"{name}_{taken[name] - 1}"
+    return names
+
+
+def automatic_names():
+    """What Keras may call a layer or a weight that the user has given no name."""
+    classes, names = [keras.Layer], {"variable"}
+    while classes:
+        cls = classes.pop()
+        classes += cls.__subclasses__()
+        words = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", cls.__name__)
+        names.add(re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower())
+    return names
