@@ -1,6 +1,7 @@
 """What TensorBoard needs to draw the monitor's cards."""
 
 import hashlib
+import warnings
 
 import numpy as np
 import tensorflow as tf
@@ -91,9 +92,13 @@ def configuration_of(optimizers):
         prefix = f"{optimizer.name}/" if len(optimizers) > 1 else ""
         package = type(optimizer).__module__.partition(".")[0]
         configuration[f"{prefix}optimizer"] = f"{package}.{type(optimizer).__name__}"
-        for argument, value in optimizer.get_config().items():
+        with warnings.catch_warnings(action="ignore"):  # of a learning rate that is a lambda
+            arguments = optimizer.get_config()
+        for argument, value in arguments.items():
             if isinstance(value, float):
                 value = float(f"{value:.7g}")  # Keras keeps the learning rate in float32
+            elif isinstance(value, dict) and value.get("class_name") == "__lambda__":
+                value = "a lambda"
             elif isinstance(value, dict):  # a serialized schedule
                 value = f"{value.get('class_name')} {value.get('config')}"
             elif not isinstance(value, (bool, int)):

@@ -16,7 +16,7 @@ BARS = 32  # bins to a bar of the histogram: 4 bars to a factor of 2
 # The bars' edges, as log10 of the rate. A rate of 0 belongs to the first bar.
 EDGES = (np.arange(0, INFINITE + 1, BARS, dtype="int32") << SHIFT).view("float32")
 EDGES = np.log10(np.clip(EDGES, np.finfo("float32").tiny, np.finfo("float32").max))
-LARGEST_MAP = 256  # pixels
+LARGEST_MAP = 64  # pixels
 
 
 def summarized(rate, seen):
@@ -35,7 +35,8 @@ def summarized(rate, seen):
         finite rates lie between each two `EDGES`.
     """
     sign = tf.bitwise.bitwise_and(tf.cast(seen, tf.int32) - 1, -(1 << 31))  # set if never updated
-    bits = tf.bitwise.bitwise_or(tf.bitcast(tf.cast(rate, tf.float32), tf.int32), sign)
+    rate = tf.abs(tf.cast(rate, tf.float32))  # NaN often has its sign bit set
+    bits = tf.bitwise.bitwise_or(tf.bitcast(rate, tf.int32), sign)
     # The sign bit makes a signed integer small, an unsigned one large.
     largest = tf.bitcast(tf.reduce_max(bits), tf.float32)
     bits = tf.bitcast(bits, tf.uint32)

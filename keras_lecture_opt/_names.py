@@ -1,4 +1,4 @@
-"""Names for a model's variables that are the same in every run, so that TensorBoard overlays them."""
+"""Names for variables that are the same in every run, so that TensorBoard overlays them."""
 
 import collections
 import re

@@ -33,6 +33,8 @@ class Watched:
             updated = tf.convert_to_tensor(self.variable) != self.start
         seen = tf.ones_like(seen) if updated is None else seen | updated
         measured = {"seen": seen, **summarized(rate, seen)}
+        if updated is None:  # a model that its first batch has built: who knows how it began
+            del measured["never_updated"]
         if self.tracked:
             measured["tracked"] = tf.gather_nd(rate, self.tracked)
             measured["tracked_seen"] = tf.gather_nd(seen, self.tracked)
@@ -50,7 +52,8 @@ class Watched:
                 yield _cards.scalar("effective_lr_quantiles", f"{name}/{quantile}", value)
         if measured["not_finite"]:
             yield _cards.scalar("effective_lr_not_finite", name, measured["not_finite"])
-        yield _cards.scalar("never_updated", name, measured["never_updated"])
+        if "never_updated" in measured:
+            yield _cards.scalar("never_updated", name, measured["never_updated"])
         yield _cards.histogram(name, measured["bars"])
         for i, index in enumerate(self.tracked):
             if measured["tracked_seen"][i]:

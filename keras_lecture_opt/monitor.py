@@ -9,7 +9,13 @@ import tensorflow as tf
 
 from keras_lecture_opt import _cards
 from keras_lecture_opt._watched import measurement, watch
-from keras_lecture_opt.rates import formula_of, latest_learning_rate, leaves, next_learning_rate
+from keras_lecture_opt.rates import (
+    formula_of,
+    latest_learning_rate,
+    leaves,
+    next_learning_rate,
+    steps_taken,
+)
 
 
 class EffectiveLearningRateMonitor(keras.callbacks.Callback):
@@ -21,7 +27,7 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
     | tag | card |
     | --- | --- |
     | `effective_lr/NAME` | the median, one curve for a run: start here |
-    | `effective_lr_quantiles/NAME/min`, `p05`, `median`, `p95`, `max` | how far the weights differ |
+    | `effective_lr_quantiles/NAME/min`, `p05`, `median`, `p95`, `max` | how they differ |
     | `effective_lr_histogram/NAME` | log10 of all rates |
     | `effective_lr_map/NAME` | with `write_images`: where in a kernel the rates are high |
     | `effective_lr_not_finite/NAME` | how many rates are NaN or infinite, if any are |
@@ -46,7 +52,7 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
             N batches. An event costs about as much as one training step. Defaults to `"epoch"`.
         write_images: whether to write a map of each 2-D variable, on one fixed scale of colours:
             the first kernel as the image that it takes, if it takes one, averaged over units,
-            every other as a matrix of at most 256 x 256 pixels. Defaults to False.
+            every other as a matrix of at most 64 x 64 pixels. Defaults to False.
         tracked_weights: which single weights to log: a number of weights of each variable, chosen
             at random, or a dict from variable names, as above, to lists of indices, such as
             `{"dense/kernel": [(0, 3), (5, 1)]}`. Defaults to 0.
@@ -99,7 +105,7 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         if self._is_first_epoch:  # at the begin of training a backup may yet be restored
             self._is_first_epoch = False
-            self._batches = int(self.model.optimizer.iterations)
+            self._batches = steps_taken(self.model.optimizer)
             if self.model.built:
                 self._watch(at_start=True)
         self._batches_before_epoch = self._batches
@@ -154,7 +160,7 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
         return tf.summary.create_file_writer(path, filename_suffix=".effective_lr")
 
     def _write(self, summary, writer=None):
-        step = int(self.model.optimizer.iterations)
+        step = steps_taken(self.model.optimizer)
         # Another callback may have told TensorFlow not to record just now.
         with (writer or self._writer).as_default(), tf.summary.record_if(True):
             tf.summary.experimental.write_raw_pb(summary.SerializeToString(), step=step)
@@ -176,7 +182,7 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
 
     def _log(self):
         """Writes the rates of the latest step, unless that has been done."""
-        step = int(self.model.optimizer.iterations)
+        step = steps_taken(self.model.optimizer)
         if step in (0, self._logged_step):  # an overflow was skipped, or gradients accumulate
             return
         if self._watched_model is None:  # the model has been built by its first batch

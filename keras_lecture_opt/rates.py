@@ -85,7 +85,7 @@ def effective_learning_rate(optimizer, variable):
     [1. 1.]
     """  # noqa: E501
     optimizer = responsible(optimizer, variable)
-    if tf.executing_eagerly() and not int(optimizer.iterations):
+    if tf.executing_eagerly() and not steps_taken(optimizer):
         raise ValueError(f"{optimizer.name} has not taken a step yet: no weight has a rate.")
     return rate_after_step(optimizer, variable, latest_learning_rate(optimizer))
 
@@ -133,6 +133,11 @@ def latest_learning_rate(optimizer):
         batches = optimizer.iterations * (optimizer.gradient_accumulation_steps or 1)
         return tf.convert_to_tensor(schedule(batches - 1))
     return tf.convert_to_tensor(optimizer.learning_rate)
+
+
+def steps_taken(optimizer):
+    """How many steps the optimizer has taken, as an int, under a distribution strategy too."""
+    return int(tf.convert_to_tensor(optimizer.iterations))
 
 
 def next_learning_rate(optimizer):
@@ -247,9 +252,8 @@ def _(optimizer: optimizers.Adadelta, variable, learning_rate, t):
 @_formula.register
 def _(optimizer: optimizers.Adam, variable, learning_rate, t):
     v = slot(optimizer, "_velocity_hats" if optimizer.amsgrad else "_velocities", variable)
-    return (
-        learning_rate * tf.sqrt(1 - power(optimizer.beta_2, t)) / (tf.sqrt(v) + optimizer.epsilon)
-    )
+    eta = learning_rate * tf.sqrt(1 - power(optimizer.beta_2, t))
+    return eta / (tf.sqrt(v) + optimizer.epsilon)
 
 
 @_formula.register
@@ -303,5 +307,5 @@ def _(optimizer: optimizers.Muon, variable, learning_rate, t):
             f"{optimizer.name} has no effective learning rate for {variable.name!r}: it "
             "orthogonalizes this step, whose elements depend on all elements of the gradient."
         )
-    eta = optimizer.adam_lr_ratio * learning_rate
-    return eta * tf.sqrt(1 - power(optimizer.adam_beta_2, t)) / (tf.sqrt(v) + optimizer.epsilon)
+    eta = optimizer.adam_lr_ratio * learning_rate * tf.sqrt(1 - power(optimizer.adam_beta_2, t))
+    return eta / (tf.sqrt(v) + optimizer.epsilon)

@@ -1,6 +1,10 @@
 """What several test modules need: the rules, found by discovery, and MNIST, made once."""
 
+import importlib.util
 import os
+import subprocess
+import sys
+import textwrap
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -42,11 +46,37 @@ COMPILE = {
 }
 
 
+def imported(script):
+    """The module in a script outside of the package."""
+    spec = importlib.util.spec_from_file_location(script.stem, script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run_alone(script, *arguments):
+    """Runs Python code in a process of its own, which may import the test modules."""
+    tests = os.path.dirname(__file__)
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), *arguments],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([tests, os.path.dirname(tests)])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 def pytest_generate_tests(metafunc):
     if "rule" in metafunc.fixturenames:
         metafunc.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
     if "mode" in metafunc.fixturenames:
         metafunc.parametrize("mode", COMPILE)
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "mnist_dir" in item.fixturenames:  # one of the parallel processes makes it
+            item.add_marker(pytest.mark.xdist_group("mnist"))
 
 
 @pytest.fixture(autouse=True)

@@ -2,11 +2,7 @@
 
 import contextlib
 import gc
-import os
 import signal
-import subprocess
-import sys
-import textwrap
 import weakref
 
 import keras
@@ -14,7 +10,7 @@ import numpy as np
 import pytest
 import reference
 import tensorflow as tf
-from conftest import COMPILE, LECTURE, RULES  # noqa: F401
+from conftest import COMPILE, LECTURE, RULES, run_alone  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -608,17 +604,6 @@ WITH_XLA = """
         assert model.jit_compile
         assert_trained(fit(model), rule)
 """
-
-
-def run_alone(script, *arguments):
-    tests = os.path.dirname(__file__)
-    return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script), *arguments],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([tests, os.path.dirname(tests)])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def test_fit_with_jit_compile():

@@ -1,13 +1,12 @@
 """examples/fit_mnist.py, run as a user runs it."""
 
-import importlib.util
 import pathlib
 import signal
 import subprocess
 import sys
 
 import pytest
-from conftest import LECTURE
+from conftest import LECTURE, imported
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.util import tensor_util
 
@@ -16,10 +15,7 @@ SCRIPT = pathlib.Path(__file__).parents[1] / "examples" / "fit_mnist.py"
 
 @pytest.fixture(scope="module")
 def example():
-    spec = importlib.util.spec_from_file_location("fit_mnist", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return imported(SCRIPT)
 
 
 def start(mnist_dir, log_dir, *options):
