@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test test-oldest bench lint clean
+.PHONY: demo test test-oldest test-browser bench figures lint clean chromium
 
 demo: .venv/installed  ## train the lecture's network with the lecture's Adam on MNIST
 	$(BIN)/python examples/fit_mnist.py --optimizer adam
@@ -14,6 +14,16 @@ test: .venv/installed  ## run the tests
 OLDEST := .venv-oldest/bin
 test-oldest: .venv-oldest/installed  ## run the tests on the oldest supported versions
 	$(OLDEST)/python -m pytest
+
+test-browser: .venv/installed chromium  ## open TensorBoard in a browser and look for the cards
+	$(BIN)/python -m pytest -k browser tests/test_monitor.py
+
+# The one thing that is not on PyPI; Debian's name for it.
+chromium:
+	command -v chromium chromedriver || { apt-get update && apt-get install -y chromium chromium-driver; }
+
+figures: .venv/installed chromium  ## draw the README's pictures
+	$(BIN)/python docs/screenshots.py
 
 bench: .venv/installed  ## compare the speed with Keras's own optimizers
 	$(BIN)/python benchmarks/bench.py

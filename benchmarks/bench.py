@@ -1,20 +1,23 @@
 """What an update costs, beside Keras's nearest built-in: `make bench`, or with the parts named.
 
-    python benchmarks/bench.py [update] [fit] [size] [memory]
+    python benchmarks/bench.py [update] [fit] [size] [memory] [monitor]
 
 Both sides run in turns in one process; a ratio is the median over the turns of ours divided by
-the built-in's, with its quartiles. Prints tables and writes `benchmarks/results.csv`.
+the built-in's, with its quartiles. Prints tables and writes `benchmarks/results.csv`. The part
+`monitor` compares what it names, for the MNIST network with Adam at batch 128, with one training
+step, or a `fit` that logs with one that does not.
 """
 
 import csv
-import gc
 import multiprocessing
 import os
 import pathlib
 import platform
 import sys
+import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
+from unittest import mock
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -24,7 +27,9 @@ import tensorflow as tf
 
 import keras_lecture_opt as ours
 from keras_lecture_opt import mnist
+from keras_lecture_opt._watched import measurement, watch
 
+tf.get_logger().setLevel("ERROR")  # it would warn that we trace many functions
 builtin = keras.optimizers
 PAIRS = {  # rule: (ours, Keras's nearest)
     "SteepestDescent": (ours.SteepestDescent, builtin.SGD),
@@ -50,6 +55,7 @@ COLUMNS = {  # of the table: (key, format)
     "state": "{:.2f}",
     "peak_ours_mib": "{:.0f}",
     "peak_keras_mib": "{:.0f}",
+    "peak_copies": "{:.2f}",
     "gb_per_s": "{:.1f}",
     "copy_gb_per_s": "{:.1f}",
 }
@@ -92,16 +98,33 @@ def update_of(optimizer, shapes):
     return step
 
 
-def peak_mib(rule, side, shapes):
-    """How far the first updates raise the memory above weights, gradients and state.
+def alone(function, *arguments):
+    """Calls the function in a process of its own.
 
-    For a process of its own: TensorFlow keeps what a step has allocated for the steps to come.
+    TensorFlow keeps the memory of each variable that an optimizer, whichever, has updated in a
+    `tf.function`, and what a step has allocated for the steps to come.
     """
-    update_of(PAIRS[rule][side](), [(1,)])()  # loads the compiler
-    step = update_of(PAIRS[rule][side](), shapes)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn) as process:
+        return process.submit(function, *arguments).result()
+
+
+def peak_alone(function, *arguments):
+    """The same without oneDNN: its allocator keeps freed memory, and in that a peak may hide."""
+    with mock.patch.dict(os.environ, TF_ENABLE_ONEDNN_OPTS="0"):
+        return alone(function, *arguments)
+
+
+def load_compiler(rule):
+    for make in PAIRS[rule]:
+        update_of(make(), [(1,)])()
+
+
+def peak_of(function):
+    """How far the function raises the memory of this process."""
     before = memory_mib("VmRSS")
     pathlib.Path("/proc/self/clear_refs").write_text("5")  # starts the peak, VmHWM, anew
-    step(), step()
+    function()
     return memory_mib("VmHWM") - before
 
 
@@ -110,36 +133,45 @@ def memory_mib(key):
     return next(int(line.split()[1]) for line in lines if line.startswith(key)) / 1024
 
 
-def compare_updates(case, shapes, times, turns, first_calls=1):
-    size = sum(int(np.prod(shape)) for shape in shapes)
-    for rule, pair in PAIRS.items():
-        first = []
-        for _ in range(first_calls):
-            optimizers = [make() for make in pair]
-            steps = [update_of(o, shapes) for o in optimizers]
-            first.append([seconds(step, 1) for step in steps])  # traces and compiles
-        first = np.median(first, axis=0)
-        seconds(steps[0], 3), seconds(steps[1], 3)
-        result = compared(in_turns(steps, times, turns))
-        state = sum(int(np.prod(v.shape)) for v in optimizers[0].variables if v.dtype == "float32")
-        yield {
-            "case": case,
-            "rule": rule,
-            **result,
-            "first_ours_s": first[0],
-            "first_keras_s": first[1],
-            "first_ratio": first[0] / first[1],
-            "state": (state - 1) / size,  # without the learning rate, a number of its own
-        }
-        del steps
-        gc.collect()
+def peak_of_update(rule, side, shapes):
+    """In MiB, above weights, gradients and state."""
+    load_compiler(rule)
+    step = update_of(PAIRS[rule][side](), shapes)
+    return peak_of(lambda: (step(), step()))
+
+
+def compare_update(rule, shapes, times, turns, first_calls=1):
+    load_compiler(rule)
+    first = []
+    for _ in range(first_calls):
+        optimizers = [make() for make in PAIRS[rule]]
+        steps = [update_of(o, shapes) for o in optimizers]
+        first.append([seconds(step, 1) for step in steps])  # traces and compiles
+    first = np.median(first, axis=0)
+    seconds(steps[0], 3), seconds(steps[1], 3)
+    result = compared(in_turns(steps, times, turns))
+    state = sum(int(np.prod(v.shape)) for v in optimizers[0].variables if v.dtype == "float32")
+    return {
+        **result,
+        "first_ours_s": first[0],
+        "first_keras_s": first[1],
+        "first_ratio": first[0] / first[1],
+        # Without the learning rate, a number of its own.
+        "state": (state - 1) / sum(int(np.prod(shape)) for shape in shapes),
+    }
 
 
 def update():
-    network = [v.shape for v in mnist.mlp().trainable_variables]
-    yield from compare_updates("MNIST network", network, times=10, turns=30, first_calls=3)
-    resnet = [v.shape for v in keras.applications.ResNet50(weights=None).trainable_variables]
-    yield from compare_updates("ResNet-50", resnet, times=2, turns=15, first_calls=3)
+    models = {"MNIST network": mnist.mlp(), "ResNet-50": keras.applications.ResNet50(weights=None)}
+    for case, model in models.items():
+        shapes = [v.shape for v in model.trainable_variables]
+        times, turns = (10, 30) if case == "MNIST network" else (2, 15)
+        for rule in PAIRS:
+            yield {
+                "case": case,
+                "rule": rule,
+                **alone(compare_update, rule, shapes, times, turns, 3),
+            }
 
 
 def fit():
@@ -158,31 +190,95 @@ def fit():
             yield {"case": f"batch {batch}", "rule": rule, **result}
 
 
+def compare_size(rule, n):
+    times, turns = max(1, 10**6 // n), 11 if n < 10**8 else 5
+    source, target = np.ones(n, "float32"), np.empty(n, "float32")
+    copy = np.median([seconds(lambda: np.copyto(target, source), times) for _ in range(11)])
+    row = compare_update(rule, [(n // 100, 100)], times, turns)
+    # An update reads g, and reads and writes w and each slot.
+    moved = 4 * n * (3 + 2 * len(PAIRS[rule][0].slot_names))
+    speed = {"gb_per_s": moved / row["ours_ms"] / 1e6, "copy_gb_per_s": 8 * n / copy / 1e9}
+    return row | speed
+
+
 def size():
     for exponent in range(4, 9):
-        n = 10**exponent
-        times, turns = max(1, 10 ** (6 - exponent)), 11 if exponent < 8 else 5
-        source, target = np.ones(n, "float32"), np.empty(n, "float32")
-        copy = np.median([seconds(lambda: np.copyto(target, source), times) for _ in range(11)])  # noqa: B023
-        for row in compare_updates(f"1e{exponent} parameters", [(n // 100, 100)], times, turns):
-            # An update reads g, and reads and writes w and each slot.
-            moved = 4 * n * (3 + 2 * len(PAIRS[row["rule"]][0].slot_names))
-            speed = {"gb_per_s": moved / row["ours_ms"] / 1e6, "copy_gb_per_s": 8 * n / copy / 1e9}
-            yield {**row, **speed}
+        for rule in PAIRS:
+            row = alone(compare_size, rule, 10**exponent)
+            yield {"case": f"1e{exponent} parameters", "rule": rule, **row}
 
 
 def memory():
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1) as processes:
-        for rule in PAIRS:
-            shapes = [(500_000, 100)]  # 191 MiB
-            peaks = [processes.submit(peak_mib, rule, side, shapes).result() for side in (0, 1)]
-            peaks = dict(zip(("peak_ours_mib", "peak_keras_mib"), peaks, strict=True))
-            yield {"case": "5e7 parameters", "rule": rule, **peaks}
+    shapes = [(500_000, 100)]  # 191 MiB
+    for rule in PAIRS:
+        peaks = [peak_alone(peak_of_update, rule, side, shapes) for side in (0, 1)]
+        peaks = dict(zip(("peak_ours_mib", "peak_keras_mib"), peaks, strict=True))
+        yield {"case": "5e7 parameters", "rule": rule, **peaks}
+
+
+def peak_of_event(shape):
+    """In MiB, of the monitor's first event with one variable, above what the monitor keeps."""
+    for inputs, units in [(1, 1), shape]:  # the first loads what an event needs
+        model = keras.Sequential([keras.Input((inputs,)), keras.layers.Dense(units, use_bias=False)])
+        model.compile(ours.Adam(), "mse")
+        model.optimizer.apply([tf.random.normal((inputs, units))], model.trainable_variables)
+        (watched,), _ = watch(model, [], True, 0, 0, False)
+        measure = measurement([watched])
+        peak = peak_of(lambda: measure([tf.constant(0.001)], [watched.seen]))  # noqa: B023
+    return peak
+
+
+def monitor():
+    batch, rng, folder = 128, np.random.default_rng(0), tempfile.mkdtemp()
+    x = rng.integers(0, 256, size=(200 * batch, 28, 28), dtype="uint8")
+    y = rng.integers(0, 10, size=200 * batch)
+    model = mnist.mlp()
+    model.compile(ours.Adam(), "sparse_categorical_crossentropy")
+
+    def train(batches, *callbacks):
+        n = batches * batch
+        model.fit(x[:n], y[:n], batch_size=batch, verbose=0, callbacks=[*callbacks])
+
+    def naive():
+        """What one would write without the monitor."""
+        with writer.as_default(step=int(model.optimizer.iterations)):
+            for v in model.trainable_variables:
+                rate = ours.effective_learning_rate(model.optimizer, v).numpy()
+                for q, value in zip((5, 50, 95), np.percentile(rate, (5, 50, 95)), strict=True):
+                    tf.summary.scalar(f"{v.path}/{q}", value)
+                tf.summary.histogram(v.path, rate)
+            writer.flush()
+
+    writer = tf.summary.create_file_writer(folder + "/naive")
+    event = ours.EffectiveLearningRateMonitor(folder + "/event")
+    histograms = keras.callbacks.TensorBoard(folder + "/histograms", histogram_freq=1)
+    train(40, event, histograms)
+    for callback in (event, histograms):  # they begin again, to be called by hand
+        callback.set_model(model)
+        callback.on_train_begin()
+    event.on_epoch_begin(0)
+    event.on_train_batch_begin(0)
+    events = {
+        "event": lambda: event.on_epoch_end(0),
+        "event, naive": naive,
+        "TensorBoard, histogram_freq=1": lambda: histograms.on_epoch_end(0, {}),
+    }
+    measured = {case: [] for case in events}
+    for _ in range(21):
+        for case, log in events.items():
+            train_step = seconds(lambda: train(40), 1) / 40
+            measured[case].append([seconds(log, 1), train_step])
+    for case in events:
+        yield {"case": case, "rule": "Adam", **compared(np.array(measured[case]))}
+
+    every_100 = ours.EffectiveLearningRateMonitor(folder + "/every_100", update_freq=100)
+    runs = [lambda: train(200, every_100), lambda: train(200)]
+    in_turns(runs, 1, 1)
+    yield {"case": "fit, update_freq=100", "rule": "Adam", **compared(in_turns(runs, 1, 21) / 200)}
 
 
 def main(names):
-    parts = {"update": update, "fit": fit, "size": size, "memory": memory}
+    parts = {"update": update, "fit": fit, "size": size, "memory": memory, "monitor": monitor}
     machine = {
         "machine": f"{processor()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
@@ -207,7 +303,7 @@ def main(names):
 
 
 def width(key):
-    return max(len(key), 15 if key in ("case", "rule") else 0)
+    return max(len(key), {"case": 29, "rule": 15}.get(key, 0))
 
 
 def processor():

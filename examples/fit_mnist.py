@@ -1,5 +1,7 @@
 """Train the lecture's network on MNIST with one of the seven rules, and log it for TensorBoard.
 
+TensorBoard then shows losses, accuracies and every weight's effective learning rate.
+
     python examples/fit_mnist.py --optimizer adam
 
 Expect about 98% test accuracy after the default 10 epochs, 5 to 15 s each on two CPU cores. With
@@ -18,7 +20,7 @@ import keras
 import tensorflow as tf
 
 import keras_lecture_opt
-from keras_lecture_opt import mnist
+from keras_lecture_opt import EffectiveLearningRateMonitor, mnist
 
 TB_LOGS = pathlib.Path(__file__).resolve().parents[1] / "tb_logs"
 RULES = {
@@ -39,6 +41,10 @@ def positive(text):
     return int(text)
 
 
+def frequency(text):
+    return text if text in ("epoch", "batch") else positive(text)
+
+
 def parse(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--optimizer", choices=RULES, default="adam", help="default: adam")
@@ -53,6 +59,13 @@ def parse(argv=None):
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     parser.add_argument(
         "--train-examples", type=positive, metavar="N", help="train on the first N; default: all"
+    )
+    parser.add_argument(
+        "--update-freq",
+        type=frequency,
+        default="epoch",
+        metavar="F",
+        help="when to log the effective learning rates: epoch, batch or N, every N batches",
     )
     parser.add_argument("--data-dir", help="where TFDS keeps MNIST; default: TFDS's own")
     parser.add_argument(
@@ -98,31 +111,46 @@ def main():
         sys.exit(f"fit_mnist.py: error: {error}")
     x_train, y_train = x_train[: args.train_examples], y_train[: args.train_examples]
 
-    model = args.model
-    model.compile(optimizer=args.rule, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-    tensorboard = keras.callbacks.TensorBoard(args.log_dir)
-    interrupted = False
-    try:
-        model.fit(
-            x_train,
-            y_train,
-            batch_size=args.batch_size,
-            epochs=args.epochs,
-            validation_data=test,
-            callbacks=[tensorboard],
-        )
-    except KeyboardInterrupt:
-        interrupted = True
-        tensorboard.on_train_end()  # closes the files: what was logged is kept
+    finished = fit(
+        args.model,
+        args.rule,
+        (x_train, y_train),
+        test,
+        args.log_dir,
+        args.update_freq,
+        batch_size=args.batch_size,
+        epochs=args.epochs,
+    )
+    if not finished:
         print("\nInterrupted: this is how far it came.")
-
-    _, accuracy = model.evaluate(*test, verbose=0)
-    command = pathlib.Path(sys.executable).with_name("tensorboard")
+    _, accuracy = args.model.evaluate(*test, verbose=0)
     all_runs = TB_LOGS if TB_LOGS in args.log_dir.parents else args.log_dir
     print(f"Test accuracy: {accuracy:.2%}")
     print(f"Wrote {shown(args.log_dir)}")
-    print(f"See it: {shown(command)} --logdir {shown(all_runs)}")
-    return 130 if interrupted else 0
+    print(f"See it: {tensorboard(all_runs)}")
+    return 0 if finished else 130
+
+
+def fit(model, optimizer, train, test, log_dir, update_freq, **arguments):
+    """Trains the model and logs it; returns False if Ctrl-C ended that."""
+    model.compile(optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    callbacks = [
+        keras.callbacks.TensorBoard(log_dir),
+        EffectiveLearningRateMonitor(log_dir, update_freq, write_images=True),
+    ]
+    try:
+        model.fit(*train, validation_data=test, callbacks=callbacks, **arguments)
+    except KeyboardInterrupt:
+        for callback in callbacks:
+            callback.on_train_end()  # closes the files: what was logged is kept
+        return False
+    return True
+
+
+def tensorboard(folder):
+    """The command that shows the runs in a folder."""
+    command = pathlib.Path(sys.executable).with_name("tensorboard")
+    return f"{shown(command)} --logdir {shown(folder)}"
 
 
 def shown(path):

@@ -17,12 +17,11 @@ BARS = 32  # bins to a bar of the histogram: 4 bars to a factor of 2
 EDGES = (np.arange(0, INFINITE + 1, BARS, dtype="int32") << SHIFT).view("float32")
 EDGES = np.log10(np.clip(EDGES, np.finfo("float32").tiny, np.finfo("float32").max))
 LARGEST_MAP = 64  # pixels
+PART = 1 << 20  # weights counted at once, to need little memory
 
 
 def summarized(rate, seen):
     """Counts the rates of one variable.
-
-    Needs the memory of two float32 copies of it, the given one included.
 
     Args:
         rate: float tensor, the effective learning rate of each weight.
@@ -34,19 +33,18 @@ def summarized(rate, seen):
         the others; "not_finite", how many rates are NaN or infinite; "bars", how many of the
         finite rates lie between each two `EDGES`.
     """
-    sign = tf.bitwise.bitwise_and(tf.cast(seen, tf.int32) - 1, -(1 << 31))  # set if never updated
-    rate = tf.abs(tf.cast(rate, tf.float32))  # NaN often has its sign bit set
-    bits = tf.bitwise.bitwise_or(tf.bitcast(rate, tf.int32), sign)
-    # The sign bit makes a signed integer small, an unsigned one large.
-    largest = tf.bitcast(tf.reduce_max(bits), tf.float32)
-    bits = tf.bitcast(bits, tf.uint32)
-    smallest = tf.bitcast(tf.reduce_min(bits), tf.float32)
-    bins = tf.bitcast(tf.bitwise.right_shift(bits, SHIFT), tf.int32)
-    with tf.device("CPU:0"):  # TensorFlow has no deterministic way to count on a GPU
-        counts = tf.math.bincount(tf.reshape(bins, [-1]), minlength=2 * BINS, maxlength=2 * BINS)
-        updated, never_updated = tf.unstack(tf.reshape(counts, [2, BINS]))
-        finite = (updated + never_updated)[:INFINITE]
+    rate, seen, size = tf.reshape(rate, [-1]), tf.reshape(seen, [-1]), tf.size(rate)
+    parts = []
+    for i in range(0, rate.shape[0], PART):
+        with tf.control_dependencies(parts[-1] if parts else []):
+            parts.append(counted(rate[i : i + PART], seen[i : i + PART]))
+    counts, smallest, largest = zip(*parts, strict=True)
+    smallest = tf.bitcast(tf.reduce_min(smallest), tf.float32)
+    largest = tf.bitcast(tf.reduce_max(largest), tf.float32)
 
+    with tf.device("CPU:0"):
+        updated, never_updated = tf.unstack(tf.reshape(tf.add_n(counts), [2, BINS]))
+        finite = (updated + never_updated)[:INFINITE]
         up_to = tf.cumsum(updated[:INFINITE])
         ranks = tf.math.ceil(tf.cast(up_to[-1], tf.float64) * list(QUANTILES.values()))
         bins = tf.searchsorted(up_to, tf.maximum(tf.cast(ranks, tf.int32), 1))
@@ -56,10 +54,23 @@ def summarized(rate, seen):
         quantiles = tf.concat([[smallest], quantiles[1:-1], [largest]], axis=0)
         return {
             "quantiles": tf.where(up_to[-1] > 0, quantiles, np.nan),
-            "never_updated": tf.reduce_sum(never_updated) / tf.size(rate),
-            "not_finite": tf.size(rate) - tf.reduce_sum(finite),
+            "never_updated": tf.reduce_sum(never_updated) / size,
+            "not_finite": size - tf.reduce_sum(finite),
             "bars": tf.reduce_sum(tf.reshape(finite, [-1, BARS]), axis=1),
         }
+
+
+def counted(rate, seen):
+    """How many rates are in each bin, and the bits of the smallest and the largest."""
+    sign = tf.bitwise.bitwise_and(tf.cast(seen, tf.int32) - 1, -(1 << 31))  # set if never updated
+    rate = tf.abs(tf.cast(rate, tf.float32))  # NaN often has its sign bit set
+    bits = tf.bitwise.bitwise_or(tf.bitcast(rate, tf.int32), sign)
+    unsigned = tf.bitcast(bits, tf.uint32)
+    bins = tf.bitcast(tf.bitwise.right_shift(unsigned, SHIFT), tf.int32)
+    with tf.device("CPU:0"):  # TensorFlow has no deterministic way to count on a GPU
+        counts = tf.math.bincount(bins, minlength=2 * BINS, maxlength=2 * BINS)
+    # The sign bit makes a signed integer small and an unsigned one large: neither is ever chosen.
+    return counts, tf.reduce_min(unsigned), tf.reduce_max(bits)
 
 
 def map_of(rate, seen, shape):

@@ -19,8 +19,9 @@ class Watched:
 
     name: str
     variable: keras.Variable
-    seen: tf.Tensor  # which weights have ever been updated
-    start: tf.Tensor | None = None  # the first weights, where the optimizer's state does not tell
+    seen: tf.Tensor | None = None  # which weights have ever been updated
+    needs_start: bool = False  # the optimizer's state does not tell that; this does:
+    start: tf.Tensor | None = None  # the weights before training
     optimizer: keras.optimizers.Optimizer | None = None  # that updates it
     tracked: list = dataclasses.field(default_factory=list)  # indices of single weights
     map_shape: tuple | None = None
@@ -81,18 +82,27 @@ def watch(model, known, at_start, tracked_weights, seed, write_images):
     maps = map_shapes(variables, model) if write_images else {}
     known = {id(w.variable): w for w in known}
     watched, refused = [], []
-    for variable in variables:
-        optimizer, name = responsible(model.optimizer, variable), names[id(variable)]
-        try:
-            rate_after_step(optimizer, variable, 1.0)
-        except ValueError as error:
-            refused.append(str(error))
-            continue
-        w = known.get(id(variable)) or Watched(name, variable, tf.zeros(variable.shape, "bool"))
-        w.optimizer, w.tracked, w.map_shape = optimizer, tracked[name], maps.get(id(variable))
-        if at_start and w.start is None and has_had_gradient(optimizer, variable) is None:
-            w.start = tf.identity(variable)
-        watched.append(w)
+
+    @tf.function(autograph=False)
+    def decide():  # is only traced: nothing is computed
+        for variable in variables:
+            optimizer, name = responsible(model.optimizer, variable), names[id(variable)]
+            try:
+                rate_after_step(optimizer, variable, 1.0)
+            except ValueError as error:
+                refused.append(str(error))
+                continue
+            w = known.get(id(variable)) or Watched(name, variable)
+            w.optimizer, w.tracked, w.map_shape = optimizer, tracked[name], maps.get(id(variable))
+            w.needs_start = has_had_gradient(optimizer, variable) is None
+            watched.append(w)
+
+    decide.get_concrete_function()
+    for w in watched:
+        if w.seen is None:
+            w.seen = tf.zeros(w.variable.shape, "bool")
+        if at_start and w.needs_start and w.start is None:
+            w.start = tf.identity(w.variable)
     return watched, refused
 
 

@@ -91,6 +91,7 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
         self._watched = []
         self._watched_model = None  # its optimizer and variables
         self._configuration = None  # as last written
+        self._writer = None
 
     def on_train_begin(self, logs=None):
         optimizer = self.model.optimizer
@@ -126,7 +127,8 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
             self._count(min(self._begun, in_epoch))
 
     def on_train_end(self, logs=None):
-        self._writer.close()
+        if self._writer is not None:  # nor has an interruption come before the begin
+            self._writer.close()
 
     def _count(self, batches):
         """Takes note that so many batches of this epoch are finished; logs if it is time."""

@@ -40,6 +40,10 @@ def test_two_runs_with_one_seed_are_equal(mnist_dir, tmp_path):
     assert losses[0] == losses[1]
     assert [step for step, _ in losses[0]] == [0, 1]
 
+    rates = [logged(tmp_path / name / "train", "effective_lr/output/bias") for name in ("a", "b")]
+    assert rates[0] == rates[1]
+    assert [step for step, _ in rates[0]] == [8, 16]
+
     (_, accuracy) = logged(tmp_path / "a" / "validation", "epoch_accuracy")[-1]
     assert accuracy > 0.8
     assert f"Test accuracy: {accuracy:.2%}" in outputs[0]
@@ -84,6 +88,7 @@ def test_interrupted_run_keeps_its_log(mnist_dir, tmp_path):
         ),
         ("--dropout 2", "rate"),
         ("--epochs 0", "must be an integer >= 1, not '0'"),
+        ("--update-freq epochs", "must be an integer >= 1, not 'epochs'"),
         ("--batch-size -1", "must be an integer >= 1, not '-1'"),
         ("--batch-size 2.5", "must be an integer >= 1, not '2.5'"),
         ("--seed -1", "seed"),

@@ -17,8 +17,7 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.util import tensor_util
 
 import keras_lecture_opt
-from keras_lecture_opt import EffectiveLearningRateMonitor
-from keras_lecture_opt._measure import summarized
+from keras_lecture_opt import EffectiveLearningRateMonitor, _measure
 from keras_lecture_opt._names import canonical_names
 
 screenshots = imported(pathlib.Path(__file__).parents[1] / "docs" / "screenshots.py")
@@ -146,16 +145,20 @@ def logged_median(log, name):
     return log.last(f"effective_lr_quantiles/{name}/median")
 
 
-def test_quantiles_of_many_weights(tmp_path):
-    """Twenty orders of magnitude, in bins: near a true quantile everywhere."""
-    rates = np.exp(RNG.normal(-3, 8, size=(300, 100))).astype("float32")
+@pytest.mark.parametrize("part", [_measure.PART, 1000])
+def test_quantiles_of_many_weights(part, monkeypatch):
+    """Thirty orders of magnitude, counted at once or in parts."""
+    monkeypatch.setattr(_measure, "PART", part)
+    rates = np.exp(RNG.normal(-3, 8, size=(300, 101))).astype("float32")
     seen = RNG.random(rates.shape) < 0.75
-    measured = summarized(tf.constant(rates), tf.constant(seen))
+    seen[:30] = False  # some parts have none
+    measured = _measure.summarized(tf.constant(rates), tf.constant(seen))
     true = np.quantile(rates[seen], [*QUANTILES.values()], method="inverted_cdf")
     np.testing.assert_allclose(measured["quantiles"], true, rtol=4e-3)
     np.testing.assert_array_equal(measured["quantiles"].numpy()[[0, -1]], true[[0, -1]])
     assert measured["never_updated"].numpy() == pytest.approx(1 - seen.mean())
     assert measured["bars"].numpy().sum() == rates.size
+    assert measured["not_finite"] == 0
 
 
 FREQUENCIES = {  # update_freq, arguments of compile -> steps of two epochs of 7 batches
@@ -388,7 +391,7 @@ def test_rates_that_are_not_finite_are_counted(rate, tmp_path):
 def test_rates_of_which_some_are_not_finite():
     rates = np.array([0.5, np.inf, -np.nan, 0.25, np.nan, 2.0, 0.0, 0.5], "float32")
     seen = np.array([1, 1, 1, 1, 0, 0, 1, 1], "bool")
-    measured = summarized(tf.constant(rates), tf.constant(seen))
+    measured = _measure.summarized(tf.constant(rates), tf.constant(seen))
     assert measured["not_finite"] == 3
     assert measured["never_updated"] == 0.25
     np.testing.assert_allclose(measured["quantiles"], [0, 0, 0.25, 0.5, 0.5], rtol=4e-3)
