@@ -8,23 +8,23 @@ Needs Chromium and its driver (Debian: `apt-get install chromium chromium-driver
 import contextlib
 import pathlib
 import shutil
+import time
 import urllib.parse
 
 from selenium import webdriver
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 from tensorboard import program
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-PICTURES = {  # name: (address, texts to wait for, size)
-    "median": (
-        "?" + urllib.parse.urlencode({"smoothing": 0, "tagFilter": "^effective_lr/.*kernel"}),
-        ["effective_lr/hidden_1/kernel", "effective_lr/output/kernel"],
-        (1280, 1000),
-    ),
+TITLE = "effective_lr{}/hidden_1/kernel"
+PICTURES = {  # name: (runs, cards, texts to wait for, height)
+    "median": ("/train", "^effective_lr/(hidden|output).*kernel", [TITLE.format("")], 700),
     "where": (
-        "?" + urllib.parse.urlencode({"tagFilter": "^effective_lr_(hist|map).*/hidden_1/kernel"}),
-        ["effective_lr_histogram/hidden_1/kernel", "effective_lr_map/hidden_1/kernel"],
-        (1280, 1000),
+        "^(adagrad|adam|steepest_descent)/train",
+        "^effective_lr_(hist|map).*/hidden_1/kernel",
+        [TITLE.format("_histogram"), TITLE.format("_map")],
+        980,
     ),
 }
 
@@ -88,12 +88,29 @@ def serve(folder):
     return server.launch()
 
 
+def click(driver, label):
+    """Clicks every button of that label."""
+    driver.execute_script(
+        f"document.querySelectorAll('button[aria-label=\"{label}\"]').forEach((b) => b.click())"
+    )
+    time.sleep(1)  # what it opens moves into place
+
+
 def main():
     address = serve(ROOT / "tb_logs" / "reference")
-    for name, (page, texts, size) in PICTURES.items():
-        with browser(*size) as driver:
-            driver.get(f"{address}{page}#timeseries")
+    for name, (runs, cards, texts, height) in PICTURES.items():
+        query = {"runFilter": runs, "tagFilter": cards, "smoothing": 0}
+        with browser(1500, height) as driver:
+            driver.get(f"{address}?{urllib.parse.urlencode(query)}#timeseries")
             wait_for(driver, *texts)
+            for button in (
+                "Close side pane",
+                "More line chart options",
+                "Toggle Y-axis log scale on line chart",
+            ):
+                click(driver, button)
+            driver.find_element("tag name", "body").send_keys(Keys.ESCAPE)  # closes a menu
+            time.sleep(5)  # charts are drawn
             driver.save_screenshot(ROOT / "docs" / "figures" / f"tensorboard_{name}.png")
 
 

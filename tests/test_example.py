@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 
+import keras
 import pytest
 from conftest import LECTURE, imported
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -121,3 +122,52 @@ def test_every_rule_by_name_with_its_hyperparameters(example, rule, tmp_path, mo
 
 def test_the_default_folder_is_below_tb_logs(example):
     assert SCRIPT.parents[1] / "tb_logs" == example.TB_LOGS
+
+
+def test_compare_overlays_the_lectures_rules_and_keras_own(mnist_dir, tmp_path):
+    command = [sys.executable, SCRIPT.with_name("compare_in_tensorboard.py"), "adam", "keras.Adam"]
+    options = ["--train-examples", "640", "--update-freq", "5", "--log-dir", tmp_path]
+    run = subprocess.run(
+        [*command, *options, "--data-dir", mnist_dir], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    rates = [
+        logged(tmp_path / name / "train", "effective_lr/hidden_1/kernel")
+        for name in ("adam", "keras.Adam")
+    ]
+    assert [step for step, _ in rates[0]] == [step for step, _ in rates[1]] == [5, 10]
+    # The same weights and batches: they differ by where epsilon stands, and by what follows.
+    assert [rate for _, rate in rates[0]] == pytest.approx([r for _, r in rates[1]], rel=0.1)
+    assert f"--logdir {tmp_path}" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("sgd", "'sgd' is none of steepest_descent, "),
+        ("keras.Adan", "'keras.Adan' is none of"),
+        pytest.param(
+            "keras.ScheduleFreeAdamW",
+            "effective learning rate of ScheduleFreeAdamW is not known",
+            marks=pytest.mark.skipif(
+                not hasattr(keras.optimizers, "ScheduleFreeAdamW"), reason="this Keras has none"
+            ),
+        ),
+    ],
+)
+def test_compare_refuses_a_bad_name_before_it_trains(name, message, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    compare = imported(SCRIPT.with_name("compare_in_tensorboard.py"))
+    with pytest.raises(SystemExit):
+        compare.parse(["adam", name])
+    assert message in capsys.readouterr().err
+
+
+def test_reference_runs(example):
+    folder = example.TB_LOGS / "reference"
+    assert {run.name for run in folder.iterdir()} == example.RULES.keys()
+    assert sum(file.stat().st_size for file in folder.rglob("*")) < 1e6
+    for run in folder.iterdir():
+        rates = logged(run / "train", "effective_lr/hidden_1/kernel")
+        assert [step for step, _ in rates] == [469, 938, 1407, 1876, 2345]
+        assert logged(run / "validation", "epoch_accuracy")[-1][1] > 0.8
