@@ -73,12 +73,6 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("mode", COMPILE)
 
 
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if "mnist_dir" in item.fixturenames:  # one of the parallel processes makes it
-            item.add_marker(pytest.mark.xdist_group("mnist"))
-
-
 @pytest.fixture(autouse=True)
 def _reproducible():
     keras.utils.set_random_seed(0)
@@ -97,7 +91,10 @@ def float64():
 @pytest.fixture(scope="session")
 def mnist_dir(tmp_path_factory):
     """A TFDS folder with MNIST in it, made as a user's first `load` makes it."""
-    folder = tmp_path_factory.mktemp("tensorflow_datasets")
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # the parallel processes share it
+        folder = folder.parent
+    folder /= "tensorflow_datasets"
     mnist.load(folder)
     return folder
 

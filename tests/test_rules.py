@@ -83,7 +83,8 @@ def test_defaults_are_the_lectures(rule):
 
 def test_the_seven_rules_are_exported():
     assert {rule.__name__ for rule in RULES} == LECTURE.keys()
-    assert set(keras_lecture_opt.__all__) == LECTURE.keys() | {"mnist"}
+    others = {"effective_learning_rate", "EffectiveLearningRateMonitor", "mnist"}
+    assert set(keras_lecture_opt.__all__) == LECTURE.keys() | others
     assert all(getattr(keras_lecture_opt, rule.__name__) is rule for rule in RULES)
 
 
