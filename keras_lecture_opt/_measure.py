@@ -47,7 +47,7 @@ def summarized(rate, seen):
         finite = (updated + never_updated)[:INFINITE]
         up_to = tf.cumsum(updated[:INFINITE])
         ranks = tf.math.ceil(tf.cast(up_to[-1], tf.float64) * list(QUANTILES.values()))
-        bins = tf.searchsorted(up_to, tf.maximum(tf.cast(ranks, tf.int32), 1))
+        bins = tf.searchsorted(up_to, tf.cast(ranks, tf.int32))
         quantiles = tf.bitcast(bins * (1 << SHIFT) + (1 << SHIFT - 1), tf.float32)  # their middles
         largest = tf.where(tf.math.is_finite(largest), largest, quantiles[-1])
         quantiles = tf.clip_by_value(quantiles, smallest, largest)  # exact where all are equal

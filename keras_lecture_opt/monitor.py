@@ -150,7 +150,6 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
                 for summary in _cards.trial(configuration):
                     self._write(summary, writer)
                 writer.close()
-            self._writer.flush()
         except (OSError, tf.errors.OpError) as error:
             raise OSError(
                 f"EffectiveLearningRateMonitor: `log_dir` {self.log_dir!r} cannot be written to: "
@@ -163,7 +162,8 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
 
     def _write(self, summary, writer=None):
         step = steps_taken(self.model.optimizer)
-        # Another callback may have told TensorFlow not to record just now.
+        # Another callback may have told TensorFlow not to record just now. At its end the context
+        # flushes the writer: what has been logged can be read, whatever happens next.
         with (writer or self._writer).as_default(), tf.summary.record_if(True):
             tf.summary.experimental.write_raw_pb(summary.SerializeToString(), step=step)
 
@@ -200,7 +200,6 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
             for card in watched.cards({key: value.numpy() for key, value in measured.items()}):
                 summary.MergeFrom(card)
         self._write(summary)
-        self._writer.flush()  # what has been logged can be read, whatever happens next
         self._logged_step = step
 
 

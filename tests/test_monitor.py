@@ -329,6 +329,18 @@ def test_unknown_optimizer_is_refused_before_the_first_step(tmp_path):
     assert not [*tmp_path.iterdir()]
 
 
+def test_what_was_updated_once_stays_updated(tmp_path):
+    """With a momentum of 0 the state forgets at once that a weight has moved."""
+    x = np.ones((3, 2), "float32")
+    x[1:, 0] = 0  # the first input is alive in the first batch only
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile(keras_lecture_opt.Momentum(momentum=0.0), "mse")
+    monitor = EffectiveLearningRateMonitor(tmp_path, "batch")
+    model.fit(x, 9 * x[:, :1] + 9, batch_size=1, shuffle=False, callbacks=[monitor], verbose=0)
+    shares = Log(tmp_path / "train").values["never_updated/dense/kernel"]
+    assert [float(share) for _, share in shares] == [0, 0, 0]
+
+
 def test_tracked_weights(tmp_path):
     chosen = {"dense/kernel": [(0, 3), (2, 5)], "dense_1/bias": [(1,)]}
     model = network(keras_lecture_opt.Adam())
