@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import numbers
 
 import keras
 import numpy as np
@@ -121,7 +122,11 @@ def measurement(watched):
                 results.append(w.measure(rate, seen_before))
         return results
 
-    return measure
+    # Traced at once: TensorFlow would warn of frequent tracing when a notebook trains many models.
+    return measure.get_concrete_function(
+        [tf.TensorSpec([], tf.float64)] * len(watched),
+        [tf.TensorSpec(w.variable.shape, tf.bool) for w in watched],
+    )
 
 
 def chosen_weights(tracked_weights, seed, shapes):
@@ -140,14 +145,19 @@ def chosen_weights(tracked_weights, seed, shapes):
                 f"`tracked_weights`: no variable {name!r} is trained; there are "
                 f"{', '.join(map(repr, shapes))}."
             )
-        for index in indices:
+        for index in map(as_tuple, indices):
             if len(index) != len(shapes[name]) or not all(
-                0 <= i < side for i, side in zip(index, shapes[name], strict=True)
+                isinstance(i, numbers.Integral) and 0 <= i < side
+                for i, side in zip(index, shapes[name], strict=True)
             ):
                 raise ValueError(
                     f"`tracked_weights`: {name!r}, of shape {shapes[name]}, has no weight {index}."
                 )
-    return {name: [tuple(index) for index in tracked_weights.get(name, [])] for name in shapes}
+    return {name: [*map(as_tuple, tracked_weights.get(name, []))] for name in shapes}
+
+
+def as_tuple(index):
+    return tuple(index) if isinstance(index, (tuple, list)) else (index,)
 
 
 def map_shapes(variables, model):

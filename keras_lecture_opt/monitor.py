@@ -49,7 +49,8 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
         log_dir: folder of the run. Rates go to its subfolder `train`, where
             `keras.callbacks.TensorBoard(log_dir)` puts its `epoch_loss`; both may be used together.
         update_freq: `"epoch"`, `"batch"`, or an integer N: after every epoch, every batch, every
-            N batches. An event costs about as much as one training step. Defaults to `"epoch"`.
+            N batches. The first event takes some time to trace, the others cost about as much as
+            a training step each. Defaults to `"epoch"`.
         write_images: whether to write a map of each 2-D variable, on one fixed scale of colours:
             the first kernel as the image that it takes, if it takes one, averaged over units,
             every other as a matrix of at most 64 x 64 pixels. Defaults to False.
@@ -100,6 +101,8 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
         for leaf in leaves(optimizer):
             formula_of(leaf)
         self._open()
+        if not self.model.built:  # whatever was watched before, it was another model
+            self._watched_model = None
         self._is_first_epoch = True
         self._logged_step = 0
 
@@ -127,7 +130,7 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
             self._count(min(self._begun, in_epoch))
 
     def on_train_end(self, logs=None):
-        if self._writer is not None:  # nor has an interruption come before the begin
+        if self._writer is not None:  # it is None if an interruption came before the begin
             self._writer.close()
 
     def _count(self, batches):
@@ -192,7 +195,8 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
         rates = []
         for watched in self._watched:
             rate = self._rates.get(id(watched.optimizer))
-            rates.append(latest_learning_rate(watched.optimizer) if rate is None else rate)
+            rate = latest_learning_rate(watched.optimizer) if rate is None else rate
+            rates.append(tf.cast(rate, tf.float64))
         results = self._measure(rates, [watched.seen for watched in self._watched])
         summary = _cards.Summary()
         for watched, measured in zip(self._watched, results, strict=True):

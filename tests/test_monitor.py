@@ -307,6 +307,7 @@ def test_bad_argument(argument, value, error, tmp_path):
         ({"dense/kernel": [(0, 8)]}, r"'dense/kernel', of shape \(4, 8\), has no weight \(0, 8\)"),
         ({"dense/kernel": [(-1, 0)]}, r"has no weight \(-1, 0\)"),
         ({"dense/kernel": [(0,)]}, r"has no weight \(0,\)"),
+        ({"dense/bias": [1.0]}, r"has no weight \(1.0,\)"),
     ],
 )
 def test_weight_that_does_not_exist(tracked, message, tmp_path):
@@ -342,7 +343,7 @@ def test_what_was_updated_once_stays_updated(tmp_path):
 
 
 def test_tracked_weights(tmp_path):
-    chosen = {"dense/kernel": [(0, 3), (2, 5)], "dense_1/bias": [(1,)]}
+    chosen = {"dense/kernel": [(0, 3), (2, 5)], "dense_1/bias": [1]}
     model = network(keras_lecture_opt.Adam())
     fit(model, EffectiveLearningRateMonitor(tmp_path / "chosen", tracked_weights=chosen))
     log = Log(tmp_path / "chosen" / "train")
@@ -488,9 +489,12 @@ def test_frozen_and_thawed(tmp_path):
 
 def test_model_that_its_first_batch_builds(tmp_path):
     for name, make in (("adam", keras_lecture_opt.Adam), ("sgd", optimizers.SGD)):
+        monitor = EffectiveLearningRateMonitor(tmp_path / "before", 2)
+        fit(network(make()), monitor, epochs=1)  # another model
+        monitor.log_dir = tmp_path / name
         model = keras.Sequential([keras.layers.Dense(2)])
         model.compile(make(), "mse")
-        fit(model, EffectiveLearningRateMonitor(tmp_path / name, 2))
+        fit(model, monitor)
         log = Log(tmp_path / name / "train")
         assert log.steps("effective_lr/dense/kernel") == [2, 4, 6, 8, 10, 12, 14]
         # Nobody knows with which weights it began: the state must tell what was updated.
