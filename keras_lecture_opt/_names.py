@@ -11,13 +11,14 @@ def canonical_names(model):
 
     In one process Keras calls the first model's variable `sequential/dense_1/kernel` and the
     second's `sequential_1/dense_3/kernel`. So the model's own name goes, and the names that Keras
-    gives automatically are numbered anew within the model. Names that the user gave stay.
+    gives automatically are numbered anew within the model. Names that the user gave stay, unless
+    they look like automatic ones: nobody can tell these apart.
 
     Returns:
         Dict from the `id` of each of the model's weights to its name, unique in the model.
     """
     automatic = automatic_names()
-    names, taken = {}, collections.Counter()
+    names = {}
     renamed = {}  # (path of the parent, name) -> new name
     used = collections.Counter()  # (path of the parent, automatic name without its number)
     for weight in model.weights:
@@ -32,8 +33,11 @@ def canonical_names(model):
                 used[*parts[:i], base] += 1
                 renamed[place] = f"{base}_{n}" if n else base
         name = "/".join(renamed.get((*parts[: i + 1],), part) for i, part in enumerate(parts))
-        taken[name] += 1  # nothing keeps a user from giving one name twice
-        names[id(weight)] = name if taken[name] == 1 else f"{name}_{taken[name] - 1}"
+        unique, n = name, 0
+        while unique in names.values():  # nothing keeps a user from giving one name twice
+            n += 1
+            unique = f"{name}_{n}"
+        names[id(weight)] = unique
     return names
 
 

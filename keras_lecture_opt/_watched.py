@@ -11,7 +11,12 @@ import tensorflow as tf
 from keras_lecture_opt import _cards
 from keras_lecture_opt._measure import QUANTILES, map_of, summarized
 from keras_lecture_opt._names import canonical_names
-from keras_lecture_opt.rates import has_had_gradient, rate_after_step, responsible
+from keras_lecture_opt.rates import (
+    has_had_gradient,
+    rate_after_step,
+    remembers,
+    responsible,
+)
 
 
 @dataclasses.dataclass(eq=False)
@@ -21,8 +26,8 @@ class Watched:
     name: str
     variable: keras.Variable
     seen: tf.Tensor | None = None  # which weights have ever been updated
-    needs_start: bool = False  # the optimizer's state does not tell that; this does:
-    start: tf.Tensor | None = None  # the weights before training
+    start: tf.Tensor | None = None  # the weights before training, if they are needed to tell that
+    needs_start: bool = False
     optimizer: keras.optimizers.Optimizer | None = None  # that updates it
     tracked: list = dataclasses.field(default_factory=list)  # indices of single weights
     map_shape: tuple | None = None
@@ -31,15 +36,17 @@ class Watched:
         """What an event logs of this variable, as a dict of tensors, to be called in a graph."""
         rate = rate_after_step(self.optimizer, self.variable, learning_rate)
         updated = has_had_gradient(self.optimizer, self.variable)
-        if updated is None and self.start is not None:
-            updated = tf.convert_to_tensor(self.variable) != self.start
+        if self.start is not None:
+            moved = tf.convert_to_tensor(self.variable) != self.start
+            updated = moved if updated is None else updated | moved
         seen = tf.ones_like(seen) if updated is None else seen | updated
         measured = {"seen": seen, **summarized(rate, seen)}
-        if updated is None:  # a model that its first batch has built: who knows how it began
+        if updated is None:  # nobody knows
             del measured["never_updated"]
         if self.tracked:
-            measured["tracked"] = tf.gather_nd(rate, self.tracked)
-            measured["tracked_seen"] = tf.gather_nd(seen, self.tracked)
+            flat = [int(np.ravel_multi_index(i, rate.shape)) if i else 0 for i in self.tracked]
+            measured["tracked"] = tf.gather(tf.reshape(rate, [-1]), flat)
+            measured["tracked_seen"] = tf.gather(tf.reshape(seen, [-1]), flat)
         if self.map_shape:
             measured["map"] = map_of(rate, seen, self.map_shape)
         return measured
@@ -87,15 +94,19 @@ def watch(model, known, at_start, tracked_weights, seed, write_images):
     @tf.function(autograph=False)
     def decide():  # is only traced: nothing is computed
         for variable in variables:
-            optimizer, name = responsible(model.optimizer, variable), names[id(variable)]
+            name = names[id(variable)]
+            if not math.prod(shapes[name]):
+                continue
             try:
+                optimizer = responsible(model.optimizer, variable)
                 rate_after_step(optimizer, variable, 1.0)
             except ValueError as error:
                 refused.append(str(error))
                 continue
             w = known.get(id(variable)) or Watched(name, variable)
             w.optimizer, w.tracked, w.map_shape = optimizer, tracked[name], maps.get(id(variable))
-            w.needs_start = has_had_gradient(optimizer, variable) is None
+            # Weight decay moves what no gradient has moved.
+            w.needs_start = not (optimizer.weight_decay or remembers(optimizer))
             watched.append(w)
 
     decide.get_concrete_function()
@@ -139,13 +150,19 @@ def chosen_weights(tracked_weights, seed, shapes):
             flat = rng.choice(size, min(tracked_weights, size), replace=False)
             chosen[name] = [tuple(map(int, np.unravel_index(i, shape))) for i in flat]
         return chosen
+    chosen = {name: [] for name in shapes}
     for name, indices in tracked_weights.items():
         if name not in shapes:
             raise ValueError(
                 f"`tracked_weights`: no variable {name!r} is trained; there are "
                 f"{', '.join(map(repr, shapes))}."
             )
-        for index in map(as_tuple, indices):
+        if not isinstance(indices, (list, tuple, np.ndarray)):
+            raise TypeError(
+                f"`tracked_weights`: {name!r} needs a list of indices, not {indices!r}."
+            )
+        for index in indices:
+            index = tuple(np.ravel(index).tolist())
             if len(index) != len(shapes[name]) or not all(
                 isinstance(i, numbers.Integral) and 0 <= i < side
                 for i, side in zip(index, shapes[name], strict=True)
@@ -153,18 +170,17 @@ def chosen_weights(tracked_weights, seed, shapes):
                 raise ValueError(
                     f"`tracked_weights`: {name!r}, of shape {shapes[name]}, has no weight {index}."
                 )
-    return {name: [*map(as_tuple, tracked_weights.get(name, []))] for name in shapes}
-
-
-def as_tuple(index):
-    return tuple(index) if isinstance(index, (tuple, list)) else (index,)
+            if index not in chosen[name]:
+                chosen[name].append(index)
+    return chosen
 
 
 def map_shapes(variables, model):
     """The shapes of the maps of the matrices: the first as the image it takes, if it takes one."""
     matrices = [v for v in variables if len(v.shape) == 2]
     shapes = {id(v): tuple(v.shape) for v in matrices}
-    pixels = tuple(getattr(model, "input_shape", None) or ())[1:]
-    if matrices and len(pixels) in (2, 3) and math.prod(pixels) == matrices[0].shape[0]:
-        shapes[id(matrices[0])] = pixels[:2]
+    _, *pixels = getattr(model, "input_shape", None) or [None]
+    known = all(isinstance(side, int) for side in pixels)  # there may be several inputs
+    if matrices and len(pixels) in (2, 3) and known and math.prod(pixels) == matrices[0].shape[0]:
+        shapes[id(matrices[0])] = tuple(pixels[:2])
     return shapes

@@ -41,9 +41,16 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
     show the optimizer's configuration. Steps are the optimizer's iterations. The definition, and
     the formula of each optimizer, are those of `keras_lecture_opt.effective_learning_rate`.
 
-    It only reads: training with it is, bit for bit, the training without it. It logs after a step,
-    outside of it, and writes to the disk each time. A callback that changes the learning rate is
-    followed; one that does so in `on_train_batch_begin` must come before this one.
+    It only reads: training with it is, bit for bit, the training without it. (A learning rate that
+    is a Python callable is called once more at each event.) It logs after a step, outside of it,
+    and writes to the disk each time. A callback that changes the learning rate is followed; one
+    that does so in `on_train_batch_begin` must come before this one.
+
+    Which weights have been updated is told by the optimizer's state, or, where that forgets within
+    an epoch (momentum, RMSProp) or there is none, by comparing the weights with a copy of those
+    before training. `never_updated` is left out where neither is possible: `SGD` with weight decay,
+    or a model that only its first batch has built. A name that you gave a layer is taken for an
+    automatic one, and numbered anew, if it looks like one: `dense_7`.
 
     Args:
         log_dir: folder of the run. Rates go to its subfolder `train`, where
@@ -93,6 +100,7 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
         self._watched_model = None  # its optimizer and variables
         self._configuration = None  # as last written
         self._writer = None
+        self._is_first_epoch = True
 
     def on_train_begin(self, logs=None):
         optimizer = self.model.optimizer
@@ -132,6 +140,12 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         if self._writer is not None:  # it is None if an interruption came before the begin
             self._writer.close()
+        if not self._is_first_epoch and not steps_taken(self.model.optimizer):
+            warnings.warn(
+                "EffectiveLearningRateMonitor has logged nothing: `model.optimizer` has taken no "
+                "step. Other optimizers, of a `train_step` of your own, it does not see.",
+                stacklevel=2,
+            )
 
     def _count(self, batches):
         """Takes note that so many batches of this epoch are finished; logs if it is time."""
@@ -192,11 +206,12 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
             return
         if self._watched_model is None:  # the model has been built by its first batch
             self._watch(at_start=False)
-        rates = []
-        for watched in self._watched:
-            rate = self._rates.get(id(watched.optimizer))
-            rate = latest_learning_rate(watched.optimizer) if rate is None else rate
-            rates.append(tf.cast(rate, tf.float64))
+        latest = {}
+        for optimizer in leaves(self.model.optimizer):
+            rate = self._rates.get(id(optimizer))
+            rate = latest_learning_rate(optimizer) if rate is None else rate
+            latest[id(optimizer)] = tf.cast(rate, tf.float64)
+        rates = [latest[id(watched.optimizer)] for watched in self._watched]
         results = self._measure(rates, [watched.seen for watched in self._watched])
         summary = _cards.Summary()
         for watched, measured in zip(self._watched, results, strict=True):

@@ -11,6 +11,9 @@ import tensorflow as tf
 from keras import optimizers
 
 from keras_lecture_opt._base import LectureOptimizer, precision
+from keras_lecture_opt.adagrad import AdaGrad
+from keras_lecture_opt.adam import Adam
+from keras_lecture_opt.simplified_adam import SimplifiedAdam
 
 
 def effective_learning_rate(optimizer, variable):
@@ -44,6 +47,9 @@ def effective_learning_rate(optimizer, variable):
     There is no such factor, and so an error, for the matrices that `Muon` orthogonalizes (every
     element of the step depends on every element of the gradient) and for `Ftrl` with
     `l1_regularization_strength` (it sets weights to zero instead of stepping).
+
+    Clipping and weight decay are not part of it: a gradient is clipped before the rule sees it,
+    and decay is a step of its own.
 
     Learning-rate schedules are followed: what counts is the rate of the step just taken. After
     `optimizer.learning_rate` has been set, it is the new rate.
@@ -172,6 +178,26 @@ def has_had_gradient(optimizer, variable):
     return None
 
 
+def remembers(optimizer):
+    """Whether a weight that has had a gradient is told by the state for 10,000 steps and more.
+
+    A momentum or an average that forgets 10% in a step is 0 after less than 1,000.
+    """
+    return isinstance(optimizer, _LONG_MEMORY)
+
+
+_LONG_MEMORY = (
+    AdaGrad,
+    SimplifiedAdam,
+    Adam,
+    optimizers.Adagrad,
+    optimizers.Adam,
+    optimizers.Nadam,
+    optimizers.Adamax,
+    optimizers.Lamb,
+    optimizers.Ftrl,
+    optimizers.Muon,
+)
 # What Keras's optimizers remember of a weight; it leaves its first value with the first gradient.
 _MEMORY = {
     optimizers.SGD: "momentums",

@@ -19,6 +19,7 @@ from tensorboard.util import tensor_util
 import keras_lecture_opt
 from keras_lecture_opt import EffectiveLearningRateMonitor, _measure
 from keras_lecture_opt._names import canonical_names
+from keras_lecture_opt._watched import map_shapes
 
 screenshots = imported(pathlib.Path(__file__).parents[1] / "docs" / "screenshots.py")
 RNG = np.random.default_rng(0)
@@ -308,11 +309,14 @@ def test_bad_argument(argument, value, error, tmp_path):
         ({"dense/kernel": [(-1, 0)]}, r"has no weight \(-1, 0\)"),
         ({"dense/kernel": [(0,)]}, r"has no weight \(0,\)"),
         ({"dense/bias": [1.0]}, r"has no weight \(1.0,\)"),
+        ({"dense/kernel": (0, 1)}, r"has no weight \(0,\)"),
+        ({"dense/bias": ["a"]}, r"has no weight \('a',\)"),
+        ({"dense/bias": 1}, r"'dense/bias' needs a list of indices, not 1"),
     ],
 )
 def test_weight_that_does_not_exist(tracked, message, tmp_path):
     model = network(keras_lecture_opt.Adam())
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         fit(model, EffectiveLearningRateMonitor(tmp_path, tracked_weights=tracked))
     assert int(model.optimizer.iterations) == 0
 
@@ -330,16 +334,113 @@ def test_unknown_optimizer_is_refused_before_the_first_step(tmp_path):
     assert not [*tmp_path.iterdir()]
 
 
-def test_what_was_updated_once_stays_updated(tmp_path):
-    """With a momentum of 0 the state forgets at once that a weight has moved."""
-    x = np.ones((3, 2), "float32")
-    x[1:, 0] = 0  # the first input is alive in the first batch only
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-    model.compile(keras_lecture_opt.Momentum(momentum=0.0), "mse")
-    monitor = EffectiveLearningRateMonitor(tmp_path, "batch")
-    model.fit(x, 9 * x[:, :1] + 9, batch_size=1, shuffle=False, callbacks=[monitor], verbose=0)
-    shares = Log(tmp_path / "train").values["never_updated/dense/kernel"]
-    assert [float(share) for _, share in shares] == [0, 0, 0]
+FORGETFUL = {
+    "Momentum": keras_lecture_opt.Momentum,
+    "RMSProp": keras_lecture_opt.RMSProp,
+    "SGD": lambda: optimizers.SGD(momentum=0.9),
+    "RMSprop": lambda: optimizers.RMSprop(weight_decay=0.0),
+}
+
+
+@pytest.mark.parametrize("name", FORGETFUL)
+def test_what_was_updated_once_stays_updated(name, tmp_path):
+    """Whatever the state forgets until the next event."""
+    x = np.zeros((1200, 2), "float32")
+    x[0, 0] = 1  # the first input is alive in the first batch only, the second never
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, use_bias=False)])
+    model.compile(FORGETFUL[name](), "mse", steps_per_execution=100)
+    monitor = EffectiveLearningRateMonitor(tmp_path)
+    model.fit(x, 9 * x[:, :1], batch_size=1, shuffle=False, callbacks=[monitor], verbose=0)
+    log = Log(tmp_path / "train")
+    assert log.last("never_updated/dense/kernel") == 0.5
+    assert log.steps("effective_lr/dense/kernel") == [1200]
+
+
+def test_weight_decay_is_not_taken_for_an_update(tmp_path):
+    for name, optimizer in (
+        ("adam", keras_lecture_opt.Adam(weight_decay=0.5)),
+        ("momentum", optimizers.SGD(momentum=0.5, weight_decay=0.5)),
+        ("sgd", optimizers.SGD(weight_decay=0.5)),
+    ):
+        fit(network(optimizer), EffectiveLearningRateMonitor(tmp_path / name))
+        log = Log(tmp_path / name / "train")
+        if name == "sgd":  # it does not remember whose gradient was 0
+            assert "never_updated/dense/kernel" not in log.tags
+        else:
+            assert log.last("never_updated/dense/kernel") == 0.25
+
+
+class Odd(keras.layers.Layer):
+    """A scalar, a variable without elements, and two of one name."""
+
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(), initializer="ones", name="scale")
+        self.empty = self.add_weight(shape=(0,), name="empty")
+        self.twins = [self.add_weight(shape=(1,), name="twin") for _ in range(2)]
+        self.other = self.add_weight(shape=(1,), name="twin_1")
+
+    def call(self, x):
+        return (
+            x * self.scale + self.twins[0] + self.twins[1] + self.other + tf.reduce_sum(self.empty)
+        )
+
+
+def test_odd_variables(tmp_path):
+    inputs = [keras.Input((4,)), keras.Input((None, 3)), keras.Input((2, 2))]
+    x = Odd()(keras.layers.Dense(2)(inputs[0]))
+    model = keras.Model(inputs, x)
+    model.compile(keras_lecture_opt.Adam(), "mse")
+    monitor = EffectiveLearningRateMonitor(tmp_path, write_images=True, tracked_weights=1)
+    data = [X, np.ones((56, 5, 3)), np.ones((56, 2, 2))]
+    model.fit(data, Y, callbacks=[monitor], verbose=0)
+    log = Log(tmp_path / "train")
+    names = {tag.partition("/")[2] for tag in log.tags if tag.startswith("effective_lr/")}
+    twins = {"odd/twin", "odd/twin_1", "odd/twin_1_1"}
+    assert names == {"dense/kernel", "dense/bias", "odd/scale"} | twins
+    assert "tracked_weights/odd/scale[]" in log.tags
+    assert "effective_lr_map/dense/kernel" in log.tags
+
+
+@pytest.mark.parametrize("shape", [(None, 3), (None, None, 3), (4,), (3, 4, 5, 6)])
+def test_maps_of_inputs_that_are_no_images_or_of_any_size(shape):
+    class Model:
+        input_shape = (None, *shape)
+
+    variable = keras.Variable(np.ones((12, 2)))
+    assert map_shapes([variable], Model) == {id(variable): (12, 2)}
+
+
+def test_optimizer_of_some_variables_and_optimizers_unseen(tmp_path):
+    class Own(keras.Model):
+        def train_step(self, data):
+            x, y = data
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean((self(x) - y) ** 2)
+            variables = self.trained
+            self.own.apply(tape.gradient(loss, variables), variables)
+            return {"loss": loss}
+
+    def model(optimizer):
+        inputs = keras.Input((4,))
+        hidden = keras.layers.Dense(3, name="hidden")(inputs)
+        model = Own(inputs, keras.layers.Dense(2, name="output")(hidden))
+        model.compile(optimizer, "mse")
+        model.trained = model.layers[-1].trainable_variables
+        return model
+
+    some = model(keras_lecture_opt.Adam())
+    some.own = some.optimizer
+    some.own.build(some.trained)
+    with pytest.warns(UserWarning, match="Not logged: .* does not update 'kernel'"):
+        fit(some, EffectiveLearningRateMonitor(tmp_path / "some"))
+    tags = Log(tmp_path / "some" / "train").tags
+    assert "effective_lr/output/kernel" in tags
+    assert "effective_lr/hidden/kernel" not in tags
+
+    unseen = model("adam")
+    unseen.own = keras_lecture_opt.Adam()
+    with pytest.warns(UserWarning, match="has logged nothing: `model.optimizer` has taken no step"):
+        fit(unseen, EffectiveLearningRateMonitor(tmp_path / "unseen"))
 
 
 def test_tracked_weights(tmp_path):
@@ -451,7 +552,8 @@ def test_accumulated_and_skipped_steps_are_not_logged_twice(tmp_path):
     assert log.steps("effective_lr/dense/bias") == [1, 2, 3, 4]  # of 14 batches
 
     optimizer = optimizers.LossScaleOptimizer(keras_lecture_opt.Adam(), initial_scale=np.inf)
-    fit(network(optimizer), EffectiveLearningRateMonitor(tmp_path / "overflow", "batch"))
+    with pytest.warns(UserWarning, match="has logged nothing"):
+        fit(network(optimizer), EffectiveLearningRateMonitor(tmp_path / "overflow", "batch"))
     assert not [t for t in Log(tmp_path / "overflow" / "train").tags if t.startswith("effective")]
 
 
