@@ -20,7 +20,7 @@ test-browser: .venv/installed chromium  ## open TensorBoard in a browser and loo
 
 # The one thing that is not on PyPI; Debian's name for it.
 chromium:
-	command -v chromium chromedriver || { apt-get update && apt-get install -y chromium chromium-driver; }
+	command -v chromium && command -v chromedriver || { apt-get update && apt-get install -y chromium chromium-driver; }
 
 figures: .venv/installed chromium  ## draw the README's pictures
 	$(BIN)/python docs/screenshots.py
