@@ -387,7 +387,9 @@ class Odd(keras.layers.Layer):
 
 def test_odd_variables(tmp_path):
     inputs = [keras.Input((4,)), keras.Input((None, 3)), keras.Input((2, 2))]
-    x = Odd()(keras.layers.Dense(2)(inputs[0]))
+    pooled = [keras.layers.GlobalAveragePooling1D()(x) for x in inputs[1:]]
+    x = keras.layers.Concatenate()([inputs[0], *pooled])
+    x = Odd()(keras.layers.Dense(2)(x))
     model = keras.Model(inputs, x)
     model.compile(keras_lecture_opt.Adam(), "mse")
     monitor = EffectiveLearningRateMonitor(tmp_path, write_images=True, tracked_weights=1)
