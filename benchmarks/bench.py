@@ -226,7 +226,7 @@ def peak_of_event(shape):
         model.optimizer.apply([tf.random.normal((inputs, units))], model.trainable_variables)
         (watched,), _ = watch(model, [], True, 0, 0, False)
         measure = measurement([watched])
-        peak = peak_of(lambda: measure([tf.constant(0.001)], [watched.seen]))  # noqa: B023
+        peak = peak_of(lambda: measure([tf.constant(0.001, tf.float64)], [watched.seen]))  # noqa: B023
     return peak
 
 

@@ -18,7 +18,7 @@ def canonical_names(model):
         Dict from the `id` of each of the model's weights to its name, unique in the model.
     """
     automatic = automatic_names()
-    names = {}
+    names, taken = {}, set()
     renamed = {}  # (path of the parent, name) -> new name
     used = collections.Counter()  # (path of the parent, automatic name without its number)
     for weight in model.weights:
@@ -34,9 +34,10 @@ def canonical_names(model):
                 renamed[place] = f"{base}_{n}" if n else base
         name = "/".join(renamed.get((*parts[: i + 1],), part) for i, part in enumerate(parts))
         unique, n = name, 0
-        while unique in names.values():  # nothing keeps a user from giving one name twice
+        while unique in taken:  # nothing keeps a user from giving one name twice
             n += 1
             unique = f"{name}_{n}"
+        taken.add(unique)
         names[id(weight)] = unique
     return names
 

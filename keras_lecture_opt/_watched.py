@@ -25,9 +25,8 @@ class Watched:
 
     name: str
     variable: keras.Variable
-    seen: tf.Tensor | None = None  # which weights have ever been updated
+    seen: tf.Tensor  # which weights have ever been updated
     start: tf.Tensor | None = None  # the weights before training, if they are needed to tell that
-    needs_start: bool = False
     optimizer: keras.optimizers.Optimizer | None = None  # that updates it
     tracked: list = dataclasses.field(default_factory=list)  # indices of single weights
     map_shape: tuple | None = None
@@ -89,33 +88,31 @@ def watch(model, known, at_start, tracked_weights, seed, write_images):
     tracked = chosen_weights(tracked_weights, seed, shapes)
     maps = map_shapes(variables, model) if write_images else {}
     known = {id(w.variable): w for w in known}
-    watched, refused = [], []
+    refused = {}
 
     @tf.function(autograph=False)
-    def decide():  # is only traced: nothing is computed
+    def try_all():  # is only traced: nothing is computed
         for variable in variables:
-            name = names[id(variable)]
-            if not math.prod(shapes[name]):
-                continue
             try:
-                optimizer = responsible(model.optimizer, variable)
-                rate_after_step(optimizer, variable, 1.0)
+                rate_after_step(responsible(model.optimizer, variable), variable, 1.0)
             except ValueError as error:
-                refused.append(str(error))
-                continue
-            w = known.get(id(variable)) or Watched(name, variable)
-            w.optimizer, w.tracked, w.map_shape = optimizer, tracked[name], maps.get(id(variable))
-            # Weight decay moves what no gradient has moved.
-            w.needs_start = not (optimizer.weight_decay or remembers(optimizer))
-            watched.append(w)
+                refused[id(variable)] = str(error)
 
-    decide.get_concrete_function()
-    for w in watched:
-        if w.seen is None:
-            w.seen = tf.zeros(w.variable.shape, "bool")
-        if at_start and w.needs_start and w.start is None:
-            w.start = tf.identity(w.variable)
-    return watched, refused
+    try_all.get_concrete_function()
+    watched = []
+    for variable in variables:
+        name = names[id(variable)]
+        if id(variable) in refused or not math.prod(shapes[name]):
+            continue
+        w = known.get(id(variable)) or Watched(name, variable, tf.zeros(variable.shape, "bool"))
+        w.optimizer = responsible(model.optimizer, variable)
+        w.tracked, w.map_shape = tracked[name], maps.get(id(variable))
+        # Weight decay moves what no gradient has moved.
+        needs_start = not (w.optimizer.weight_decay or remembers(w.optimizer))
+        if at_start and needs_start and w.start is None:
+            w.start = tf.identity(variable)
+        watched.append(w)
+    return watched, [*refused.values()]
 
 
 def measurement(watched):
