@@ -64,8 +64,7 @@ def parse(argv=None):
 
 def main():
     args = parse()
-    (x_train, y_train), test = mnist.load(args.data_dir)
-    train = x_train[: args.train_examples], y_train[: args.train_examples]
+    train, test = fit_mnist.load(args)
     tf.config.experimental.enable_op_determinism()
     for name, optimizer in args.optimizers.items():
         print(f"\n{name}")

@@ -105,16 +105,11 @@ def main():
     else:
         print(f"Training on the CPU ({os.cpu_count()} cores): TensorFlow sees no GPU")
 
-    try:
-        (x_train, y_train), test = mnist.load(args.data_dir)
-    except (OSError, RuntimeError) as error:
-        sys.exit(f"fit_mnist.py: error: {error}")
-    x_train, y_train = x_train[: args.train_examples], y_train[: args.train_examples]
-
+    train, test = load(args)
     finished = fit(
         args.model,
         args.rule,
-        (x_train, y_train),
+        train,
         test,
         args.log_dir,
         args.update_freq,
@@ -129,6 +124,15 @@ def main():
     print(f"Wrote {shown(args.log_dir)}")
     print(f"See it: {tensorboard(all_runs)}")
     return 0 if finished else 130
+
+
+def load(args):
+    """The first images to train on, and all to test on; ends the program if there are none."""
+    try:
+        (x_train, y_train), test = mnist.load(args.data_dir)
+    except (OSError, RuntimeError) as error:
+        sys.exit(f"{pathlib.Path(sys.argv[0]).name}: error: {error}")
+    return (x_train[: args.train_examples], y_train[: args.train_examples]), test
 
 
 def fit(model, optimizer, train, test, log_dir, update_freq, **arguments):
