@@ -13,6 +13,7 @@ import datetime
 import inspect
 import os
 import pathlib
+import signal
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no CUDA errors where there is no GPU
@@ -142,13 +143,23 @@ def fit(model, optimizer, train, test, log_dir, update_freq, **arguments):
         keras.callbacks.TensorBoard(log_dir),
         EffectiveLearningRateMonitor(log_dir, update_freq, write_images=True),
     ]
+    interrupted = False
+
+    def stop(signum, frame):
+        # Keras then ends after this batch. A KeyboardInterrupt would be lost if it came while
+        # Python frees an object.
+        nonlocal interrupted
+        interrupted = model.stop_training = True
+        signal.signal(signal.SIGINT, before)  # a second Ctrl-C does not wait
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:  # it is not in the background, where Ctrl-C is ignored
+        signal.signal(signal.SIGINT, stop)
     try:
         model.fit(*train, validation_data=test, callbacks=callbacks, **arguments)
-    except KeyboardInterrupt:
-        for callback in callbacks:
-            callback.on_train_end()  # closes the files: what was logged is kept
-        return False
-    return True
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return not interrupted
 
 
 def tensorboard(folder):

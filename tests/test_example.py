@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import keras
+import numpy as np
 import pytest
 from conftest import LECTURE, imported
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -75,6 +76,34 @@ def test_interrupted_run_keeps_its_log(mnist_dir, tmp_path):
     assert "Test accuracy: " in rest
     steps = [step for step, _ in logged(tmp_path / "train", "epoch_loss")]
     assert steps[:2] == [0, 1]
+
+
+def test_interruption_counts_while_python_frees_an_object(example, tmp_path):
+    class Freed:
+        def __del__(self):  # an exception that is raised in here is lost
+            signal.raise_signal(signal.SIGINT)
+
+    class Interrupts(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            Freed()
+
+    model = keras.Sequential([keras.Input([2]), keras.layers.Dense(2, activation="softmax")])
+    data = (np.zeros([8, 2]), np.zeros(8))
+    fitted, model.fit = (
+        model.fit,
+        lambda *args, callbacks, **arguments: fitted(
+            *args, callbacks=[*callbacks, Interrupts()], **arguments
+        ),
+    )
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        finished = example.fit(model, "sgd", data, data, tmp_path, "epoch", epochs=3, batch_size=4)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert not finished
+    assert model.optimizer.iterations == 1
+    assert logged(tmp_path / "train", "epoch_loss")
 
 
 @pytest.mark.parametrize(
