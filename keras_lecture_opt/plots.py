@@ -63,7 +63,8 @@ HYPERPARAMETERS = {
 def paths(descents, ax=None):
     """Draws descents on one surface over its contours: which way does each rule go?
 
-    A dot marks the start, stars the minima, a cross a path that ended early, whose label says why.
+    A ring marks the start, a disk the end, or a cross if the path ended early: then its label says
+    why. Stars mark the minima.
 
     Args:
         descents: `Descent`s on one surface.
@@ -289,10 +290,13 @@ def styles(labelled):
 
 
 def trace(ax, descent, **style):
-    """Draws a path, a dot for each step where they can be told apart, and its end."""
+    """Draws a path: a ring at its start, dots while they can be told apart, its end."""
+    color = style["color"]
     ax.plot(*descent.path.T, **style, marker="." if descent.steps <= 100 else "", markersize=7)
-    end = "X" if descent.stopped else "o"
-    ax.plot(*descent.path[-1], end, color=style["color"], markersize=10, clip_on=False)
+    ax.plot(*descent.path[0], "o", color=color, markerfacecolor="#FFFFFF", markersize=9)
+    # Where it left the domain, its last point is outside.
+    end = np.clip(descent.path[-1], *np.transpose(descent.surface.domain))
+    ax.plot(*end, "X" if descent.stopped else "o", color=color, markersize=10, clip_on=False)
 
 
 def contours(ax, surface, lines=True):

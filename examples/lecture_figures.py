@@ -1,0 +1,196 @@
+"""Draw the lecture's pictures over surfaces: what the slides claim, with numbers.
+
+    python examples/lecture_figures.py
+
+Writes docs/figures/*.png and docs/figures/README.md, which shows them with their captions. Expect
+about 15 s. Nothing is random: two runs draw equal pictures.
+"""
+
+import os
+import pathlib
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no CUDA errors where there is no GPU
+import matplotlib as mpl
+import numpy as np
+
+from keras_lecture_opt import (
+    AdaGrad,
+    Adam,
+    Momentum,
+    Nesterov,
+    RMSProp,
+    SimplifiedAdam,
+    SteepestDescent,
+    plots,
+)
+from keras_lecture_opt.landscapes import descend, quadratic, saddle
+
+FOLDER = pathlib.Path(__file__).resolve().parents[1] / "docs" / "figures"
+RULES = (SteepestDescent, Momentum, Nesterov, AdaGrad, RMSProp, SimplifiedAdam, Adam)
+ETA = 0.01
+POLICY = f"""\
+One rate policy for all: within a picture every rule has the same learning rate η, which is {ETA} \
+unless the caption gives another, and every other hyperparameter is the lecture's default. Nothing \
+is tuned for a rule."""
+
+
+def zigzag():
+    """Steepest descent zigzags, and what momentum does to that"""
+    eta = 0.036
+
+    def momenta(eta, steps):
+        return {
+            f"μ {mu}{', steepest descent' * (mu == 0)}": descend(
+                quadratic, Momentum(eta, momentum=mu), steps=steps
+            )
+            for mu in (0, 0.5, 0.9, 0.99)
+        }
+
+    descents = momenta(eta, 60)
+    at_zigzag, at_default = momenta(eta, 5000), momenta(ETA, 5000)
+    counts = table(
+        ["", f"η {eta}", f"η {ETA}"],
+        [
+            [label, reaches(at_zigzag[label], 1e-3), reaches(at_default[label], 1e-3)]
+            for label in descents
+        ],
+    )
+    turns = np.sum(np.diff(np.sign(descents["μ 0, steepest descent"].path[:, 1])) != 0)
+    caption = f"""\
+{{zigzag_paths}}{{zigzag_losses}}Momentum on w₁² + 25 w₂² from (−1, −1), η {eta}, 60 steps. Any η \
+between 1/50 and 2/50 makes steepest descent (μ 0) jump over the valley in every step: w₂ changes \
+its sign {turns} times in 60 steps, while w₁ creeps. Above 2/50 it diverges. A moderate μ damps \
+this; a large one overshoots. Steps until the loss is below 0.001:
+
+{counts}
+Where steepest descent creeps, at η {ETA}, momentum is faster. At η {eta}, a rate that suits \
+steepest descent on this bowl, a large μ only makes it swing."""
+    return {"zigzag_paths": plots.panels(descents)[0], "zigzag_losses": plots.losses(descents)}, (
+        caption
+    )
+
+
+def lookahead():
+    """Nesterov looks ahead"""
+    velocity = (0.3, 0.15)
+    descents = [
+        descend(quadratic, rule(ETA), start=(0, 0), velocity=velocity, steps=60)
+        for rule in (Momentum, Nesterov)
+    ]
+    ax = plots.paths(descents)
+    nesterov = descents[1]
+    ax.plot(
+        *nesterov.lookahead[:20].T, "1", color=plots.color(nesterov), ms=12, label="its look-ahead"
+    )
+    plots.legend(ax)
+    ax.set(xlim=(-1.2, 1.6), ylim=(-0.35, 0.35))
+    farthest = table(
+        ["", "w₁", "w₂"],
+        [[d.rule, *(f"{x:.3f}" for x in np.abs(d.path).max(axis=0))] for d in descents],
+    )
+    caption = f"""\
+{{lookahead}}w is already optimal, (0, 0), but v = {velocity}; μ 0.9, η {ETA}, 60 steps. Nesterov \
+takes the gradient where its velocity leads (marked for the first 20 steps), and so it is pulled \
+back sooner. Largest distance from the optimum:
+
+{farthest}"""
+    return {"lookahead": ax}, caption
+
+
+def adagrad():
+    """AdaGrad takes the diagonal, and stops; RMSProp forgets"""
+    descents = [descend(quadratic, rule(ETA), steps=400) for rule in (AdaGrad, RMSProp)]
+    first = table(
+        ["", "first step", f"way in {descents[0].steps} steps", "loss after them"],
+        [
+            [
+                d.rule,
+                "({:+.6f}, {:+.6f})".format(*d.path[1] - d.path[0]),
+                f"{np.linalg.norm(np.diff(d.path, axis=0), axis=1).sum():.3f}",
+                f"{d.losses[-1]:.2g}",
+            ]
+            for d in descents
+        ],
+    )
+    caption = f"""\
+{{adagrad_paths}}{{adagrad_rates}}From (−1, −1), η {ETA}, ε 1e-7, RMSProp with γ 0.9, 400 steps. \
+The gradient there is (−2, −50); each weight's own rate makes the first step of AdaGrad (+η, +η), \
+the diagonal. Its rates only fall: "Stop learning!" RMSProp's rise again as gradients fall, until \
+its steps of about η cannot end.
+
+{first}"""
+    return {
+        "adagrad_paths": plots.panels(descents)[0],
+        "adagrad_rates": plots.rates(descents)[0],
+    }, caption
+
+
+def saddle_point():
+    """All seven from the saddle"""
+    descents = [descend(saddle, rule(ETA), steps=5000) for rule in RULES]
+    ax = plots.losses(descents)
+    ax.set_xscale("symlog", linthresh=10)
+    left = table(
+        ["", "steps until it leaves"],
+        [[d.rule, d.steps if d.stopped else f"stays for {d.steps}"] for d in descents],
+    )
+    caption = f"""\
+{{saddle_paths}}{{saddle_losses}}w₁³ + w₂² from (−0.01, −1), where the gradient is (0.0003, −2); η \
+{ETA}. The loss has no minimum: it falls for ever as w₁ does, and (0, 0) is a saddle. To leave is \
+to reach w₁ < −1.5. Rules with one rate for all weights first run down w₂ and then wait at the \
+saddle until w₁, whose gradient is 7000 times smaller, has grown; rules with a rate for each weight \
+move along both from the first step.
+
+{left}"""
+    return {"saddle_paths": plots.panels(descents)[0], "saddle_losses": ax}, caption
+
+
+def bias_correction():
+    """Adam with and without bias correction"""
+    descents = [descend(quadratic, rule(ETA), steps=50) for rule in (SimplifiedAdam, Adam)]
+    first = table(
+        ["", "first step", "in units of η"],
+        [
+            [d.rule, "({:+.6f}, {:+.6f})".format(*step), f"{step[0] / ETA:.4f}"]
+            for d in descents
+            for step in [d.path[1] - d.path[0]]
+        ],
+    )
+    caption = f"""\
+{{bias_correction_paths}}{{bias_correction_rates}}The first 50 steps from (−1, −1), η {ETA}, β₁ \
+0.9, β₂ 0.999, ε 1e-8. Both averages start at 0, m leaves it faster than v, so without correction \
+the first step is 0.1 / √0.001 times η; with it, η.
+
+{first}"""
+    return {
+        "bias_correction_paths": plots.panels(descents)[0],
+        "bias_correction_rates": plots.rates(descents)[0],
+    }, caption
+
+
+def reaches(descent, loss):
+    """The first step after which the loss is below that."""
+    return int(np.argmax(descent.losses < loss)) if descent.losses.min() < loss else "never"
+
+
+def table(head, rows):
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(map(str, line)) + " |\n" for line in lines)
+
+
+def main(folder=FOLDER):
+    pages = [f"# The lecture's pictures\n\nDrawn by `make figures`. {POLICY}\n"]
+    for draw in (zigzag, lookahead, adagrad, saddle_point, bias_correction):
+        pictures, caption = draw()
+        for name, ax in pictures.items():
+            ax.figure.savefig(folder / f"{name}.png", dpi=80)
+            mpl.pyplot.close(ax.figure)
+        links = {name: f"![{name}]({name}.png)\n\n" for name in pictures}
+        pages.append(f"## {draw.__doc__}\n\n{caption.format(**links).rstrip()}\n")
+        print(f"{draw.__doc__}: {', '.join(f'{name}.png' for name in pictures)}")
+    (folder / "README.md").write_text("\n".join(pages))
+    print(f"Wrote {folder}")
+
+
+if __name__ == "__main__":
+    main()
