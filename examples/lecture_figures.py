@@ -10,8 +10,8 @@ import os
 import pathlib
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no CUDA errors where there is no GPU
-import matplotlib as mpl
 import numpy as np
+from matplotlib import pyplot as plt
 
 from keras_lecture_opt import (
     AdaGrad,
@@ -56,18 +56,17 @@ def zigzag():
         ],
     )
     turns = np.sum(np.diff(np.sign(descents["μ 0, steepest descent"].path[:, 1])) != 0)
+    settings = f"Momentum on w₁² + 25 w₂² from (−1, −1), η {eta}, 60 steps"
     caption = f"""\
-{{zigzag_paths}}{{zigzag_losses}}Momentum on w₁² + 25 w₂² from (−1, −1), η {eta}, 60 steps. Any η \
-between 1/50 and 2/50 makes steepest descent (μ 0) jump over the valley in every step: w₂ changes \
-its sign {turns} times in 60 steps, while w₁ creeps. Above 2/50 it diverges. A moderate μ damps \
-this; a large one overshoots. Steps until the loss is below 0.001:
+Any η between 1/50 and 2/50 makes steepest descent (μ 0) jump over the valley in every step: w₂ \
+changes its sign {turns} times in 60 steps, while w₁ creeps. Above 2/50 it diverges. A moderate \
+μ damps this; a large one overshoots. Steps until the loss is below 0.001:
 
 {counts}
 Where steepest descent creeps, at η {ETA}, momentum is faster. At η {eta}, a rate that suits \
 steepest descent on this bowl, a large μ only makes it swing."""
-    return {"zigzag_paths": plots.panels(descents)[0], "zigzag_losses": plots.losses(descents)}, (
-        caption
-    )
+    pictures = {"zigzag_paths": plots.panels(descents)[0], "zigzag_losses": plots.losses(descents)}
+    return pictures, settings, caption
 
 
 def lookahead():
@@ -88,13 +87,13 @@ def lookahead():
         ["", "w₁", "w₂"],
         [[d.rule, *(f"{x:.3f}" for x in np.abs(d.path).max(axis=0))] for d in descents],
     )
+    settings = f"w is already optimal, (0, 0), but v = {velocity}; μ 0.9, η {ETA}, 60 steps"
     caption = f"""\
-{{lookahead}}w is already optimal, (0, 0), but v = {velocity}; μ 0.9, η {ETA}, 60 steps. Nesterov \
-takes the gradient where its velocity leads (marked for the first 20 steps), and so it is pulled \
-back sooner. Largest distance from the optimum:
+Nesterov takes the gradient where its velocity leads (marked for the first 20 steps), and so it \
+is pulled back sooner. Largest distance from the optimum:
 
 {farthest}"""
-    return {"lookahead": ax}, caption
+    return {"lookahead": ax}, settings, caption
 
 
 def adagrad():
@@ -112,17 +111,18 @@ def adagrad():
             for d in descents
         ],
     )
+    settings = f"From (−1, −1), η {ETA}, ε 1e-7, RMSProp with γ 0.9, 400 steps"
     caption = f"""\
-{{adagrad_paths}}{{adagrad_rates}}From (−1, −1), η {ETA}, ε 1e-7, RMSProp with γ 0.9, 400 steps. \
-The gradient there is (−2, −50); each weight's own rate makes the first step of AdaGrad (+η, +η), \
-the diagonal. Its rates only fall: "Stop learning!" RMSProp's rise again as gradients fall, until \
-its steps of about η cannot end.
+The gradient at the start is (−2, −50); each weight's own rate makes the first step of AdaGrad \
+(+η, +η), the diagonal. Its rates only fall: "Stop learning!" RMSProp's rise again as gradients \
+fall, until it steps to and fro over the minimum, η far each time.
 
 {first}"""
-    return {
+    pictures = {
         "adagrad_paths": plots.panels(descents)[0],
         "adagrad_rates": plots.rates(descents)[0],
-    }, caption
+    }
+    return pictures, settings, caption
 
 
 def saddle_point():
@@ -134,15 +134,16 @@ def saddle_point():
         ["", "steps until it leaves"],
         [[d.rule, d.steps if d.stopped else f"stays for {d.steps}"] for d in descents],
     )
+    settings = f"w₁³ + w₂² from (−0.01, −1), η {ETA}, all else the lecture's defaults"
     caption = f"""\
-{{saddle_paths}}{{saddle_losses}}w₁³ + w₂² from (−0.01, −1), where the gradient is (0.0003, −2); η \
-{ETA}. The loss has no minimum: it falls for ever as w₁ does, and (0, 0) is a saddle. To leave is \
-to reach w₁ < −1.5. Rules with one rate for all weights first run down w₂ and then wait at the \
-saddle until w₁, whose gradient is 7000 times smaller, has grown; rules with a rate for each weight \
-move along both from the first step.
+The gradient at the start is (0.0003, −2). The loss has no minimum: it falls for ever as w₁ \
+does, and (0, 0) is a saddle. To leave is to reach w₁ < −1.5. Rules with one rate for all \
+weights first run down w₂ and then wait at the saddle until w₁, whose gradient is 7000 times \
+smaller, has grown; rules with a rate for each weight move along both from the first step.
 
 {left}"""
-    return {"saddle_paths": plots.panels(descents)[0], "saddle_losses": ax}, caption
+    pictures = {"saddle_paths": plots.panels(descents)[0], "saddle_losses": ax}
+    return pictures, settings, caption
 
 
 def bias_correction():
@@ -156,16 +157,17 @@ def bias_correction():
             for step in [d.path[1] - d.path[0]]
         ],
     )
+    settings = f"The first 50 steps from (−1, −1), η {ETA}, β₁ 0.9, β₂ 0.999, ε 1e-8"
     caption = f"""\
-{{bias_correction_paths}}{{bias_correction_rates}}The first 50 steps from (−1, −1), η {ETA}, β₁ \
-0.9, β₂ 0.999, ε 1e-8. Both averages start at 0, m leaves it faster than v, so without correction \
-the first step is 0.1 / √0.001 times η; with it, η.
+Both averages start at 0, m leaves it faster than v, so without correction the first step is 0.1 \
+/ √0.001 times η; with it, η.
 
 {first}"""
-    return {
+    pictures = {
         "bias_correction_paths": plots.panels(descents)[0],
         "bias_correction_rates": plots.rates(descents)[0],
-    }, caption
+    }
+    return pictures, settings, caption
 
 
 def reaches(descent, loss):
@@ -181,12 +183,13 @@ def table(head, rows):
 def main(folder=FOLDER):
     pages = [f"# The lecture's pictures\n\nDrawn by `make figures`. {POLICY}\n"]
     for draw in (zigzag, lookahead, adagrad, saddle_point, bias_correction):
-        pictures, caption = draw()
+        pictures, settings, caption = draw()
         for name, ax in pictures.items():
+            ax.figure.suptitle(settings, fontsize=13)
             ax.figure.savefig(folder / f"{name}.png", dpi=80)
-            mpl.pyplot.close(ax.figure)
-        links = {name: f"![{name}]({name}.png)\n\n" for name in pictures}
-        pages.append(f"## {draw.__doc__}\n\n{caption.format(**links).rstrip()}\n")
+            plt.close(ax.figure)
+        links = "\n\n".join(f"![{settings}]({name}.png)" for name in pictures)
+        pages.append(f"## {draw.__doc__}\n\n{links}\n\n{settings}. {caption.rstrip()}\n")
         print(f"{draw.__doc__}: {', '.join(f'{name}.png' for name in pictures)}")
     (folder / "README.md").write_text("\n".join(pages))
     print(f"Wrote {folder}")

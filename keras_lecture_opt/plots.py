@@ -46,7 +46,7 @@ STYLE = {  # legible from the last row
     "axes.spines.top": False,
     "figure.constrained_layout.use": True,
     "font.size": 14,
-    "legend.fontsize": 12,
+    "legend.fontsize": 14,
     "lines.linewidth": 2.5,
 }
 HYPERPARAMETERS = {
