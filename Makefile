@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test test-oldest test-browser bench figures lint clean chromium
+.PHONY: demo test test-oldest test-browser bench figures lecture-figures notebook lint clean chromium
 
 demo: .venv/installed  ## train the lecture's network with the lecture's Adam on MNIST
 	$(BIN)/python examples/fit_mnist.py --optimizer adam
@@ -22,8 +22,15 @@ test-browser: .venv/installed chromium  ## open TensorBoard in a browser and loo
 chromium:
 	command -v chromium && command -v chromedriver || { apt-get update && apt-get install -y chromium chromium-driver; }
 
-figures: .venv/installed chromium  ## draw the README's pictures
+figures: lecture-figures chromium  ## draw all pictures in docs/figures
 	$(BIN)/python docs/screenshots.py
+
+lecture-figures: .venv/installed  ## draw those of the lecture, for which no browser is needed
+	$(BIN)/python examples/lecture_figures.py
+
+notebook: .venv/installed  ## open the lecture as a notebook
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[notebook]'
+	$(BIN)/python -m jupyterlab examples/lecture.ipynb
 
 bench: .venv/installed  ## compare the speed with Keras's own optimizers
 	$(BIN)/python benchmarks/bench.py

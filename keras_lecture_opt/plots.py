@@ -23,6 +23,10 @@ except ImportError as error:
 from keras_lecture_opt.landscapes import Descent
 from keras_lecture_opt.rates import leaves
 
+# Loads the backend. A notebook's switches the display of figures on when it is loaded, and inside
+# `rc_context` that would be undone.
+plt.draw_if_interactive()
+
 # One colour per rule, in every picture of this project: Okabe and Ito's, which the colour-blind
 # tell apart. A Keras class has that of the rule that it is nearest to.
 COLORS = {
