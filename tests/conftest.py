@@ -9,6 +9,7 @@ import textwrap
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
+import matplotlib
 import pytest
 import reference
 import tensorflow as tf
@@ -16,6 +17,8 @@ import tensorflow as tf
 import keras_lecture_opt
 from keras_lecture_opt import mnist
 from keras_lecture_opt._base import LectureOptimizer
+
+matplotlib.use("Agg")  # no windows
 
 # Two devices, to spread variables and strategies over.
 tf.config.set_logical_device_configuration(

@@ -1,0 +1,330 @@
+"""Descents over surfaces: against NumPy, with any Keras optimizer, and where they end."""
+
+import inspect
+
+import keras
+import numpy as np
+import pytest
+import reference
+import tensorflow as tf
+from conftest import LECTURE
+
+from keras_lecture_opt import (
+    Adam,
+    Momentum,
+    Nesterov,
+    RMSProp,
+    SteepestDescent,
+    effective_learning_rate,
+    landscapes,
+)
+from keras_lecture_opt.landscapes import Surface, descend, quadratic, saddle
+
+# Typed from the formulas of the issue and of the literature, with their gradients by hand.
+BY_HAND = {
+    "quadratic": (
+        lambda x, y: x**2 + 25 * y**2,
+        lambda x, y: (2 * x, 50 * y),
+    ),
+    "saddle": (
+        lambda x, y: x**3 + y**2,
+        lambda x, y: (3 * x**2, 2 * y),
+    ),
+    "Rosenbrock": (
+        lambda x, y: (1 - x) ** 2 + 100 * (y - x**2) ** 2,
+        lambda x, y: (-2 * (1 - x) - 400 * x * (y - x**2), 200 * (y - x**2)),
+    ),
+    "Beale": (
+        lambda x, y: (
+            (1.5 - x + x * y) ** 2 + (2.25 - x + x * y**2) ** 2 + (2.625 - x + x * y**3) ** 2
+        ),
+        lambda x, y: (
+            2 * (1.5 - x + x * y) * (y - 1)
+            + 2 * (2.25 - x + x * y**2) * (y**2 - 1)
+            + 2 * (2.625 - x + x * y**3) * (y**3 - 1),
+            2 * (1.5 - x + x * y) * x
+            + 2 * (2.25 - x + x * y**2) * 2 * x * y
+            + 2 * (2.625 - x + x * y**3) * 3 * x * y**2,
+        ),
+    ),
+    "Himmelblau": (
+        lambda x, y: (x**2 + y - 11) ** 2 + (x + y**2 - 7) ** 2,
+        lambda x, y: (
+            4 * x * (x**2 + y - 11) + 2 * (x + y**2 - 7),
+            2 * (x**2 + y - 11) + 4 * y * (x + y**2 - 7),
+        ),
+    ),
+}
+ETA = 2.0**-10  # exact in the float32 in which Keras keeps it
+
+
+def each_surface(test):
+    return pytest.mark.parametrize("surface", landscapes.SURFACES, ids=lambda s: s.name)(test)
+
+
+@each_surface
+def test_surface_is_its_formula(surface):
+    loss, gradient = BY_HAND[surface.name]
+    (left, right), (bottom, top) = surface.domain
+    rng = np.random.default_rng(0)
+    w1, w2 = rng.uniform(left, right, 50), rng.uniform(bottom, top, 50)
+    np.testing.assert_allclose(surface(w1, w2), loss(w1, w2), rtol=1e-12)
+    for x, y in zip(w1, w2, strict=True):
+        found = gradient_of(surface, (x, y))
+        np.testing.assert_allclose(found, gradient(x, y), rtol=1e-11, atol=1e-11)
+
+
+def gradient_of(surface, point):
+    w = tf.constant(point, tf.float64)
+    with tf.GradientTape() as tape:
+        tape.watch(w)
+        loss = surface(*tf.unstack(w))
+    return tape.gradient(loss, w)
+
+
+@each_surface
+def test_minima_are_minima(surface):
+    _, gradient = BY_HAND[surface.name]
+    around = 1e-3 * np.array([(np.cos(a), np.sin(a)) for a in np.linspace(0, 2 * np.pi, 32)])
+    for minimum in surface.minima:
+        np.testing.assert_allclose(gradient(*minimum), 0, atol=1e-12)
+        assert np.all(surface(*(minimum + around).T) > surface(*minimum))
+    assert surface.minima or surface is saddle
+
+
+def referenced(rule, surface, steps, **own):
+    """What NumPy makes of the same descent: weights, gradients, and state after each step."""
+    formula, arguments = LECTURE[rule.__name__]
+    _, gradient = BY_HAND[surface.name]
+    step = reference.step_by_step(formula, (2,), {**arguments, **own})
+    w = np.array(surface.start, "float64")
+    path, gradients, states = [w], [], []
+    for _ in range(steps):
+        g = np.array(gradient(*w))
+        taken, state = step(g)
+        w = w + taken
+        path.append(w)
+        gradients.append(g)
+        states.append(state)
+    return np.array(path), np.array(gradients), np.array(states)
+
+
+@each_surface
+def test_descent_is_numpys(rule, surface):
+    descent = descend(surface, rule(learning_rate=ETA), steps=60)
+    path, gradients, states = referenced(rule, surface, 60, learning_rate=ETA)
+    assert descent.stopped is None
+    assert descent.steps == 60
+    tolerance = {"rtol": 1e-10, "atol": 1e-12}
+    if rule is Nesterov:  # NumPy's is in the coordinate that Keras takes gradients at
+        np.testing.assert_allclose(descent.lookahead, path, **tolerance)
+        velocities = np.concatenate([np.zeros((1, 2)), states[:, 0]])
+        path = path - 0.9 * velocities
+    else:
+        assert descent.lookahead is None
+    np.testing.assert_allclose(descent.path, path, **tolerance)
+    np.testing.assert_allclose(descent.losses, BY_HAND[surface.name][0](*path.T), **tolerance)
+    np.testing.assert_allclose(descent.gradients, gradients, rtol=1e-9, atol=1e-12)
+    rates = {
+        "AdaGrad": lambda state, t: ETA / (np.sqrt(state[0]) + 1e-7),
+        "RMSProp": lambda state, t: ETA / (np.sqrt(state[0]) + 1e-7),
+        "SimplifiedAdam": lambda state, t: ETA / (np.sqrt(state[1]) + 1e-8),
+        "Adam": lambda state, t: ETA / (np.sqrt(state[1] / (1 - 0.999**t)) + 1e-8),
+    }.get(rule.__name__, lambda state, t: np.full(2, ETA))
+    expected = [rates(state, t) for t, state in enumerate(states, start=1)]
+    np.testing.assert_allclose(descent.rates, expected, rtol=1e-9)
+
+
+def test_nesterov_is_the_slides_from_any_velocity():
+    descent = descend(quadratic, Nesterov(ETA, momentum=0.75), start=(0.5, 0.25), steps=40)
+    moving = descend(
+        quadratic, Nesterov(ETA, momentum=0.75), start=(0.5, 0.25), velocity=(0.3, -0.1), steps=40
+    )
+    for result, v in ((descent, (0, 0)), (moving, (0.3, -0.1))):
+        w, v = np.array([0.5, 0.25]), np.array(v)
+        for i in range(40):
+            ahead = w + 0.75 * v
+            np.testing.assert_allclose(result.lookahead[i], ahead, rtol=1e-12)
+            v = 0.75 * v - ETA * np.array([2, 50]) * ahead
+            w = w + v
+            np.testing.assert_allclose(result.path[i + 1], w, rtol=1e-11, atol=1e-15)
+
+
+def test_momentum_starts_with_the_velocity():
+    descent = descend(quadratic, Momentum(ETA, momentum=0.5), velocity=(0.25, 0.5), steps=3)
+    w, v = np.array([-1.0, -1.0]), np.array([0.25, 0.5])
+    for i in range(3):
+        v = 0.5 * v - ETA * np.array([2, 50]) * w
+        w = w + v
+        np.testing.assert_allclose(descent.path[i + 1], w, rtol=1e-12)
+
+
+KERAS = sorted(
+    name
+    for name, cls in vars(keras.optimizers).items()
+    if inspect.isclass(cls) and issubclass(cls, keras.optimizers.Optimizer)
+    # A MultiOptimizer divides a model's layers, of which there are none.
+    if name not in ("Optimizer", "LossScaleOptimizer", "MultiOptimizer")
+)
+
+
+@pytest.mark.parametrize("name", KERAS)
+def test_any_keras_optimizer_takes_the_path_of_its_own_apply(name):
+    if name == "Muon" and keras.__version__.startswith("3.12."):
+        pytest.skip("Muon of Keras 3.12 does not work on TensorFlow")
+    make = getattr(keras.optimizers, name)
+    descent = descend(quadratic, make(learning_rate=0.01), steps=10)
+    optimizer, w = make(learning_rate=0.01), keras.Variable([-1.0, -1.0], dtype="float64")
+    optimizer.build([w])
+    for i in range(10):
+        np.testing.assert_allclose(descent.path[i], w.numpy(), rtol=1e-9)
+        optimizer.apply([w.numpy() * [2, 50]], [w])
+        if name == "ScheduleFreeAdamW":  # no formula is known
+            assert descent.rates is None
+        else:
+            rate = effective_learning_rate(optimizer, w)
+            np.testing.assert_allclose(descent.rates[i], rate, rtol=1e-6)
+
+
+def test_schedules_scaled_losses_and_accumulation():
+    halved = keras.optimizers.schedules.ExponentialDecay(0.25, 1, 0.5)
+    descent = descend(saddle, SteepestDescent(halved), start=(0, 1), steps=3)
+    np.testing.assert_allclose(descent.rates, [[0.25] * 2, [0.125] * 2, [0.0625] * 2])
+    np.testing.assert_allclose(descent.path[:, 1], [1, 0.5, 0.375, 0.328125])
+
+    plain = descend(quadratic, Adam(ETA), steps=20)
+    for optimizer in (
+        keras.optimizers.LossScaleOptimizer(Adam(ETA)),
+        Adam(ETA, loss_scale_factor=1024.0),
+    ):
+        scaled = descend(quadratic, optimizer, steps=20)
+        assert scaled.rule == "Adam"
+        np.testing.assert_allclose(scaled.path, plain.path, rtol=1e-12)
+        np.testing.assert_allclose(scaled.gradients, plain.gradients, rtol=1e-11)
+        np.testing.assert_allclose(scaled.rates, plain.rates, rtol=1e-12)
+
+    waiting = descend(quadratic, SteepestDescent(ETA, gradient_accumulation_steps=2), steps=4)
+    np.testing.assert_array_equal(waiting.path[[0, 2]], waiting.path[[1, 3]])
+
+
+def test_unknown_rule_has_a_path_but_no_rates():
+    class Doubled(keras.optimizers.SGD):
+        def update_step(self, gradient, variable, learning_rate):
+            super().update_step(gradient, variable, 2 * learning_rate)
+
+    descent = descend(quadratic, Doubled(0.0078125), steps=2)
+    assert descent.rates is None
+    assert descent.rule == "Doubled"
+    np.testing.assert_allclose(descent.path[1], [-1 + 2 * 2 / 128, -1 + 50 * 2 / 128], rtol=1e-12)
+
+
+def test_descent_ends_with_the_point_that_left_the_domain():
+    descent = descend(quadratic, SteepestDescent(2**-4), steps=100)  # w2 <- -2.125 w2
+    assert descent.stopped == "left the domain in step 1"
+    np.testing.assert_allclose(descent.path, [[-1, -1], [-0.875, 2.125]])
+    assert descent.losses.shape == (2,)
+    assert descent.gradients.shape == descent.rates.shape == (1, 2)
+    assert repr(descent).endswith("1 steps, loss 26 to 113.7; left the domain in step 1>")
+
+
+def test_descent_ends_before_what_is_not_finite():
+    pole = Surface("pole", lambda w1, w2: tf.sqrt(w1) + w2**2, ((-9, 9), (-9, 9)), (0.25, 0))
+    descent = descend(pole, SteepestDescent(0.5), steps=100)  # w1 <- 0.25 - 0.5 / (2 * 0.5)
+    assert descent.stopped == "not finite after step 1"
+    assert descent.path.tolist() == [[0.25, 0]]
+    assert descent.losses.tolist() == [0.5]
+    assert descent.gradients.shape == descent.rates.shape == (0, 2)
+
+    overflow = descend(quadratic, SteepestDescent(3e38), steps=100)
+    assert overflow.stopped == "left the domain in step 1"
+    wide = Surface("wide", quadratic.function, ((-1e300, 1e300),) * 2, (-1, -1))
+    overflow = descend(wide, SteepestDescent(3e38), steps=100)  # 25 w2^2 is infinite
+    assert "not finite" in overflow.stopped
+    assert np.all(np.isfinite(overflow.path))
+    assert np.all(np.isfinite(overflow.losses))
+
+
+DOMAIN = ((-2, 2), (-2, 2))
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda w: w[0] ** 2, "It raises TypeError: .* takes 1 positional argument but 2 were"),
+        (lambda w1, w2, w3: w1 + w2 + w3, "It raises TypeError: .*missing 1 required"),
+        (lambda w1, w2: np.sin(w1) + w2, "It raises NotImplementedError"),
+        (lambda w1, w2: w1 if w1 > 0 else w2, "It raises "),
+        (lambda w1, w2: tf.reduce_sum(w1 + w2), r"of type float64 and shape \(\)"),
+        (lambda w1, w2: tf.cast(w1 + w2, tf.float32), "of type float32"),
+        (lambda w1, w2: tf.round(w1), "no gradient"),
+        (lambda w1, w2: None, "It raises ValueError"),
+    ],
+)
+def test_wrong_function_is_refused_at_once(function, message):
+    with pytest.raises(TypeError, match=f"Surface 'odd': `function` must compute .*{message}"):
+        Surface("odd", function, DOMAIN, (0, 0))
+
+
+def test_surface_may_ignore_a_weight():
+    flat = Surface("flat", lambda w1, w2: w1**2, DOMAIN, (1, 1))
+    assert descend(flat, SteepestDescent(0.25), steps=1).path[1].tolist() == [0.5, 1]
+
+
+@pytest.mark.parametrize("domain", [None, (0, 1), ((0, 1), (1, 0)), ((0, np.nan), (0, 1)), "ab"])
+def test_wrong_domain_is_refused(domain):
+    with pytest.raises(ValueError, match=r"`domain` must be two finite ranges, .*not "):
+        Surface("odd", quadratic.function, domain, (0.5, 0.5))
+
+
+@pytest.mark.parametrize(
+    "point", [None, 1, (1,), (1, 2, 3), "ab", (np.nan, 0), (0, np.inf), (9, 0)]
+)
+def test_wrong_point_is_refused(point):
+    with pytest.raises(ValueError, match="`start` must be"):
+        Surface("odd", quadratic.function, DOMAIN, point)
+    with pytest.raises(ValueError, match=r"`minima`.* must be"):
+        Surface("odd", quadratic.function, DOMAIN, (0, 0), minima=[point])
+    if point is not None:  # which is the surface's own
+        with pytest.raises(ValueError, match="`start` must be"):
+            descend(quadratic, Adam(), start=point)
+
+
+def test_start_without_a_finite_loss_is_refused():
+    log = Surface("log", lambda w1, w2: tf.math.log(w1) + w2, DOMAIN, (1, 1))
+    with pytest.raises(ValueError, match=r"`start` must have a finite loss, not \[0.0, 1.0\]"):
+        descend(log, Adam(), start=(0, 1))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"surface": lambda w1, w2: w1}, TypeError, "`surface` must be a Surface, not <function"),
+        ({"optimizer": "adam"}, TypeError, "`optimizer` must be a .*Optimizer, not 'adam'"),
+        ({"optimizer": Adam}, TypeError, "`optimizer` must be a .*Optimizer, not <class"),
+        ({"steps": 0}, ValueError, "`steps` must be an integer >= 1, not 0"),
+        ({"steps": 2.5}, ValueError, "`steps` must be an integer >= 1, not 2.5"),
+        ({"steps": True}, ValueError, "`steps` must be an integer >= 1, not True"),
+        ({"velocity": (1, 1)}, ValueError, "`velocity` must be left out: RMSProp has none"),
+        (
+            {"velocity": (1, np.inf), "optimizer": Momentum()},
+            ValueError,
+            "`velocity` must be two finite numbers",
+        ),
+    ],
+)
+def test_wrong_arguments_are_refused(arguments, error, message):
+    with pytest.raises(error, match=message):
+        descend(**{"surface": quadratic, "optimizer": RMSProp(), **arguments})
+
+
+def test_used_optimizer_is_refused():
+    optimizer = Adam()
+    descend(quadratic, optimizer, steps=1)
+    with pytest.raises(ValueError, match="`optimizer` must be new, but this Adam has been built"):
+        descend(quadratic, optimizer)
+
+
+def test_many_descents_do_not_warn_of_retracing(caplog, capfd):
+    for _ in range(8):
+        descend(saddle, SteepestDescent(), steps=2)
+    assert "retracing" not in caplog.text + capfd.readouterr().err

@@ -1,0 +1,188 @@
+"""What the slides claim on surfaces, each against numbers; and the pictures that show it."""
+
+import pathlib
+import re
+
+import nbclient
+import nbformat
+import numpy as np
+import pytest
+from conftest import LECTURE, RULES, imported
+from matplotlib import image
+from test_landscapes import referenced
+
+from keras_lecture_opt import (
+    AdaGrad,
+    Adam,
+    Momentum,
+    Nesterov,
+    RMSProp,
+    SimplifiedAdam,
+    SteepestDescent,
+)
+from keras_lecture_opt.landscapes import Surface, descend, quadratic, saddle
+
+ROOT = pathlib.Path(__file__).parents[1]
+WIDE = Surface("wide bowl", quadratic.function, ((-1e9, 1e9), (-1e9, 1e9)), quadratic.start)
+
+
+def steps_to(loss, descent):
+    assert descent.losses.min() < loss
+    return np.argmax(descent.losses < loss)
+
+
+@pytest.mark.parametrize("eta", [1.01 / 50, 1.5 / 50, 1.99 / 50])
+def test_steepest_descent_zigzags_while_it_creeps(eta):
+    w1, w2 = descend(quadratic, SteepestDescent(eta), steps=50).path.T
+    assert np.all(np.sign(w2[1:]) == -np.sign(w2[:-1]))
+    assert np.all(np.diff(np.abs(w2)) < 0)
+    assert np.all(w1 < 0)
+    assert np.all(np.diff(w1) > 0)
+    assert np.all(np.diff(w1) < 0.08)  # of a way of 1
+
+
+def test_steepest_descent_does_not_zigzag_below():
+    w2 = descend(quadratic, SteepestDescent(0.99 / 50), steps=50).path[:, 1]
+    assert np.all(w2 < 0)
+
+
+def test_steepest_descent_diverges_above():
+    descent = descend(WIDE, SteepestDescent(2.01 / 50), steps=50)
+    assert np.all(np.diff(np.abs(descent.path[:, 1])) > 0)
+    assert "left the domain" in descend(quadratic, SteepestDescent(2.1 / 50), steps=50).stopped
+
+
+@pytest.mark.parametrize("mu", [0.5, 0.9])
+def test_momentum_needs_fewer_steps(mu):
+    steepest = descend(quadratic, SteepestDescent(0.01), steps=500)
+    momentum = descend(quadratic, Momentum(0.01, momentum=mu), steps=500)
+    assert steps_to(1e-3, momentum) < steps_to(1e-3, steepest) / 2
+
+
+def test_large_momentum_overshoots():
+    steepest = descend(quadratic, SteepestDescent(0.01), steps=500)
+    assert steepest.path.max() <= 0
+    for mu, least in ((0.9, 0.3), (0.99, 0.8)):
+        assert np.all(
+            descend(WIDE, Momentum(0.01, momentum=mu), steps=500).path.max(axis=0) > least
+        )
+
+
+def test_without_momentum_it_is_steepest_descent():
+    momentum = descend(quadratic, Momentum(0.03, momentum=0.0), steps=100)
+    steepest = descend(quadratic, SteepestDescent(0.03), steps=100)
+    np.testing.assert_allclose(momentum.path, steepest.path, rtol=1e-12, atol=1e-300)
+
+
+@pytest.mark.parametrize("mu", [0.5, 0.9, 0.99])
+@pytest.mark.parametrize("velocity", [(0.2, 0.1), (-0.1, 0.2)])
+def test_nesterov_runs_less_far_past_the_optimum(mu, velocity):
+    momentum, nesterov = (
+        descend(WIDE, rule(0.01, momentum=mu), (0, 0), steps=1000, velocity=velocity)
+        for rule in (Momentum, Nesterov)
+    )
+    farthest = np.abs(momentum.path).max(axis=0)
+    assert np.all(np.abs(nesterov.path).max(axis=0) < farthest)
+    assert np.all(farthest > np.abs(velocity) * mu)  # both do run past it
+
+
+def test_adagrads_first_step_is_the_diagonal():
+    for eta in (0.01, 0.25):
+        path = descend(quadratic, AdaGrad(eta), steps=1).path
+        np.testing.assert_allclose(path[1] - path[0], [eta, eta], atol=1e-6)
+
+
+def test_adagrad_stops_and_rmsprop_does_not():
+    adagrad, rmsprop = (descend(quadratic, r(0.01), steps=400) for r in (AdaGrad, RMSProp))
+    assert np.all(np.diff(adagrad.rates, axis=0) < 0)
+    travelled = [np.linalg.norm(d.path[-1] - d.path[0]) for d in (adagrad, rmsprop)]
+    assert travelled[0] < travelled[1] / 2
+    # While the gradients fall, on the way down, RMSProp's rates first fall, too; then they rise.
+    falling = np.all(np.diff(np.abs(rmsprop.gradients), axis=0) < 0, axis=1)
+    down = rmsprop.rates[: np.argmin(falling)]
+    assert np.all(down[-1] > 100 * down.min(axis=0))
+    assert np.all(down[0] > down.min(axis=0))
+
+
+@pytest.mark.parametrize("eta", [0.01, 0.1])
+def test_adams_first_step_is_eta_and_the_simplified_ones_more(eta):
+    for rule, length in ((Adam, eta), (SimplifiedAdam, eta * 0.1 / np.sqrt(0.001))):
+        path = descend(quadratic, rule(eta), steps=1).path
+        np.testing.assert_allclose(path[1] - path[0], [length, length], rtol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def figures(tmp_path_factory):
+    """What `make lecture-figures` writes, written anew."""
+    folder = tmp_path_factory.mktemp("figures")
+    imported(ROOT / "examples" / "lecture_figures.py").main(folder)
+    return folder
+
+
+def rows(page, below):
+    """The cells of the table in a section of docs/figures/README.md."""
+    section = page.split(f"## {below}\n")[1].split("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("| ")][2:]
+    return [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines]
+
+
+def test_the_shown_page_is_what_is_drawn(figures):
+    shown = ROOT / "docs" / "figures"
+    assert (figures / "README.md").read_text() == (shown / "README.md").read_text()
+    drawn = {picture.name for picture in figures.glob("*.png")}
+    assert drawn == {p.name for p in shown.glob("*.png") if not p.name.startswith("tensorboard")}
+    assert all(f"]({name})" in (shown / "README.md").read_text() for name in drawn)
+
+
+def test_saddle_table_is_numpys(figures):
+    table = rows((figures / "README.md").read_text(), "All seven from the saddle")
+    assert [name for name, _ in table] == list(LECTURE)
+    eta = float(np.float32(0.01))  # as Keras keeps it
+    for rule, (_, shown) in zip(RULES, table, strict=True):
+        with np.errstate(over="ignore", invalid="ignore"):  # after it has left
+            path, _, states = referenced(rule, saddle, 4000, learning_rate=eta)
+            w1 = path[1:, 0]
+            if rule is Nesterov:  # NumPy's path is that of the look-ahead
+                w1 = w1 - 0.9 * states[:, 0, 0]
+        assert int(shown) == 1 + np.argmax(w1 < -1.5)
+
+
+def test_zigzag_table_is_numpys(figures):
+    page = (figures / "README.md").read_text()
+    table = rows(page, "Steepest descent zigzags, and what momentum does to that")
+    for (_, *shown), mu in zip(table, (0, 0.5, 0.9, 0.99), strict=True):
+        for steps, eta in zip(shown, (0.036, 0.01), strict=True):
+            eta = float(np.float32(eta))
+            w1, w2 = referenced(Momentum, quadratic, 1000, learning_rate=eta, momentum=mu)[0].T
+            assert int(steps) == np.argmax(w1**2 + 25 * w2**2 < 1e-3)
+
+
+def test_pictures_are_not_blank(figures):
+    pictures = list(figures.glob("*.png"))
+    assert len(pictures) == 9
+    for picture in pictures:
+        pixels = image.imread(picture)
+        height, width = pixels.shape[:2]
+        assert width > 700
+        assert height > 300
+        assert len(np.unique(pixels.reshape(-1, pixels.shape[2]), axis=0)) > 100
+
+
+def test_notebook_runs_and_shows(tmp_path):
+    notebook = nbformat.read(ROOT / "examples" / "lecture.ipynb", nbformat.NO_CONVERT)
+    assert not any(cell.get("outputs") for cell in notebook.cells)  # the repository stays small
+    nbclient.NotebookClient(
+        notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}
+    ).execute()
+    shown = {}
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            shown[cell.source] = {kind for o in cell.outputs for kind in o.get("data", {})}
+    for source, kinds in shown.items():
+        if re.search(r"plots\.(paths|panels|losses|rates)\(", source):
+            assert "image/png" in kinds, source
+        if source.startswith(("source(", "plots.animate(")):
+            assert "text/html" in kinds, source
+    for rule in RULES:
+        assert any(f"source({rule.__name__}.update_step" in source for source in shown)
+    assert sum("image/png" in kinds for kinds in shown.values()) >= 10

@@ -1,0 +1,226 @@
+"""Pictures of descents: what they show, read from matplotlib's own objects, and films."""
+
+import subprocess
+import sys
+
+import keras
+import matplotlib as mpl
+import numpy as np
+import pytest
+from conftest import RULES
+from matplotlib import pyplot as plt
+from PIL import Image
+
+from keras_lecture_opt import Adam, Momentum, SteepestDescent, plots
+from keras_lecture_opt.landscapes import descend, quadratic, saddle
+
+
+@pytest.fixture(autouse=True)
+def _close():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def seven():
+    return [descend(quadratic, rule(0.01), steps=20) for rule in RULES]
+
+
+def lines(ax, label):
+    return [line for line in ax.lines if line.get_label() == label]
+
+
+def legend(ax):
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def test_paths_are_the_paths_each_in_its_color(seven):
+    ax = plots.paths(seven)
+    assert legend(ax) == [rule.__name__ for rule in RULES]
+    for descent in seven:
+        [line] = lines(ax, descent.rule)
+        np.testing.assert_array_equal(line.get_xydata(), descent.path)
+        assert line.get_color() == plots.COLORS[descent.rule]
+    assert len({plots.COLORS[rule.__name__] for rule in RULES}) == len(RULES)
+    assert ax.get_title() == "$w_1^2 + 25 w_2^2$"
+    assert (*ax.get_xlim(), *ax.get_ylim()) == (-2, 2, -1.5, 1.5)
+    assert any(np.array_equal(line.get_xydata(), [(0, 0)]) for line in ax.lines)  # the minimum
+
+
+def test_colors_can_be_told_apart_by_the_color_blind():
+    """Machado et al. (2009), full severity: what a person without a kind of cone sees."""
+    blind = {
+        "protan": [
+            [0.152286, 1.052583, -0.204868],
+            [0.114503, 0.786281, 0.099216],
+            [-0.003882, -0.048116, 1.051998],
+        ],
+        "deutan": [
+            [0.367322, 0.860646, -0.227968],
+            [0.280085, 0.672501, 0.047413],
+            [-0.011820, 0.042940, 0.968881],
+        ],
+    }
+    colors = np.array([mpl.colors.to_rgb(plots.COLORS[rule.__name__]) for rule in RULES])
+    for matrix in blind.values():
+        seen = np.clip(colors @ np.transpose(matrix), 0, 1)
+        distances = np.linalg.norm(seen[:, None] - seen[None], axis=-1)
+        assert distances[np.triu_indices(len(seen), 1)].min() > 0.1
+
+
+def test_several_of_one_rule_differ_in_line_and_label():
+    descents = [descend(quadratic, Momentum(0.01, momentum=mu), steps=3) for mu in (0, 0.5, 0.5)]
+    descents += [descend(quadratic, Momentum(0.02, momentum=0.5), steps=3)]
+    ax = plots.losses(descents)
+    assert legend(ax) == [
+        "Momentum, η 0.01, μ 0",
+        "Momentum, η 0.01, μ 0.5",
+        "Momentum, η 0.01, μ 0.5 #2",
+        "Momentum, η 0.02, μ 0.5",
+    ]
+    assert {line.get_color() for line in ax.lines} == {plots.COLORS["Momentum"]}
+    assert len({line.get_linestyle() for line in ax.lines}) == 4
+
+
+def test_labels_of_ones_own_and_other_optimizers():
+    decay = keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.5)
+    lion = descend(quadratic, keras.optimizers.Lion(0.01), steps=3)
+    assert legend(plots.losses({"mine": lion})) == ["mine"]
+    again = descend(quadratic, keras.optimizers.Lion(decay), steps=3)
+    ax = plots.losses([lion, again])
+    assert legend(ax) == ["Lion, η 0.01", "Lion, η(t)"]
+    assert {line.get_color() for line in ax.lines} == {plots.OTHERS}
+    sgd = descend(quadratic, keras.optimizers.SGD(0.01), steps=3)
+    assert plots.losses(sgd).lines[0].get_color() == plots.COLORS["SteepestDescent"]
+
+
+def test_a_path_that_ended_early_says_so():
+    descent = descend(quadratic, SteepestDescent(0.05), steps=50)
+    end = f"SteepestDescent\n{descent.stopped}"
+    ax = plots.paths(descent)
+    assert legend(ax) == [end]
+    [cross] = [line for line in ax.lines if line.get_marker() == "X"]
+    assert np.abs(cross.get_xydata()).max() <= 2  # drawn at the domain's edge
+    assert plots.panels(descent)[0].get_title() == end
+
+
+def test_panels_are_one_each(seven):
+    axes = plots.panels(seven)
+    assert [ax.get_title() for ax in axes] == [rule.__name__ for rule in RULES]
+    for ax, descent in zip(axes, seven, strict=True):
+        assert any(np.array_equal(line.get_xydata(), descent.path) for line in ax.lines)
+
+
+def test_losses_on_a_log_axis_if_they_can(seven):
+    ax = plots.losses(seven)
+    assert ax.get_yscale() == "log"
+    for line, descent in zip(ax.lines, seven, strict=True):
+        np.testing.assert_array_equal(line.get_ydata(), descent.losses)
+    falls = descend(saddle, Adam(0.1), steps=50)
+    assert falls.losses.min() < 0
+    assert plots.losses(falls).get_yscale() == "linear"
+
+
+def test_rates_of_both_weights(seven):
+    axes = plots.rates(seven)
+    for i, ax in enumerate(axes):
+        for line, descent in zip(ax.lines, seven, strict=True):
+            np.testing.assert_array_equal(line.get_xdata(), range(1, 21))
+            np.testing.assert_array_equal(line.get_ydata(), descent.rates[:, i])
+
+
+def test_pictures_go_where_one_wants_them(seven):
+    _, ((first, second), (third, fourth)) = plt.subplots(2, 2)
+    assert plots.paths(seven, first) is first
+    assert plots.losses(seven, second) is second
+    plots.rates(seven, (third, fourth))
+    assert len(third.lines) == len(fourth.lines) == 7
+    assert plt.get_fignums() == [1]
+
+
+def test_users_settings_are_left_alone(seven):
+    before = dict(mpl.rcParams)
+    plots.paths(seven)
+    assert dict(mpl.rcParams) == before
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".mp4", ".html"])
+def test_films(suffix, seven, tmp_path, capfd):
+    file = tmp_path / f"film{suffix}"
+    plots.animate(seven[:2], file, fps=10)
+    assert "100%" in capfd.readouterr().err  # the progress bar
+    content = file.read_bytes()
+    if suffix == ".gif":
+        with Image.open(file) as film:
+            assert film.n_frames == 21
+            assert film.info["duration"] == 100  # ms
+            first = np.asarray(film.convert("RGB"), int)
+            film.seek(20)
+            moved = np.abs(np.asarray(film.convert("RGB"), int) - first).max(axis=-1) > 100
+            assert 100 < moved.sum() < moved.size / 4
+    elif suffix == ".mp4":
+        assert content[4:8] == b"ftyp"
+        assert b"moov" in content
+    else:
+        assert content.count(b"data:image/png;base64") == 21
+    assert plt.get_fignums() == []  # a notebook would show the last frame, too
+
+
+def test_long_films_have_100_frames():
+    film = plots.animate(descend(quadratic, Adam(), steps=5000))
+    frames = list(film.new_frame_seq())
+    assert len(frames) == 100
+    assert (frames[0], frames[-1]) == (0, 5000)
+    film._draw_was_started = True  # matplotlib warns of films that nobody looks at
+
+
+def test_film_without_a_file_is_a_player(seven):
+    film = plots.animate(seven[0])
+    assert film._repr_html_().count("data:image/png;base64") == 21
+
+
+def test_wrong_files_are_refused_before_anything_is_drawn(seven, tmp_path):
+    with pytest.raises(ValueError, match=r"`file` must end in .gif, .mp4, .html, not 'film.avi'"):
+        plots.animate(seven, tmp_path / "film.avi")
+    with pytest.raises(FileNotFoundError, match="`file`: there is no folder .*nowhere"):
+        plots.animate(seven, tmp_path / "nowhere" / "film.gif")
+    with pytest.raises(ValueError, match="`fps` must be a number > 0, not 0"):
+        plots.animate(seven, fps=0)
+
+
+@pytest.mark.parametrize("draw", [plots.paths, plots.panels, plots.losses, plots.rates])
+@pytest.mark.parametrize("wrong", [None, [], {}, 3, "Adam", [quadratic]])
+def test_what_is_no_descent_is_refused(draw, wrong):
+    with pytest.raises(TypeError, match="`descents` must be one or more Descents, not "):
+        draw(wrong)
+    assert plt.get_fignums() == []
+
+
+def test_two_surfaces_in_one_picture_are_refused(seven):
+    mixed = [seven[0], descend(saddle, Adam(), steps=2)]
+    for draw in (plots.paths, plots.animate):
+        with pytest.raises(ValueError, match="must be on one surface, not on quadratic, saddle"):
+            draw(mixed)
+    assert len(plots.panels(mixed)) == 2
+
+
+def test_unknown_rates_are_refused():
+    class Own(keras.optimizers.SGD):
+        def update_step(self, gradient, variable, learning_rate):
+            super().update_step(gradient, variable, learning_rate)
+
+    descent = descend(quadratic, Own(0.01), steps=2)
+    with pytest.raises(ValueError, match="the effective learning rate of Own is not known"):
+        plots.rates([descent])
+    assert plt.get_fignums() == []
+
+
+def test_without_the_extra_one_sentence_says_what_to_install():
+    pretend = "import sys; sys.modules['matplotlib'] = None; import keras_lecture_opt.plots"
+    run = subprocess.run(
+        [sys.executable, "-c", pretend], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 1
+    assert run.stderr.splitlines()[-1].startswith(
+        "ImportError: keras_lecture_opt.plots needs the extra 'plot', pip install '.[plot]'"
+    )
