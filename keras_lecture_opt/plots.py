@@ -4,7 +4,9 @@ Each function takes one `Descent`, several, or a dict from labels to descents. N
 "plot" (`pip install '.[plot]'` in the clone).
 """
 
+import numbers
 import pathlib
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -199,7 +201,7 @@ def animate(descents, file=None, fps=20):
         A `matplotlib.animation.Animation`. As the last line of a notebook's cell it is a player.
 
     Raises:
-        ValueError: `file` ends in something else.
+        ValueError: `file` ends in something else, or `fps` is no number above 0.
         FileNotFoundError: its folder does not exist.
     """
     writers = {
@@ -207,6 +209,8 @@ def animate(descents, file=None, fps=20):
         ".mp4": lambda: animation.FFMpegWriter(fps),
         ".html": lambda: animation.HTMLWriter(fps, embed_frames=True),
     }
+    if isinstance(fps, bool) or not isinstance(fps, numbers.Real) or not 0 < fps < np.inf:
+        raise ValueError(f"`fps` must be a number > 0, not {fps!r}.")
     if file is not None:
         file = pathlib.Path(file)
         if file.suffix not in writers:
@@ -246,12 +250,13 @@ def by_label(descents):
     """The descents as a dict; labels, unless given, tell the rules and where they differ."""
     if isinstance(descents, Descent):
         descents = [descents]
-    if not isinstance(descents, dict):
-        descents = list(descents)
-        descents = dict(zip(labels(descents), descents, strict=True))
-    if not descents or not all(isinstance(d, Descent) for d in descents.values()):
+    given = descents.values() if isinstance(descents, dict) else descents
+    values = list(given) if isinstance(given, Iterable) else []
+    if not values or not all(isinstance(value, Descent) for value in values):
         raise TypeError(f"`descents` must be one or more Descents, not {descents!r}.")
-    return descents
+    return (
+        descents if isinstance(descents, dict) else dict(zip(labels(values), values, strict=True))
+    )
 
 
 def labels(descents):

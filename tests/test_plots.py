@@ -180,9 +180,11 @@ def test_film_without_a_file_is_a_player(seven):
 
 
 def test_wrong_files_are_refused_before_anything_is_drawn(seven, tmp_path):
-    with pytest.raises(ValueError, match=r"`file` must end in .gif, .mp4, .html, not 'film.avi'"):
+    with pytest.raises(
+        ValueError, match=r"`file` must end in \.gif, \.mp4, \.html, not 'film.avi'"
+    ):
         plots.animate(seven, tmp_path / "film.avi")
-    with pytest.raises(FileNotFoundError, match="`file`: there is no folder .*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"`file`: there is no folder .*nowhere"):
         plots.animate(seven, tmp_path / "nowhere" / "film.gif")
     with pytest.raises(ValueError, match="`fps` must be a number > 0, not 0"):
         plots.animate(seven, fps=0)
