@@ -176,7 +176,7 @@ def test_pictures_show_their_rules(figures):
             assert shown.height > 300
             pixels = {color: n for n, color in shown.convert("RGB").getcolors(10**6)}
         drawn = {
-            name for name in LECTURE if pixels.get(ImageColor.getrgb(plots.COLORS[name]), 0) > 50
+            name for name in LECTURE if pixels.get(ImageColor.getrgb(plots.COLORS[name]), 0) > 20
         }
         # Text and axes are black, too.
         expected = rules[re.sub("_(paths|losses|rates)$", "", picture.stem)]
