@@ -1,11 +1,12 @@
 """What an update costs, beside Keras's nearest built-in: `make bench`, or with the parts named.
 
-    python benchmarks/bench.py [update] [fit] [size] [memory] [monitor]
+    python benchmarks/bench.py [update] [fit] [size] [memory] [monitor] [descend]
 
 Both sides run in turns in one process; a ratio is the median over the turns of ours divided by
 the built-in's, with its quartiles. Prints tables and writes `benchmarks/results.csv`. The part
 `monitor` compares what it names, for the MNIST network with Adam at batch 128, with one training
-step, or a `fit` that logs with one that does not.
+step, or a `fit` that logs with one that does not. The part `descend` compares a descent of 2000
+steps, its compilation included, with as many eager calls of `apply`.
 """
 
 import csv
@@ -26,7 +27,7 @@ import numpy as np
 import tensorflow as tf
 
 import keras_lecture_opt as ours
-from keras_lecture_opt import mnist
+from keras_lecture_opt import landscapes, mnist
 from keras_lecture_opt._watched import measurement, watch
 
 tf.get_logger().setLevel("ERROR")  # it would warn that we trace many functions
@@ -58,6 +59,7 @@ COLUMNS = {  # of the table: (key, format)
     "peak_copies": "{:.2f}",
     "gb_per_s": "{:.1f}",
     "copy_gb_per_s": "{:.1f}",
+    "steps_per_s": "{:.0f}",
 }
 
 
@@ -287,8 +289,34 @@ def compare_monitor(folder):
     yield {"case": "fit, update_freq=100", "rule": "Adam", **compared(in_turns(runs, 1, 21) / 200)}
 
 
+def descent():
+    steps, (w1, w2) = 2000, landscapes.quadratic.start
+    for rule, (make, _) in PAIRS.items():
+
+        def eager(make=make):
+            optimizer, w = make(), keras.Variable([w1, w2], dtype="float64")
+            for _ in range(steps):
+                with tf.GradientTape() as tape:
+                    loss = landscapes.quadratic(w[0], w[1])
+                optimizer.apply(tape.gradient(loss, [w.value]), [w])
+
+        def compiled(make=make):
+            landscapes.descend(landscapes.quadratic, make(), steps=steps)
+
+        result = compared(in_turns([compiled, eager], 1, 5))
+        per_s = {"steps_per_s": 1000 * steps / result["ours_ms"]}
+        yield {"case": f"{steps} steps", "rule": rule, **result, **per_s}
+
+
 def main(names):
-    parts = {"update": update, "fit": fit, "size": size, "memory": memory, "monitor": monitor}
+    parts = {
+        "update": update,
+        "fit": fit,
+        "size": size,
+        "memory": memory,
+        "monitor": monitor,
+        "descend": descent,
+    }
     machine = {
         "machine": f"{processor()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
