@@ -51,7 +51,7 @@ def zigzag():
     counts = table(
         ["", f"η {eta}", f"η {ETA}"],
         [
-            [label, reaches(at_zigzag[label], 1e-3), reaches(at_default[label], 1e-3)]
+            [label, settles(at_zigzag[label], 1e-3), settles(at_default[label], 1e-3)]
             for label in descents
         ],
     )
@@ -60,7 +60,7 @@ def zigzag():
     caption = f"""\
 Any η between 1/50 and 2/50 makes steepest descent (μ 0) jump over the valley in every step: w₂ \
 changes its sign {turns} times in 60 steps, while w₁ creeps. Above 2/50 it diverges. A moderate \
-μ damps this; a large one overshoots. Steps until the loss is below 0.001:
+μ damps this; a large one overshoots. Steps until the loss stays below 0.001:
 
 {counts}
 At η {ETA} steepest descent creeps and a μ of 0.5 or 0.9 is faster; 0.99 overshoots for long. At η \
@@ -81,7 +81,8 @@ def lookahead():
     ax.plot(
         *nesterov.lookahead[:20].T, "1", color=plots.color(nesterov), ms=12, label="its look-ahead"
     )
-    plots.legend(ax)
+    with plots.style():
+        plots.legend(ax)
     ax.set(xlim=(-1.2, 1.6), ylim=(-0.35, 0.35))
     farthest = table(
         ["", "w₁", "w₂"],
@@ -111,7 +112,7 @@ def adagrad():
             for d in descents
         ],
     )
-    settings = f"From (−1, −1), η {ETA}, ε 1e-7, RMSProp with γ 0.9, 400 steps"
+    settings = f"w₁² + 25 w₂² from (−1, −1), η {ETA}, ε 1e-7, RMSProp with γ 0.9, 400 steps"
     caption = f"""\
 The gradient at the start is (−2, −50); each weight's own rate makes the first step of AdaGrad \
 (+η, +η), the diagonal. Its rates only fall: "Stop learning!" RMSProp's rise again as gradients \
@@ -129,7 +130,8 @@ def saddle_point():
     """All seven from the saddle"""
     descents = [descend(saddle, rule(ETA), steps=5000) for rule in RULES]
     ax = plots.losses(descents)
-    ax.set_xscale("symlog", linthresh=10)
+    ax.set_xscale("log")
+    ax.set_xlim(left=1)
     left = table(
         ["", "steps until it leaves"],
         [[d.rule, d.steps if d.stopped else f"stays for {d.steps}"] for d in descents],
@@ -138,7 +140,7 @@ def saddle_point():
     caption = f"""\
 The gradient at the start is (0.0003, −2). The loss has no minimum: it falls for ever as w₁ \
 does, and (0, 0) is a saddle. To leave is to reach w₁ < −1.5. Rules with one rate for all \
-weights first run down w₂ and then wait at the saddle until w₁, whose gradient is 7000 times \
+weights first run down w₂ and then wait at the saddle until w₁, whose gradient is 6667 times \
 smaller, has grown; rules with a rate for each weight move along both from the first step.
 
 {left}"""
@@ -157,7 +159,9 @@ def bias_correction():
             for step in [d.path[1] - d.path[0]]
         ],
     )
-    settings = f"The first 50 steps from (−1, −1), η {ETA}, β₁ 0.9, β₂ 0.999, ε 1e-8"
+    settings = (
+        f"The first 50 steps on w₁² + 25 w₂² from (−1, −1), η {ETA}, β₁ 0.9, β₂ 0.999, ε 1e-8"
+    )
     caption = f"""\
 Both averages start at 0, m leaves it faster than v, so without correction the first step is 0.1 \
 / √0.001 times η; with it, η.
@@ -170,9 +174,10 @@ Both averages start at 0, m leaves it faster than v, so without correction the f
     return pictures, settings, caption
 
 
-def reaches(descent, loss):
-    """The first step after which the loss is below that."""
-    return int(np.argmax(descent.losses < loss)) if descent.losses.min() < loss else "never"
+def settles(descent, loss):
+    """The step from which on the loss stays below that."""
+    at_or_above = np.flatnonzero(descent.losses >= loss)[-1]
+    return at_or_above + 1 if at_or_above < descent.steps else "never"
 
 
 def table(head, rows):
@@ -185,7 +190,7 @@ def main(folder=FOLDER):
     for draw in (zigzag, lookahead, adagrad, saddle_point, bias_correction):
         pictures, settings, caption = draw()
         for name, ax in pictures.items():
-            ax.figure.suptitle(settings, fontsize=13)
+            ax.figure.suptitle(settings, fontsize=16)
             ax.figure.savefig(folder / f"{name}.png", dpi=80)
             plt.close(ax.figure)
         links = "\n\n".join(f"![{settings}]({name}.png)" for name in pictures)

@@ -8,7 +8,7 @@ if keras.backend.backend() != "tensorflow":
         f"{keras.backend.backend()!r}: set KERAS_BACKEND=tensorflow before Keras is imported."
     )
 
-from keras_lecture_opt import landscapes, mnist
+from keras_lecture_opt import mnist
 from keras_lecture_opt.adagrad import AdaGrad
 from keras_lecture_opt.adam import Adam
 from keras_lecture_opt.momentum import Momentum
@@ -30,6 +30,5 @@ __all__ = [
     "Adam",
     "effective_learning_rate",
     "EffectiveLearningRateMonitor",
-    "landscapes",
     "mnist",
 ]

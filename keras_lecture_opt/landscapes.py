@@ -2,23 +2,27 @@
 
 import dataclasses
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_lecture_opt.nesterov import Nesterov
-from keras_lecture_opt.rates import effective_learning_rate, leaves
+from keras_lecture_opt.rates import effective_learning_rate, leaves, next_learning_rate
+
+HYPERPARAMETERS = ("learning_rate", "momentum", "rho", "beta_1", "beta_2", "epsilon")
 
 
 def finite(value, shape):
     """The value as a float64 array, or None if it is not finite numbers of this shape."""
     try:
-        array = np.asarray(value, dtype="float64")
-    except (TypeError, ValueError):
+        array = np.asarray(value)
+    except ValueError:  # it is ragged
         return None
-    return array if array.shape == shape and np.all(np.isfinite(array)) else None
+    if array.shape != shape or array.dtype.kind not in "iuf" or not np.all(np.isfinite(array)):
+        return None
+    return array.astype("float64")
 
 
 def two_numbers(argument, value):
@@ -70,9 +74,12 @@ class Surface:
                 f"Surface {self.name!r}: `domain` must be two finite ranges, ((smallest w1, "
                 f"largest w1), (smallest w2, largest w2)), not {self.domain!r}."
             )
-        for argument, points in (("start", [self.start]), ("minima", self.minima)):
-            for point in points:
-                self.point(argument, point)
+        self.point("start", self.start)
+        if not isinstance(self.minima, Iterable):
+            raise ValueError(f"`minima` must be points, not {self.minima!r}.")
+        object.__setattr__(self, "minima", tuple(self.minima))
+        for minimum in self.minima:
+            self.point("minima", minimum)
         self._check_function()
 
     def _check_function(self):
@@ -80,19 +87,29 @@ class Surface:
             f"Surface {self.name!r}: `function` must compute the loss from two tensors, w1 and "
             "w2, element by element, with TensorFlow's or Keras's functions"
         )
-        with tf.Graph().as_default():  # where a descent will call it
-            w1, w2 = tf.zeros([3], tf.float64), tf.zeros([3], tf.float64)
-            try:
-                loss = tf.convert_to_tensor(self.function(w1, w2))
-            except Exception as error:
-                raise TypeError(f"{demand}. It raises {type(error).__name__}: {error}") from error
+
+        @tf.function(autograph=False)  # as in a descent: neither NumPy's functions nor `if` work
+        def probe(w1, w2):
+            loss = tf.convert_to_tensor(self.function(w1, w2))
             if loss.shape != w1.shape or loss.dtype != w1.dtype:
-                raise TypeError(
-                    f"{demand}. From float64 tensors of shape (3,) it makes one of type "
-                    f"{loss.dtype.name} and shape {tuple(loss.shape)}."
+                raise ValueError(
+                    f"float64 tensors of shape {tuple(w1.shape)} become one of type "
+                    f"{loss.dtype.name} and shape {loss.shape}"
                 )
             if tf.gradients(loss, [w1, w2]) == [None, None]:
-                raise TypeError(f"{demand}. The loss that it returns has no gradient.")
+                raise ValueError("the loss has no gradient")
+            return loss
+
+        points = np.array([self.start, *np.transpose(self.domain)], "float64")
+        try:
+            losses, *alone = (
+                probe.get_concrete_function(*w)(*w).numpy()
+                for w in (tf.unstack(tf.constant(p.T)) for p in (points, *points))
+            )
+        except Exception as error:
+            raise TypeError(f"{demand}. {type(error).__name__}: {error}") from error
+        if not np.allclose(losses, alone, equal_nan=True):
+            raise TypeError(f"{demand}. The loss at a point depends on other points.")
 
     def __call__(self, w1, w2):
         """The loss at one point or many: a float64 tensor of the shape of `w1` and `w2`."""
@@ -167,13 +184,15 @@ class Descent:
 
     Attributes:
         surface: the `Surface`.
-        optimizer: the optimizer, as it was after the last step.
+        optimizer: the optimizer, as its last `apply` left it.
+        hyperparameters: dict of the rule's hyperparameters at the start, by Keras's names; a
+            learning rate that changes is None.
         path: the weights before the first and after each step, (steps + 1, 2).
         losses: the loss at each point of the path, (steps + 1,).
         gradients: the gradient of each step, (steps, 2), taken at the path; for `Nesterov` at
             the look-ahead.
-        rates: the effective learning rate of each weight in each step, (steps, 2); None if it is
-            not known for this optimizer.
+        rates: the effective learning rate of each weight in each step, (steps, 2); NaN while
+            gradients are accumulated for the first one. None if it is not known for this optimizer.
         lookahead: of `Nesterov` the points w + mu v, (steps + 1, 2): where the next gradient is
             taken; None for others.
         stopped: why it ended before the steps that were asked for, or None.
@@ -181,6 +200,7 @@ class Descent:
 
     surface: Surface
     optimizer: keras.optimizers.Optimizer
+    hyperparameters: dict
     path: np.ndarray
     losses: np.ndarray
     gradients: np.ndarray
@@ -190,7 +210,7 @@ class Descent:
 
     @property
     def steps(self):
-        """How many steps were taken."""
+        """How many steps were taken: calls of `apply`."""
         return len(self.path) - 1
 
     @property
@@ -210,9 +230,10 @@ def descend(surface, optimizer, start=None, steps=100, velocity=None):
     """Lets an optimizer train the two weights of a surface, and keeps all of it.
 
     The path is what `optimizer.apply` makes of a float64 variable of shape (2,), in one compiled
-    loop. It ends early, and `stopped` says so, after the step that leaves the surface's domain
-    (its point is the last of the path) and before one that makes the weights or the loss infinite
-    or NaN (its point is not in the path).
+    loop (of which TensorFlow keeps about 1 MB until the process ends). It ends early, and `stopped`
+    says so, after the step that leaves the surface's domain (its point is the last of the path)
+    and before one that makes the weights or the loss infinite or NaN (its point is not in the
+    path).
 
     Of `Nesterov`, whose variable holds the look-ahead point, `path` and `start` are the slide's w.
     Of Keras's optimizers `path` is what the variable holds.
@@ -222,7 +243,7 @@ def descend(surface, optimizer, start=None, steps=100, velocity=None):
             own.
         optimizer: a new optimizer, of this package, of Keras or your own.
         start: the first point (w1, w2), in the domain. Defaults to the surface's.
-        steps: how many steps to take, at least 1.
+        steps: how many steps to take, 1 to 2^31 - 1.
         velocity: (v1, v2), weights per step, for rules with a velocity (`Momentum`, `Nesterov`)
             to start with. Defaults to 0.
 
@@ -233,6 +254,7 @@ def descend(surface, optimizer, start=None, steps=100, velocity=None):
         TypeError: `surface` or `optimizer` is something else.
         ValueError: the optimizer has been used before, it has no velocity to set, or a number is
             not allowed.
+        RuntimeError: it is called in a `tf.function` or in the scope of a distribution strategy.
 
     Example:
 
@@ -254,26 +276,37 @@ def descend(surface, optimizer, start=None, steps=100, velocity=None):
             f"`optimizer` must be new, but this {type(optimizer).__name__} has been built for "
             "other weights, which it remembers."
         )
-    if isinstance(steps, bool) or not isinstance(steps, numbers.Integral) or steps < 1:
-        raise ValueError(f"`steps` must be an integer >= 1, not {steps!r}.")
+    if isinstance(steps, bool) or not isinstance(steps, numbers.Integral) or not 0 < steps < 2**31:
+        raise ValueError(f"`steps` must be an integer >= 1 and < 2^31, not {steps!r}.")
     start = surface.point("start", surface.start if start is None else start)
     if not np.isfinite(surface(*start)):
         raise ValueError(f"`start` must have a finite loss, not {start.tolist()}.")
+    rule = leaves(optimizer)[0]
+    slot_names = getattr(rule, "slot_names", ())
+    if velocity is not None:
+        if "velocity" not in slot_names:
+            raise ValueError(f"`velocity` must be left out: {type(rule).__name__} has none.")
+        velocity = two_numbers("velocity", velocity)
+    if not tf.executing_eagerly() or tf.distribute.has_strategy():
+        raise RuntimeError(
+            "`descend` must be called outside of a tf.function and of a distribution strategy."
+        )
+
     variable = keras.Variable(start, dtype="float64", name="w")
     optimizer.build([variable])
-    rule = leaves(optimizer)[0]
     if velocity is not None:
-        names = getattr(rule, "slot_names", ())
-        if "velocity" not in names:
-            raise ValueError(f"`velocity` must be left out: {type(rule).__name__} has none.")
-        v = two_numbers("velocity", velocity)
-        rule.slots(variable)[names.index("velocity")].assign(v)
+        rule.slots(variable)[slot_names.index("velocity")].assign(velocity)
         if isinstance(rule, Nesterov):
-            variable.assign(start + rule.momentum * v)
+            variable.assign(start + rule.momentum * velocity)
     return _descended(surface, optimizer, rule, variable, int(steps))
 
 
 def _descended(surface, optimizer, rule, variable, steps):
+    eta = next_learning_rate(rule)
+    hyperparameters = {"learning_rate": None if eta is None else float(eta)}
+    for name in HYPERPARAMETERS[1:]:
+        if hasattr(rule, name):
+            hyperparameters[name] = getattr(rule, name)
     looks_ahead = isinstance(rule, Nesterov)
     rates_are_known = True
 
@@ -296,6 +329,7 @@ def _descended(surface, optimizer, rule, variable, steps):
             rate = effective_learning_rate(optimizer, variable)
         except (TypeError, ValueError):  # there is no formula, or no such factor
             rates_are_known, rate = False, tf.zeros_like(theta)
+        rate = tf.where(optimizer.iterations > 0, rate, np.nan)
         w, loss, theta = position()
         arrays = (
             path.write(i + 1, w),
@@ -324,13 +358,14 @@ def _descended(surface, optimizer, rule, variable, steps):
     path, losses, lookahead, gradients, rates = (values.numpy() for values in results)
     taken, stopped = len(gradients), None
     if not (np.all(np.isfinite(path[-1])) and np.isfinite(losses[-1])):
-        stopped = f"not finite after step {taken}"
+        stopped = f"step {taken} is not finite"
         taken -= 1
     elif not np.all(surface.contains(path[-1])):
         stopped = f"left the domain in step {taken}"
     return Descent(
         surface,
         optimizer,
+        hyperparameters,
         path[: taken + 1],
         losses[: taken + 1],
         gradients[:taken],
