@@ -267,6 +267,10 @@ def descend(surface, optimizer, start=None, steps=100, velocity=None):
     >>> descend(quadratic, keras_lecture_opt.SteepestDescent(learning_rate=0.041))
     <SteepestDescent on quadratic: 9 steps, loss 26 to 60.38; left the domain in step 9>
     """
+    if not tf.executing_eagerly() or tf.distribute.has_strategy():
+        raise RuntimeError(
+            "`descend` must be called outside of a tf.function and of a distribution strategy."
+        )
     if not isinstance(surface, Surface):
         raise TypeError(f"`surface` must be a Surface, not {surface!r}.")
     if not isinstance(optimizer, keras.optimizers.Optimizer):
@@ -287,10 +291,6 @@ def descend(surface, optimizer, start=None, steps=100, velocity=None):
         if "velocity" not in slot_names:
             raise ValueError(f"`velocity` must be left out: {type(rule).__name__} has none.")
         velocity = two_numbers("velocity", velocity)
-    if not tf.executing_eagerly() or tf.distribute.has_strategy():
-        raise RuntimeError(
-            "`descend` must be called outside of a tf.function and of a distribution strategy."
-        )
 
     variable = keras.Variable(start, dtype="float64", name="w")
     optimizer.build([variable])

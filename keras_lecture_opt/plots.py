@@ -354,7 +354,9 @@ def trace(ax, descent, **line):
     color = line["color"]
     ax.plot(*descent.path.T, **line, marker="." if descent.steps <= 100 else "", markersize=7)
     ax.plot(*descent.path[0], "o", color=color, markerfacecolor="#FFFFFF", markersize=9)
-    ax.plot(*end(descent), "X" if descent.stopped else "o", color=color, markersize=11)
+    [last] = ax.plot(*end(descent), "o", color=color, markersize=11)
+    if descent.stopped:
+        last.set(marker="X", clip_on=False, in_layout=False)  # whole, at the edge of the domain
 
 
 def end(descent):

@@ -1,6 +1,7 @@
 """Descents over surfaces: against NumPy, with any Keras optimizer, and where they end."""
 
 import inspect
+import re
 
 import keras
 import numpy as np
@@ -80,6 +81,16 @@ def gradient_of(surface, point):
         tape.watch(w)
         loss = surface(*tf.unstack(w))
     return tape.gradient(loss, w)
+
+
+@each_surface
+def test_shown_formula_is_the_formula(surface):
+    if surface.name == "Beale":
+        assert surface.formula == r"\sum_{n=1}^3 (c_n - w_1 (1 - w_2^n))^2"
+        return
+    python = re.sub(r"(\d|\)) (?=[w(])", r"\1*", surface.formula).replace("^", "**")
+    w = {"w_1": 0.3, "w_2": -0.7}
+    assert eval(python, w) == pytest.approx(BY_HAND[surface.name][0](0.3, -0.7))
 
 
 @each_surface
@@ -205,6 +216,18 @@ def test_schedules_scaled_losses_and_accumulation():
 
     waiting = descend(quadratic, SteepestDescent(ETA, gradient_accumulation_steps=2), steps=4)
     np.testing.assert_array_equal(waiting.path[[0, 2]], waiting.path[[1, 3]])
+    assert np.isnan(waiting.rates[0]).all()
+    assert (waiting.rates[1:] == ETA).all()
+
+
+def test_hyperparameters_are_those_of_the_start():
+    optimizer = RMSProp(0.5, rho=0.75)
+    descent = descend(quadratic, optimizer, steps=1)
+    optimizer.learning_rate = 0.25
+    assert descent.hyperparameters == {"learning_rate": 0.5, "rho": 0.75, "epsilon": 1e-7}
+    decay = keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.5)
+    descent = descend(quadratic, keras.optimizers.SGD(decay, momentum=0.5), steps=1)
+    assert descent.hyperparameters == {"learning_rate": None, "momentum": 0.5}
 
 
 def test_unknown_rule_has_a_path_but_no_rates():
@@ -230,7 +253,7 @@ def test_descent_ends_with_the_point_that_left_the_domain():
 def test_descent_ends_before_what_is_not_finite():
     pole = Surface("pole", lambda w1, w2: tf.sqrt(w1) + w2**2, ((-9, 9), (-9, 9)), (0.25, 0))
     descent = descend(pole, SteepestDescent(0.5), steps=100)  # w1 <- 0.25 - 0.5 / (2 * 0.5)
-    assert descent.stopped == "not finite after step 1"
+    assert descent.stopped == "step 1 is not finite"
     assert descent.path.tolist() == [[0.25, 0]]
     assert descent.losses.tolist() == [0.5]
     assert descent.gradients.shape == descent.rates.shape == (0, 2)
@@ -239,7 +262,7 @@ def test_descent_ends_before_what_is_not_finite():
     assert overflow.stopped == "left the domain in step 1"
     wide = Surface("wide", quadratic.function, ((-1e300, 1e300),) * 2, (-1, -1))
     overflow = descend(wide, SteepestDescent(3e38), steps=100)  # 25 w2^2 is infinite
-    assert "not finite" in overflow.stopped
+    assert overflow.stopped.endswith("is not finite")
     assert np.all(np.isfinite(overflow.path))
     assert np.all(np.isfinite(overflow.losses))
 
@@ -250,19 +273,35 @@ DOMAIN = ((-2, 2), (-2, 2))
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (lambda w: w[0] ** 2, "It raises TypeError: .* takes 1 positional argument but 2 were"),
-        (lambda w1, w2, w3: w1 + w2 + w3, "It raises TypeError: .*missing 1 required"),
-        (lambda w1, w2: np.sin(w1) + w2, "It raises NotImplementedError"),
-        (lambda w1, w2: w1 if w1 > 0 else w2, "It raises "),
+        (lambda w: w[0] ** 2, "TypeError: .* takes 1 positional argument but 2 were"),
+        (lambda w1, w2, w3: w1 + w2 + w3, "TypeError: .*missing 1 required"),
+        (lambda w1, w2: np.sin(w1) + w2, "NotImplementedError"),
+        (lambda w1, w2: w1 if w1 > 0 else w2, "Using a symbolic"),
+        (lambda w1, w2: tf.cond(w1 > 0, lambda: w1**2, lambda: w2**2), "Error"),
         (lambda w1, w2: tf.reduce_sum(w1 + w2), r"of type float64 and shape \(\)"),
+        (lambda w1, w2: w1 * tf.reduce_sum(w2), "at a point depends on other points"),
         (lambda w1, w2: tf.cast(w1 + w2, tf.float32), "of type float32"),
         (lambda w1, w2: tf.round(w1), "no gradient"),
-        (lambda w1, w2: None, "It raises ValueError"),
+        (lambda w1, w2: None, "ValueError"),
     ],
 )
 def test_wrong_function_is_refused_at_once(function, message):
     with pytest.raises(TypeError, match=f"Surface 'odd': `function` must compute .*{message}"):
         Surface("odd", function, DOMAIN, (0, 0))
+
+
+def test_surface_may_use_data_and_variables():
+    x, slope = tf.constant([1.0, 2.0], tf.float64), tf.Variable(2.0, dtype="float64")
+    line = Surface(
+        "line",
+        lambda w1, w2: sum((w1 + w2 * x[i] - slope * x[i]) ** 2 for i in range(2)),
+        DOMAIN,
+        (0, 0),
+        minima=(point for point in [(0, 2)]),
+    )
+    assert line.minima == ((0, 2),)
+    path = descend(line, SteepestDescent(2**-4), steps=1).path
+    assert path[1].tolist() == [2 * (2 + 4) / 16, 2 * (2 + 8) / 16]
 
 
 def test_surface_may_ignore_a_weight():
@@ -277,16 +316,25 @@ def test_wrong_domain_is_refused(domain):
 
 
 @pytest.mark.parametrize(
-    "point", [None, 1, (1,), (1, 2, 3), "ab", (np.nan, 0), (0, np.inf), (9, 0)]
+    "point", [None, 1, (1,), (1, 2, 3), "ab", ("1", "1"), (np.nan, 0), (0, np.inf), (9, 0)]
 )
 def test_wrong_point_is_refused(point):
     with pytest.raises(ValueError, match="`start` must be"):
         Surface("odd", quadratic.function, DOMAIN, point)
     with pytest.raises(ValueError, match=r"`minima`.* must be"):
         Surface("odd", quadratic.function, DOMAIN, (0, 0), minima=[point])
+    with pytest.raises(ValueError, match="`minima` must be points, not 3"):
+        Surface("odd", quadratic.function, DOMAIN, (0, 0), minima=3)
     if point is not None:  # which is the surface's own
         with pytest.raises(ValueError, match="`start` must be"):
             descend(quadratic, Adam(), start=point)
+
+
+def test_the_edge_is_inside_the_domain():
+    assert descend(quadratic, SteepestDescent(0.0), start=(-2, 1.5), steps=2).stopped is None
+    past = np.nextafter(2, 3)
+    with pytest.raises(ValueError, match="`start` must be inside the domain"):
+        descend(quadratic, SteepestDescent(), start=(past, 0))
 
 
 def test_start_without_a_finite_loss_is_refused():
@@ -301,9 +349,14 @@ def test_start_without_a_finite_loss_is_refused():
         ({"surface": lambda w1, w2: w1}, TypeError, "`surface` must be a Surface, not <function"),
         ({"optimizer": "adam"}, TypeError, "`optimizer` must be a .*Optimizer, not 'adam'"),
         ({"optimizer": Adam}, TypeError, "`optimizer` must be a .*Optimizer, not <class"),
-        ({"steps": 0}, ValueError, "`steps` must be an integer >= 1, not 0"),
-        ({"steps": 2.5}, ValueError, "`steps` must be an integer >= 1, not 2.5"),
-        ({"steps": True}, ValueError, "`steps` must be an integer >= 1, not True"),
+        ({"steps": 0}, ValueError, "`steps` must be an integer >= 1 and < 2.31, not 0"),
+        ({"steps": 2.5}, ValueError, "`steps` must be an integer >= 1 and < 2.31, not 2.5"),
+        (
+            {"steps": 2**31},
+            ValueError,
+            "`steps` must be an integer >= 1 and < 2.31, not 2147483648",
+        ),
+        ({"steps": True}, ValueError, "`steps` must be an integer >= 1 and < 2.31, not True"),
         ({"velocity": (1, 1)}, ValueError, "`velocity` must be left out: RMSProp has none"),
         (
             {"velocity": (1, np.inf), "optimizer": Momentum()},
@@ -315,6 +368,25 @@ def test_start_without_a_finite_loss_is_refused():
 def test_wrong_arguments_are_refused(arguments, error, message):
     with pytest.raises(error, match=message):
         descend(**{"surface": quadratic, "optimizer": RMSProp(), **arguments})
+
+
+def test_refused_arguments_leave_the_optimizer_unused():
+    optimizer = Momentum()
+    for wrong in ({"velocity": (1, np.nan)}, {"steps": 0}, {"start": (9, 9)}):
+        with pytest.raises(ValueError, match="must be"):
+            descend(quadratic, optimizer, **wrong)
+    assert descend(quadratic, optimizer, steps=1).steps == 1
+
+
+def test_graphs_and_strategies_are_refused():
+    message = "`descend` must be called outside of a tf.function and of a distribution strategy"
+    with (
+        tf.distribute.OneDeviceStrategy("CPU:0").scope(),
+        pytest.raises(RuntimeError, match=message),
+    ):
+        descend(quadratic, Adam())
+    with tf.Graph().as_default(), pytest.raises(RuntimeError, match=message):
+        descend(quadratic, Adam())
 
 
 def test_used_optimizer_is_refused():

@@ -8,7 +8,7 @@ import nbformat
 import numpy as np
 import pytest
 from conftest import LECTURE, RULES, imported
-from PIL import Image, ImageColor
+from PIL import Image, ImageChops, ImageColor
 from test_landscapes import referenced
 
 import keras_lecture_opt
@@ -29,8 +29,9 @@ WIDE = Surface("wide bowl", quadratic.function, ((-1e9, 1e9), (-1e9, 1e9)), quad
 
 
 def steps_to(loss, descent):
-    assert descent.losses.min() < loss
-    return np.argmax(descent.losses < loss)
+    """From which on it stays below."""
+    assert descent.losses[-1] < loss
+    return np.flatnonzero(descent.losses >= loss)[-1] + 1
 
 
 @pytest.mark.parametrize("eta", [1.01 / 50, 1.5 / 50, 1.99 / 50])
@@ -58,7 +59,7 @@ def test_steepest_descent_diverges_above():
 def test_momentum_needs_fewer_steps(mu):
     steepest = descend(quadratic, SteepestDescent(0.01), steps=500)
     momentum = descend(quadratic, Momentum(0.01, momentum=mu), steps=500)
-    assert steps_to(1e-3, momentum) < steps_to(1e-3, steepest) / 2
+    assert steps_to(1e-3, momentum) < 0.6 * steps_to(1e-3, steepest)
 
 
 def test_large_momentum_overshoots():
@@ -156,8 +157,8 @@ def test_zigzag_table_is_numpys(figures):
     for (_, *shown), mu in zip(table, (0, 0.5, 0.9, 0.99), strict=True):
         for steps, eta in zip(shown, (0.036, 0.01), strict=True):
             eta = float(np.float32(eta))
-            w1, w2 = referenced(Momentum, quadratic, 1000, learning_rate=eta, momentum=mu)[0].T
-            assert int(steps) == np.argmax(w1**2 + 25 * w2**2 < 1e-3)
+            w1, w2 = referenced(Momentum, quadratic, 3000, learning_rate=eta, momentum=mu)[0].T
+            assert int(steps) == np.flatnonzero(w1**2 + 25 * w2**2 >= 1e-3)[-1] + 1
 
 
 def test_pictures_show_their_rules(figures):
@@ -172,7 +173,7 @@ def test_pictures_show_their_rules(figures):
     assert len(pictures) == 9
     for picture in pictures:
         with Image.open(picture) as shown:
-            assert shown.width > 700
+            assert shown.width > 500
             assert shown.height > 300
             pixels = {color: n for n, color in shown.convert("RGB").getcolors(10**6)}
         drawn = {
@@ -181,6 +182,15 @@ def test_pictures_show_their_rules(figures):
         # Text and axes are black, too.
         expected = rules[re.sub("_(paths|losses|rates)$", "", picture.stem)]
         assert drawn - {"SteepestDescent"} == expected - {"SteepestDescent"}
+
+
+def test_committed_pictures_are_those_drawn(figures):
+    for drawn in figures.glob("*.png"):
+        with Image.open(drawn) as new, Image.open(ROOT / "docs" / "figures" / drawn.name) as old:
+            if new.info["Software"] != old.info["Software"]:
+                pytest.skip("another version of matplotlib draws a little differently")
+            difference = np.asarray(ImageChops.difference(new.convert("RGB"), old.convert("RGB")))
+        assert np.mean(difference.max(axis=-1) > 30) < 1e-3, drawn.name
 
 
 def test_notebook_runs_and_shows(tmp_path):

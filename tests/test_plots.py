@@ -1,5 +1,6 @@
 """Pictures of descents: what they show, read from matplotlib's own objects, and films."""
 
+import gc
 import subprocess
 import sys
 
@@ -12,7 +13,7 @@ from matplotlib import pyplot as plt
 from PIL import Image
 
 from keras_lecture_opt import Adam, Momentum, SteepestDescent, plots
-from keras_lecture_opt.landscapes import descend, quadratic, saddle
+from keras_lecture_opt.landscapes import Surface, descend, quadratic, saddle
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +31,10 @@ def lines(ax, label):
     return [line for line in ax.lines if line.get_label() == label]
 
 
+def is_marker(line, marker, of):
+    return line.get_marker() == marker and line.get_color() == of.get_color()
+
+
 def legend(ax):
     return [text.get_text() for text in ax.get_legend().get_texts()]
 
@@ -39,12 +44,41 @@ def test_paths_are_the_paths_each_in_its_color(seven):
     assert legend(ax) == [rule.__name__ for rule in RULES]
     for descent in seven:
         [line] = lines(ax, descent.rule)
+        [ring] = [x for x in ax.lines if is_marker(x, "o", line) and x.get_mfc() == "#FFFFFF"]
+        [disk] = [x for x in ax.lines if is_marker(x, "o", line) and x.get_mfc() != "#FFFFFF"]
+        np.testing.assert_array_equal(ring.get_xydata(), descent.path[:1])
+        np.testing.assert_array_equal(disk.get_xydata(), descent.path[-1:])
         np.testing.assert_array_equal(line.get_xydata(), descent.path)
         assert line.get_color() == plots.COLORS[descent.rule]
     assert len({plots.COLORS[rule.__name__] for rule in RULES}) == len(RULES)
     assert ax.get_title() == "$w_1^2 + 25 w_2^2$"
     assert (*ax.get_xlim(), *ax.get_ylim()) == (-2, 2, -1.5, 1.5)
     assert any(np.array_equal(line.get_xydata(), [(0, 0)]) for line in ax.lines)  # the minimum
+
+
+def test_widths_let_coinciding_paths_look_out():
+    same = [descend(quadratic, rule(0.01), steps=9) for rule in (SteepestDescent, Momentum)]
+    widths = [lines(plots.paths(same), d.rule)[0].get_linewidth() for d in same]
+    assert widths[0] > widths[1]
+
+
+def test_valleys_are_dark_and_where_they_are():
+    tilted = Surface("tilted", lambda w1, w2: w1 + 0 * w2, ((-1, 1), (-1, 1)), (0, 0))
+    ax = plots.paths(descend(tilted, SteepestDescent(0.0), steps=1))
+    ax.figure.canvas.draw()
+    pixels = np.asarray(ax.figure.canvas.buffer_rgba())[::-1, :, 0].astype(int)
+
+    def grey(w1, w2):
+        x, y = ax.transData.transform((w1, w2)).round().astype(int)
+        return np.median(pixels[y - 2 : y + 3, x - 2 : x + 3])
+
+    assert 150 < grey(-0.9, 0.7) < grey(-0.3, 0.7) < grey(0.3, -0.7) < grey(0.9, -0.7)
+    assert grey(-0.9, 0.7) == grey(-0.9, -0.7)
+
+
+def test_surface_that_is_finite_nowhere_is_drawn_without_contours():
+    huge = Surface("huge", quadratic.function, ((-1e300, 1e300),) * 2, (1, 1))
+    assert not plots.paths(descend(huge, Adam(), steps=3)).collections
 
 
 def test_colors_can_be_told_apart_by_the_color_blind():
@@ -94,13 +128,34 @@ def test_labels_of_ones_own_and_other_optimizers():
     assert plots.losses(sgd).lines[0].get_color() == plots.COLORS["SteepestDescent"]
 
 
+def test_labels_need_not_be_text():
+    descent = descend(quadratic, Momentum(), steps=2)
+    assert legend(plots.paths({0.9: descent})) == ["0.9"]
+    assert plots.panels({0.9: descent})[0].get_title() == "0.9"
+
+
+def test_each_hyperparameter_has_its_symbol():
+    pairs = [
+        (keras.optimizers.RMSprop, "rho", "γ"),
+        (Adam, "beta_1", "β₁"),
+        (Adam, "beta_2", "β₂"),
+        (Adam, "epsilon", "ε"),
+    ]
+    for make, name, symbol in pairs:
+        descents = [descend(quadratic, make(**{name: x}), steps=1) for x in (0.5, 0.25)]
+        rule = make.__name__
+        assert legend(plots.losses(descents)) == [f"{rule}, {symbol} 0.5", f"{rule}, {symbol} 0.25"]
+
+
 def test_a_path_that_ended_early_says_so():
     descent = descend(quadratic, SteepestDescent(0.05), steps=50)
     end = f"SteepestDescent\n{descent.stopped}"
     ax = plots.paths(descent)
     assert legend(ax) == [end]
     [cross] = [line for line in ax.lines if line.get_marker() == "X"]
-    assert np.abs(cross.get_xydata()).max() <= 2  # drawn at the domain's edge
+    inside, outside = descent.path[-2:]
+    share = (np.sign(outside[1]) * 1.5 - inside[1]) / (outside[1] - inside[1])
+    np.testing.assert_allclose(cross.get_xydata(), [inside + share * (outside - inside)])
     assert plots.panels(descent)[0].get_title() == end
 
 
@@ -116,6 +171,9 @@ def test_losses_on_a_log_axis_if_they_can(seven):
     assert ax.get_yscale() == "log"
     for line, descent in zip(ax.lines, seven, strict=True):
         np.testing.assert_array_equal(line.get_ydata(), descent.losses)
+    at_minimum = descend(quadratic, SteepestDescent(), start=(0, 0), steps=9)
+    assert plots.losses([*seven, at_minimum]).get_yscale() == "log"
+    assert plots.losses(at_minimum).get_yscale() == "linear"
     falls = descend(saddle, Adam(0.1), steps=50)
     assert falls.losses.min() < 0
     assert plots.losses(falls).get_yscale() == "linear"
@@ -123,6 +181,7 @@ def test_losses_on_a_log_axis_if_they_can(seven):
 
 def test_rates_of_both_weights(seven):
     axes = plots.rates(seven)
+    assert [ax.get_title() for ax in axes] == ["$w_1$", "$w_2$"]
     for i, ax in enumerate(axes):
         for line, descent in zip(ax.lines, seven, strict=True):
             np.testing.assert_array_equal(line.get_xdata(), range(1, 21))
@@ -136,6 +195,19 @@ def test_pictures_go_where_one_wants_them(seven):
     plots.rates(seven, (third, fourth))
     assert len(third.lines) == len(fourth.lines) == 7
     assert plt.get_fignums() == [1]
+    for ax in (first, second, fourth):  # nothing on the neighbours
+        assert ax.get_legend()._get_loc() == 0  # "best", inside
+
+
+def test_style_is_ours_on_our_figures_and_the_users_on_theirs(seven):
+    with plt.style.context(["dark_background", {"font.size": 7, "savefig.dpi": 300}]):
+        ours = plots.losses(seven)
+        _, users = plt.subplots()
+        plots.losses(seven, ax=users)
+    assert ours.get_facecolor() == (1, 1, 1, 1)
+    assert ours.xaxis.label.get_size() == 14
+    assert users.get_facecolor() == (0, 0, 0, 1)
+    assert users.get_legend().get_texts()[0].get_size() < 8
 
 
 def test_users_settings_are_left_alone(seven):
@@ -171,7 +243,42 @@ def test_long_films_have_100_frames():
     frames = list(film.new_frame_seq())
     assert len(frames) == 100
     assert (frames[0], frames[-1]) == (0, 5000)
-    film._draw_was_started = True  # matplotlib warns of films that nobody looks at
+    del film
+    gc.collect()  # matplotlib would warn of films that nobody looked at
+
+
+def test_frames_show_the_paths_so_far_and_how_they_end():
+    left = descend(quadratic, SteepestDescent(0.045), steps=50)
+    adam = descend(quadratic, Adam(0.01), steps=20)
+    film = plots.animate([left, adam])
+    frame = film._func
+    *trails, head_of_left, head_of_adam = frame(1)
+    for trail, descent in zip(trails, (left, adam), strict=True):
+        np.testing.assert_array_equal(trail.get_xydata(), descent.path[:2])
+    np.testing.assert_array_equal(head_of_adam.get_xydata(), adam.path[1:2])
+    assert head_of_left.get_marker() == head_of_adam.get_marker() == "o"
+    assert head_of_adam.get_color() == plots.COLORS["Adam"]
+    frame(20)
+    np.testing.assert_array_equal(trails[1].get_xydata(), adam.path)
+    np.testing.assert_array_equal(head_of_left.get_xydata(), [plots.end(left)])
+    assert (head_of_left.get_marker(), head_of_adam.get_marker()) == ("X", "o")
+    assert left.stopped in legend(head_of_left.axes)[0]
+    assert head_of_left.axes.get_title() == "step 20"
+
+
+def test_interrupted_film_leaves_the_old_one(seven, tmp_path, monkeypatch):
+    file = tmp_path / "film.gif"
+    file.write_text("old")
+
+    def update(bar):
+        bar.n += 1
+        if bar.n == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("tqdm.tqdm.update", update)
+    with pytest.raises(KeyboardInterrupt):
+        plots.animate(seven[0], file)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("film.gif", "old")]
 
 
 def test_film_without_a_file_is_a_player(seven):
@@ -184,10 +291,13 @@ def test_wrong_files_are_refused_before_anything_is_drawn(seven, tmp_path):
         ValueError, match=r"`file` must end in \.gif, \.mp4, \.html, not 'film.avi'"
     ):
         plots.animate(seven, tmp_path / "film.avi")
-    with pytest.raises(FileNotFoundError, match=r"`file`: there is no folder .*nowhere"):
-        plots.animate(seven, tmp_path / "nowhere" / "film.gif")
-    with pytest.raises(ValueError, match="`fps` must be a number > 0, not 0"):
-        plots.animate(seven, fps=0)
+    (tmp_path / "folder.gif").mkdir()
+    for wrong in (tmp_path / "nowhere" / "film.gif", tmp_path / "folder.gif", "/proc/film.gif"):
+        with pytest.raises(OSError, match=f"`file`: {wrong} cannot be written: "):
+            plots.animate(seven, wrong)
+    for fps in (0, -1, np.nan, np.inf, True, "20", 101):
+        with pytest.raises(ValueError, match=f"`fps` must be a number from 1 to 100, not {fps!r}"):
+            plots.animate(seven, fps=fps)
 
 
 @pytest.mark.parametrize("draw", [plots.paths, plots.panels, plots.losses, plots.rates])
@@ -203,7 +313,11 @@ def test_two_surfaces_in_one_picture_are_refused(seven):
     for draw in (plots.paths, plots.animate):
         with pytest.raises(ValueError, match="must be on one surface, not on quadratic, saddle"):
             draw(mixed)
-    assert len(plots.panels(mixed)) == 2
+    assert plt.get_fignums() == []
+    assert [ax.get_title() for ax in plots.panels(mixed)] == [
+        f"$w_1^2 + 25 w_2^2$\n{seven[0].rule}",
+        "$w_1^3 + w_2^2$\nAdam",
+    ]
 
 
 def test_unknown_rates_are_refused():
