@@ -88,7 +88,7 @@ def _check_archives():
             )
 
 
-def mlp(dropout=0.0):
+def mlp(dropout=0.0, hidden=(1000, 1000)):
     """The lecture's network: 28x28 pixels, two hidden layers of 1000 ReLUs, 10 softmax outputs.
 
     Layers and model are named, so that variables have the same names in every run.
@@ -97,11 +97,12 @@ def mlp(dropout=0.0):
         dropout: share of each hidden layer that is dropped in training, from 0 to 1. The paper
             behind the slide's figure (Kingma & Ba, 2015, Figure 2a) trains with dropout but
             does not give the rate; 0.5 is usual. Defaults to 0, no dropout.
+        hidden: units of each hidden layer. Defaults to the lecture's.
 
     Returns:
-        An uncompiled `keras.Sequential` with 1,796,010 weights. It takes `(batch, 28, 28)` raw
-        pixels, 0 to 255, which it scales to [0, 1] itself so that they travel to a GPU as one
-        byte each, and returns `(batch, 10)` probabilities.
+        An uncompiled `keras.Sequential`; the lecture's has 1,796,010 weights. It takes
+        `(batch, 28, 28)` raw pixels, 0 to 255, which it scales to [0, 1] itself so that they
+        travel to a GPU as one byte each, and returns `(batch, 10)` probabilities.
 
     Example:
 
@@ -114,8 +115,8 @@ def mlp(dropout=0.0):
         keras.layers.Rescaling(1 / 255, name="scale"),
         keras.layers.Flatten(name="flatten"),
     ]
-    for i in (1, 2):
-        layers.append(keras.layers.Dense(1000, activation="relu", name=f"hidden_{i}"))
+    for i, units in enumerate(hidden, start=1):
+        layers.append(keras.layers.Dense(units, activation="relu", name=f"hidden_{i}"))
         if dropout:
             layers.append(keras.layers.Dropout(dropout, name=f"dropout_{i}"))
     layers.append(keras.layers.Dense(10, activation="softmax", name="output"))
