@@ -1,0 +1,368 @@
+"""The comparison's mechanics, on a slice of MNIST and small networks."""
+
+import csv
+import dataclasses
+import json
+import math
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import imported
+from matplotlib import pyplot as plt
+
+from keras_lecture_opt import comparison, plots
+from keras_lecture_opt.comparison import Run, best, table, train, write_csv
+
+SCRIPT = pathlib.Path(__file__).parents[1] / "examples" / "compare_rules.py"
+SMALL = Run("Adam", {"learning_rate": 0.01}, seed=3, hidden=(12, 8), batch_size=64, epochs=4)
+
+
+@pytest.fixture(scope="module")
+def example():
+    sys.path.insert(0, str(SCRIPT.parent))  # as when the script is run
+    yield imported(SCRIPT)
+    sys.path.remove(str(SCRIPT.parent))
+
+
+@pytest.fixture(scope="module")
+def data(mnist_data):
+    (images, labels), _ = mnist_data
+    return images[:300], labels[:300]
+
+
+@pytest.fixture(scope="module")
+def test_data(mnist_data):
+    _, (images, labels) = mnist_data
+    return images[:200], labels[:200]
+
+
+def numbers(rows):
+    """All but the time."""
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """What a run starts with: its variables but the optimizer's, and its first batches."""
+    starts = []
+
+    def fit(model, batches, **arguments):
+        variables = [v.numpy() for v in model.variables]
+        starts.append((variables, [[a.numpy() for a in batch] for batch in batches]))
+
+    monkeypatch.setattr(keras.Sequential, "fit", fit)
+    return starts
+
+
+def assert_equal(one, other):
+    for a, b in zip(tf.nest.flatten(one), tf.nest.flatten(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_rules_start_from_equal_weights_dropout_and_batches(started, data, tmp_path):
+    rules = [dataclasses.replace(SMALL, rule=r) for r in ("Adam", "AdaGrad", "keras.Adadelta")]
+    for run in rules:
+        train(run, data, tmp_path)
+    assert_equal(started[1], started[0])
+    assert_equal(started[2], started[0])
+    variables, batches = started[0]
+    assert len(variables) == 6 + 2  # the dropouts' seeds
+    assert len(batches) == 4 * math.ceil(300 / 64)
+
+    train(dataclasses.replace(SMALL, seed=4), data, tmp_path)
+    assert not np.array_equal(started[3][0][0], variables[0])
+    assert not np.array_equal(started[3][1][0][1], batches[0][1])
+
+
+def test_each_epoch_has_each_image_once_in_another_order(started, data, tmp_path):
+    images = np.zeros((300, 28, 28), "uint8")
+    images[:, 0, 0], images[:, 0, 1] = np.arange(300) // 256, np.arange(300) % 256
+    train(SMALL, (images, data[1]), tmp_path)
+    _, batches = started[0]
+    orders = []
+    for epoch in range(4):
+        x, y = (np.concatenate(a) for a in zip(*batches[5 * epoch : 5 * epoch + 5], strict=True))
+        order = 256 * x[:, 0, 0].astype(int) + x[:, 0, 1]
+        assert sorted(order) == list(range(300))
+        np.testing.assert_array_equal(y, data[1][order])
+        orders.append(order)
+    assert len({tuple(order) for order in orders}) == 4
+
+
+def test_cost_and_accuracy_are_numpys(started, data, test_data, tmp_path, monkeypatch):
+    run = Run("SteepestDescent", {"learning_rate": 0}, hidden=(12,), dropout=0.0, epochs=1)
+    train(run, data, tmp_path / "start")
+    [(w1, b1, w2, b2), _] = started[0]
+    monkeypatch.undo()
+    [row] = train(run, data, tmp_path, test_data)
+
+    def probabilities(images):
+        hidden = np.maximum(images.reshape(-1, 784) / 255 @ w1 + b1, 0)
+        e = np.exp(hidden @ w2 + b2)
+        return e / e.sum(axis=1, keepdims=True)
+
+    for (images, labels), key in ((data, "cost"), (test_data, "test_cost")):
+        p = probabilities(images)[np.arange(len(labels)), labels]
+        assert row[key] == pytest.approx(-np.log(p).mean(), rel=1e-5)
+    right = probabilities(test_data[0]).argmax(axis=1) == test_data[1]
+    assert row["test_accuracy"] == pytest.approx(right.mean())
+    assert row["seconds"] > 0
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(data, test_data, tmp_path_factory):
+    return train(SMALL, data, tmp_path_factory.mktemp("uninterrupted"), test_data)
+
+
+def test_resumed_run_is_the_uninterrupted_one(data, test_data, tmp_path, uninterrupted):
+    def dies(row):
+        if row["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(SMALL, data, tmp_path, test_data, progress=dies)
+    # A kill while the third epoch is saved leaves files that nothing refers to yet.
+    [checkpoint] = tmp_path.glob("*/checkpoint")
+    for suffix in ("index", "data-00000-of-00001"):
+        (checkpoint / f"ckpt-3.{suffix}").write_bytes(b"half")
+    moved = []
+    rows = train(SMALL, data, tmp_path, test_data, progress=moved.append)
+    assert numbers(rows) == numbers(uninterrupted)
+    assert [row["epoch"] for row in moved] == [3, 4]
+    assert rows[:2] != uninterrupted[:2]  # these seconds are the first call's
+
+    again = train(SMALL, data, tmp_path, test_data, progress=moved.append)
+    assert again == rows
+    assert len(moved) == 2  # it was done
+
+
+def test_more_epochs_continue_a_run(data, test_data, tmp_path, uninterrupted):
+    short = dataclasses.replace(SMALL, epochs=3)
+    assert numbers(train(short, data, tmp_path, test_data)) == numbers(uninterrupted[:3])
+    assert numbers(train(SMALL, data, tmp_path, test_data)) == numbers(uninterrupted)
+    assert numbers(train(short, data, tmp_path, test_data)) == numbers(uninterrupted[:3])
+
+
+def test_logs_for_tensorboard_or_brief(data, tmp_path, uninterrupted):
+    brief = train(SMALL, data, tmp_path / "brief", brief=True)
+    assert [row["cost"] for row in brief] == [row["cost"] for row in uninterrupted]
+    assert {row["test_accuracy"] for row in brief} == {None}
+    kept = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not any("tfevents" in path.name for path in kept)
+    assert sum(path.stat().st_size for path in kept) < 10_000
+    assert train(SMALL, data, tmp_path / "brief", brief=True) == brief
+
+    train(dataclasses.replace(SMALL, epochs=1), data, tmp_path / "logged")
+    names = [path.name for path in tmp_path.glob("logged/*/train/*")]
+    assert any(name.endswith(".effective_lr") for name in names)
+    assert any(name.endswith(".v2") for name in names)
+
+
+def test_rule_whose_rate_is_unknown_is_logged_without_it(tmp_path):
+    class Own(keras.optimizers.SGD):
+        def update_step(self, gradient, variable, learning_rate):
+            super().update_step(gradient, variable, learning_rate)
+
+    assert [type(c) for c in comparison._loggers(Own(), tmp_path)] == [keras.callbacks.TensorBoard]
+
+
+def test_divergence_is_recorded_and_ends_the_run(data, tmp_path):
+    far = dataclasses.replace(SMALL, rule="SteepestDescent", hyperparameters={"learning_rate": 1e6})
+    rows = train(far, data, tmp_path)
+    assert [row["diverged"] for row in rows] == [*[False] * (len(rows) - 1), True]
+    assert len(rows) < SMALL.epochs
+    assert train(far, data, tmp_path) == rows or math.isnan(rows[-1]["cost"])
+
+
+def test_best_is_the_lowest_last_cost_that_did_not_diverge():
+    def rows(*costs, diverged=False):
+        return [{"cost": cost, "diverged": diverged} for cost in costs]
+
+    a, b, c, d = (dataclasses.replace(SMALL, seed=seed) for seed in range(4))
+    tried = [(a, rows(0.1, 0.5)), (b, rows(0.9, 0.4)), (c, rows(0.2, diverged=True))]
+    assert best([*tried, (d, rows(math.nan, diverged=True))]) is b
+    assert best([tried[2]]) is None
+
+
+def test_table_has_all_that_decides_the_numbers(tmp_path, uninterrupted):
+    path = tmp_path / "results.csv"
+    write_csv(path, table([(SMALL, uninterrupted)], 300, "comparison"))
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == [
+        *("part", "rule", "learning_rate", "hyperparameters", "seed", "hidden", "dropout"),
+        *("batch_size", "examples", "epoch", "cost", "test_cost", "test_accuracy", "seconds"),
+        *("diverged", "device", "python", "tensorflow", "keras", "keras_lecture_opt"),
+    ]
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
+    for row, expected in zip(rows, uninterrupted, strict=True):
+        assert float(row["cost"]) == expected["cost"]
+        assert float(row["test_accuracy"]) == expected["test_accuracy"]
+        hyperparameters = json.loads(row["hyperparameters"])
+        assert hyperparameters["learning_rate"] == pytest.approx(0.01)
+        assert (hyperparameters["beta_1"], hyperparameters["epsilon"]) == (0.9, 1e-8)
+        assert (row["seed"], row["hidden"], row["batch_size"]) == ("3", "12x8", "64")
+        assert (row["tensorflow"], row["keras"]) == (tf.__version__, keras.__version__)
+        assert row["diverged"] == "False"
+    assert [p.name for p in tmp_path.iterdir()] == ["results.csv"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"rule": "adam"}, ValueError, "`rule` must be a rule of this package.*, not 'adam'"),
+        ({"rule": "keras.Nothing"}, ValueError, "`rule` must be .*not 'keras.Nothing'"),
+        ({"rule": "keras.schedules"}, ValueError, "`rule` must be .*not 'keras.schedules'"),
+        ({"rule": "torch.Adam"}, ValueError, "`rule` must be .*not 'torch.Adam'"),
+        ({"hyperparameters": {"learning_rate": -1}}, ValueError, "`learning_rate` must be"),
+        ({"hyperparameters": {"momentum": 0.9}}, (TypeError, ValueError), "momentum"),
+        ({"seed": -1}, ValueError, "`seed` must be an integer >= 0, not -1"),
+        ({"hidden": (10, 0)}, ValueError, "`hidden` must be an integer >= 1, not 0"),
+        ({"dropout": 1}, ValueError, r"`dropout` must be a number in \[0, 1\), not 1"),
+        ({"batch_size": 0}, ValueError, "`batch_size` must be an integer >= 1, not 0"),
+        ({"epochs": 2.5}, ValueError, "`epochs` must be an integer >= 1, not 2.5"),
+    ],
+)
+def test_wrong_runs_are_refused(arguments, error, message):
+    with pytest.raises(error, match=message):
+        Run(**{"rule": "Adam", **arguments})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("Adam adam", "`rule` must be a rule of this package"),
+        ("Adam --grid 0.1 0", "`--grid` must be numbers > 0"),
+        ("Adam --grid nan", "`--grid` must be numbers > 0"),
+        ("Adam --grid big", "invalid float value: 'big'"),
+        ("Adam --seeds -1", "`seed` must be an integer >= 0"),
+        ("Adam --search-seed -1", "`seed` must be an integer >= 0"),
+        ("Adam --dropout 1", "`dropout` must be a number"),
+        ("Adam --epochs 0", "must be an integer >= 1"),
+        ("Adam --batch-sizes 128 0", "must be an integer >= 1"),
+        (f"Adam --log-dir {SCRIPT}/runs", "Not a directory"),
+    ],
+)
+def test_wrong_options_are_refused_before_any_training(example, options, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        example.parse(options.split())
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+OPTIONS = (
+    "Adam keras.SGD --hidden 16 --train-examples 300 --epochs 3 --seeds 0 1 "
+    "--grid 0.01 0.1 1e6 --batch-sizes 64"
+)
+
+
+def start(mnist_dir, folder):
+    return subprocess.Popen(
+        [sys.executable, SCRIPT, *OPTIONS.split(), "--data-dir", mnist_dir, "--log-dir", folder],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def results(folder):
+    with (folder / "results.csv").open() as file:
+        return numbers(list(csv.DictReader(file)))
+
+
+@pytest.fixture(scope="module")
+def compared(mnist_dir, tmp_path_factory):
+    """A whole comparison; and another that is killed, at a random point, and started again."""
+    whole, killed = (tmp_path_factory.mktemp(name) for name in ("whole", "killed"))
+    runs = [start(mnist_dir, folder) for folder in (whole, killed)]
+    steps = random.Random(os.getpid()).randrange(1, 10)
+    printed = ""
+    while printed.count("epoch/s") + printed.count("s/epoch") < 2 * steps:
+        character = runs[1].stdout.read(1)
+        assert character, printed  # it has not ended yet
+        printed += character
+    runs[1].send_signal(signal.SIGKILL)
+    runs[1].wait()
+    runs[1].stdout.close()
+    again = start(mnist_dir, killed)
+    outputs = [runs[0].communicate()[0], again.communicate()[0]]
+    assert [runs[0].returncode, again.returncode] == [0, 0], outputs
+    return whole, killed, outputs[0]
+
+
+def test_killed_comparison_ends_with_the_same_numbers(compared):
+    whole, killed, _ = compared
+    assert results(killed) == results(whole)
+
+
+def test_chosen_rate_is_the_best_of_the_grid(compared):
+    rows = results(compared[0])
+    for rule in ("Adam", "keras.SGD"):
+        of_rule = [row for row in rows if row["rule"] == rule]
+        tried = {
+            row["learning_rate"]: float(row["cost"])
+            for row in of_rule
+            if row["part"] == "search" and row["diverged"] == "False"
+        }
+        used = {row["learning_rate"] for row in of_rule if row["part"] == "comparison"}
+        assert used == {min(tried, key=tried.get)}
+        assert {row["test_accuracy"] for row in of_rule if row["part"] == "search"} == {""}
+        for seed in "01":
+            finals = [r for r in of_rule if r["part"] == "comparison" and r["seed"] == seed]
+            assert [row["epoch"] for row in finals] == ["1", "2", "3"]
+    assert any(row["diverged"] == "True" for row in rows)
+
+
+def test_report_shows_the_numbers(compared):
+    folder, _, output = compared
+    page = (folder / "README.md").read_text()
+    assert page in output
+    assert (folder / "cost.png").stat().st_size > 10_000
+    rows = [r for r in results(folder) if r["part"] == "comparison" and r["epoch"] == "3"]
+    means = {}
+    for rule in ("Adam", "keras.SGD"):
+        costs = [float(row["cost"]) for row in rows if row["rule"] == rule]
+        means[rule] = np.mean(costs)
+        shown = f"{np.mean(costs):.5f} [{min(costs):.5f}, {max(costs):.5f}]"
+        row = next(line for line in page.splitlines() if line.startswith(f"| {rule} |"))
+        assert shown in row
+    order = sorted(means, key=means.get)
+    shown = [line.split(" | ")[0][2:] for line in page.splitlines() if line.startswith("| ")]
+    assert [name for name in shown if name in means][:2] == order
+
+
+def test_verdict_says_what_held(example):
+    assert "held here" in example.verdict(["Adam", "Nesterov"])
+    assert example.verdict(["Nesterov", "AdaGrad", "Adam"]).endswith(
+        "did not hold here: lower than Adam ended Nesterov, AdaGrad."
+    )
+    assert example.verdict(["Nesterov"]) == ""
+
+
+def test_curves_have_the_colors_of_the_rules_and_a_band(example):
+    args = example.parse(["--batch-sizes", "32", "128"])
+    rows = [{"cost": cost, "diverged": False} for cost in (0.5, 0.25)]
+    higher = [{"cost": 2 * row["cost"], "diverged": False} for row in rows]
+    ended = [{"cost": math.nan, "diverged": True}]
+    runs = [
+        (dataclasses.replace(SMALL, rule="Nesterov", batch_size=32, seed=0), rows),
+        (dataclasses.replace(SMALL, rule="Nesterov", batch_size=32, seed=1), higher),
+        (dataclasses.replace(SMALL, rule="keras.Adadelta", batch_size=128), rows),
+        (dataclasses.replace(SMALL, rule="AdaGrad", batch_size=128), ended),
+    ]
+    [ax] = example.cost_curves(args, runs).axes
+    nesterov, adadelta = ax.lines
+    assert (nesterov.get_color(), adadelta.get_color()) == (plots.COLORS["Nesterov"], plots.OTHERS)
+    assert nesterov.get_xydata().tolist() == [[1, 0.75], [2, 0.375]]
+    assert ax.get_yscale() == "log"
+    band = ax.collections[0].get_paths()[0].get_extents()
+    assert (band.ymin, band.ymax) == (0.25, 1.0)
+    plt.close("all")
