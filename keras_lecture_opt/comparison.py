@@ -124,6 +124,8 @@ def train(run, data, folder, test=None, brief=False, progress=lambda row: None):
         OSError: the folder cannot be written.
     """
     folder = pathlib.Path(folder) / run.folder(len(data[0]))
+    if brief:  # more epochs cannot continue it
+        folder /= f"{run.epochs} epochs"
     rows = _saved_rows(folder)
     if rows and (len(rows) >= run.epochs or diverged(rows)):
         return rows[: run.epochs]
@@ -139,7 +141,7 @@ def train(run, data, folder, test=None, brief=False, progress=lambda row: None):
     )
     manager = _manager(saved, folder)
     if rows:
-        saved.restore(manager.latest_checkpoint).assert_consumed()
+        saved.restore(manager.latest_checkpoint).assert_existing_objects_matched()
     callbacks = [_Recorder(rows, history, manager, progress)]
     if not brief:
         callbacks = [*_loggers(optimizer, folder), *callbacks]  # logged before it counts as done
@@ -154,8 +156,8 @@ def train(run, data, folder, test=None, brief=False, progress=lambda row: None):
         shuffle=False,  # they are
         verbose=0,
     )
-    if brief:  # replaces the last checkpoint, weights and all
-        _manager(tf.train.Checkpoint(history=history), folder).save(len(rows))
+    if brief:  # replaces the last checkpoint, weights and all, once it is written
+        _manager(tf.train.Checkpoint(history=history), folder).save(run.epochs + 1)
     return rows
 
 
@@ -259,28 +261,22 @@ def table(runs, examples, part):
         "keras": keras.__version__,
         "keras_lecture_opt": keras_lecture_opt.__version__,
     }
-    return [
-        {
+    result = []
+    for run, rows in runs:
+        arguments = {k: v for k, v in run.optimizer().get_config().items() if k != "name"}
+        what = {
             "part": part,
             "rule": run.rule,
             "learning_rate": run.hyperparameters.get("learning_rate"),
-            "hyperparameters": json.dumps(_arguments(run), sort_keys=True),
+            "hyperparameters": json.dumps(arguments, sort_keys=True),  # the defaults, too
             "seed": run.seed,
             "hidden": "x".join(map(str, run.hidden)),
             "dropout": run.dropout,
             "batch_size": run.batch_size,
             "examples": examples,
-            **row,
-            **where,
         }
-        for run, rows in runs
-        for row in rows
-    ]
-
-
-def _arguments(run):
-    """Every argument of the rule, its defaults, too."""
-    return {k: v for k, v in run.optimizer().get_config().items() if k != "name"}
+        result += [{**what, **row, **where} for row in rows]
+    return result
 
 
 def write_csv(path, rows):

@@ -155,6 +155,8 @@ def test_logs_for_tensorboard_or_brief(data, tmp_path, uninterrupted):
     brief = train(SMALL, data, tmp_path / "brief", brief=True)
     assert [row["cost"] for row in brief] == [row["cost"] for row in uninterrupted]
     assert {row["test_accuracy"] for row in brief} == {None}
+    longer = dataclasses.replace(SMALL, epochs=5)  # which brief numbers cannot continue
+    assert numbers(train(longer, data, tmp_path / "brief", brief=True)[:4]) == numbers(brief)
     kept = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert not any("tfevents" in path.name for path in kept)
     assert sum(path.stat().st_size for path in kept) < 10_000
