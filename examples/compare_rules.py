@@ -70,6 +70,8 @@ def parse(argv=None):
         help="default: tb_logs/compare_rules",
     )
     args = parser.parse_args(argv)
+    for name in ("rules", "seeds", "batch_sizes", "grid"):  # each once
+        setattr(args, name, list(dict.fromkeys(getattr(args, name))))
     try:
         if not all(0 < rate < np.inf for rate in args.grid):
             raise ValueError(f"`--grid` must be numbers > 0, not {args.grid}")
@@ -169,51 +171,59 @@ def report(args, trained):
     finals = []
     for (rule, batch_size), runs in groups(trained["comparison"]).items():
         last = [rows[-1] for _, rows in runs]
-        seconds = [row["seconds"] for _, rows in runs for row in rows[1:] or rows]
-        finals.append(
-            {
-                "rule": rule,
-                "η": f"{runs[0][0].hyperparameters['learning_rate']:g}",
-                "batch size": batch_size,
-                "seeds": len(runs),
-                "training cost": spread([row["cost"] for row in last], "{:.5f}"),
-                "test accuracy": spread([100 * row["test_accuracy"] for row in last], "{:.2f} %"),
-                "s per epoch": f"{np.median(seconds):.1f}",
-                "mean": np.mean([row["cost"] for row in last]),
-            }
-        )
-    finals.sort(key=lambda row: row["mean"])
-    order = [row.pop("mean") and row["rule"] for row in finals]
-    lost = [run for run, rows in trained["comparison"] if comparison.diverged(rows)]
+        costs = [row["cost"] for row in last]
+        cells = {
+            "rule": rule,
+            "η": f"{runs[0][0].hyperparameters['learning_rate']:g}",
+            "batch size": batch_size,
+            "seeds": len(runs),
+            "training cost": spread(costs, "{:.5f}"),
+            "test accuracy": spread([100 * row["test_accuracy"] for row in last], "{:.2f} %"),
+            "s per epoch": f"{np.median([r['seconds'] for _, rows in runs for r in rows]):.1f}",
+        }
+        finals.append((np.mean(costs), cells))
+    finals = [cells for _, cells in sorted(finals, key=lambda final: final[0])]
+    where = comparison.environment()
+    hours = sum(r["seconds"] for part in trained.values() for _, rows in part for r in rows) / 3600
+    edges = {f"{min(args.grid):g}", f"{max(args.grid):g}"}
+    edges = dict.fromkeys(cells["rule"] for cells in finals if cells["η"] in edges)
     lines = [
         "# Which rule trains the MNIST network best?",
         f"Networks 784-{'-'.join(map(str, args.hidden))}-10 with dropout {args.dropout}, "
         f"{args.epochs} epochs. Training cost: mean cross-entropy of the training images during "
         "the last epoch, with dropout, as in Figure 2(a) of Kingma & Ba (2015). Means over the "
-        "seeds, and in brackets the lowest and the highest.",
+        "seeds, and in brackets the lowest and the highest. Time: the median epoch.",
         "![Training cost against epochs](cost.png)",
-        markdown(list(finals[0]) if finals else [], [list(row.values()) for row in finals]),
-        verdict(order),
+        markdown(list(finals[0]), [list(cells.values()) for cells in finals]) if finals else "",
+        *(
+            f"Batch size {n}: {verdict([c['rule'] for c in finals if c['batch size'] == n])}"
+            for n in args.batch_sizes
+        ),
         *(
             f"{run.rule} diverged with seed {run.seed}, batch size {run.batch_size}."
-            for run in lost
+            for run, rows in trained["comparison"]
+            if comparison.diverged(rows)
         ),
         "## The search",
         f"Training cost after {args.search_epochs} epoch(s) with seed {args.search_seed}, batch "
-        f"size {args.batch_sizes[0]}. The lowest was chosen.",
+        f"size {args.batch_sizes[0]}. The lowest was chosen, for all batch sizes.",
         markdown(["rule", *(f"η {rate:g}" for rate in args.grid)], search_rows),
+        f"At the grid's edge, so that a better rate may lie beyond: {', '.join(edges) or 'none'}.",
+        f"Trained for {hours:.2f} hours on {where.pop('device')}, with "
+        + ", ".join(f"{name} {version}" for name, version in where.items())
+        + ".",
     ]
     return "\n\n".join(line for line in lines if line) + "\n"
 
 
 def verdict(order):
-    """What of the paper's figure held: there Adam ends lowest."""
+    """What of the paper's figure held, given the rules from the lowest cost on."""
     if "Adam" not in order:
-        return ""
+        return "Adam, which ends lowest in the figure, is not among the rules."
     if order[0] == "Adam":
-        return "What the figure shows held here: Adam ends lowest."
-    lower = list(dict.fromkeys(order[: order.index("Adam")]))
-    return f"What the figure shows did not hold here: lower than Adam ended {', '.join(lower)}."
+        return "what the figure shows held here: Adam ends lowest."
+    lower = ", ".join(order[: order.index("Adam")])
+    return f"what the figure shows did not hold here: lower than Adam ended {lower}."
 
 
 def spread(values, form):

@@ -244,6 +244,19 @@ def diverged(rows):
     return rows[-1]["diverged"]
 
 
+def environment():
+    """What else the numbers may depend on: a dict of the device and of versions."""
+    gpus = tf.config.list_physical_devices("GPU")
+    details = tf.config.experimental.get_device_details(gpus[0]) if gpus else {}
+    return {
+        "device": details.get("device_name", "GPU") if gpus else f"CPU, {os.cpu_count()} cores",
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "keras_lecture_opt": keras_lecture_opt.__version__,
+    }
+
+
 def table(runs, examples, part):
     """One flat dict for each epoch of each run, for a CSV file.
 
@@ -252,15 +265,7 @@ def table(runs, examples, part):
         examples: how many images they were trained on.
         part: what the runs were for, the first column.
     """
-    gpus = tf.config.list_physical_devices("GPU")
-    details = tf.config.experimental.get_device_details(gpus[0]) if gpus else {}
-    where = {
-        "device": details.get("device_name", "GPU") if gpus else f"CPU, {os.cpu_count()} cores",
-        "python": platform.python_version(),
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
-        "keras_lecture_opt": keras_lecture_opt.__version__,
-    }
+    where = environment()
     result = []
     for run, rows in runs:
         arguments = {k: v for k, v in run.optimizer().get_config().items() if k != "name"}

@@ -238,6 +238,21 @@ def test_wrong_runs_are_refused(arguments, error, message):
         Run(**{"rule": "Adam", **arguments})
 
 
+def test_each_is_done_once(example, tmp_path):
+    args = example.parse(f"Adam Adam --seeds 1 1 --grid 0.1 0.1 --log-dir {tmp_path}".split())
+    assert (args.rules, args.seeds, args.grid) == (["Adam"], [1], [0.1])
+
+
+def test_rate_at_the_edge_of_the_grid_is_told(example, tmp_path):
+    args = example.parse(f"Adam --seeds 1 --grid 0.1 1 10 --log-dir {tmp_path}".split())
+    row = {"cost": 0.5, "diverged": False, "test_accuracy": 0.9, "seconds": 1.0}
+    for rate, told in ((0.1, "Adam"), (1, "none"), (10, "Adam")):
+        search = [(Run("Adam", {"learning_rate": x}), [row]) for x in args.grid]
+        final = [(Run("Adam", {"learning_rate": rate}), [row])]
+        page = example.report(args, {"search": search, "comparison": final})
+        assert f"a better rate may lie beyond: {told}." in page
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -327,6 +342,8 @@ def test_report_shows_the_numbers(compared):
     folder, _, output = compared
     page = (folder / "README.md").read_text()
     assert page in output
+    assert "Batch size 64: what the figure shows " in page
+    assert f"tensorflow {tf.__version__}" in page
     assert (folder / "cost.png").stat().st_size > 10_000
     rows = [r for r in results(folder) if r["part"] == "comparison" and r["epoch"] == "3"]
     means = {}
@@ -346,7 +363,7 @@ def test_verdict_says_what_held(example):
     assert example.verdict(["Nesterov", "AdaGrad", "Adam"]).endswith(
         "did not hold here: lower than Adam ended Nesterov, AdaGrad."
     )
-    assert example.verdict(["Nesterov"]) == ""
+    assert "not among the rules" in example.verdict(["Nesterov"])
 
 
 def test_curves_have_the_colors_of_the_rules_and_a_band(example):
