@@ -255,6 +255,7 @@ def cost_curves(args, trained):
             ax.fill_between(epochs, costs.min(axis=0), costs.max(axis=0), color=color, alpha=0.2)
         ax.set_yscale("log")
         ax.set(xlabel="epoch", ylabel="training cost", title="MNIST, dropout")
+        ax.xaxis.get_major_locator().set_params(integer=True)
         plots.legend(ax)
     return fig
 
