@@ -23,6 +23,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no CUDA errors where there
 import fit_mnist
 import numpy as np
 import tqdm
+from lecture_figures import table
 from matplotlib import pyplot as plt
 
 from keras_lecture_opt import comparison, plots
@@ -102,6 +103,7 @@ def main():
     args = parse()
     data, test = fit_mnist.load(args)
     trained = {"search": [], "comparison": []}
+    results = {part: [] for part in trained}
     long_runs = len(args.rules) * len(args.seeds) * len(args.batch_sizes)
     epochs = len(args.rules) * len(args.grid) * args.search_epochs + long_runs * args.epochs
     with tqdm.tqdm(total=epochs, unit="epoch") as bar:
@@ -115,8 +117,10 @@ def main():
             # What was done before, or is left out after a divergence, takes no time.
             bar.total -= run.epochs - (bar.n - before)
             trained[part].append((run, rows))
-            tables = (comparison.table(trained[part], len(data[0]), part) for part in trained)
-            comparison.write_csv(args.log_dir / "results.csv", list(itertools.chain(*tables)))
+            results[part] += comparison.table([(run, rows)], len(data[0]), part)
+            comparison.write_csv(
+                args.log_dir / "results.csv", [*results["search"], *results["comparison"]]
+            )
 
         for rule in args.rules:
             tried = len(trained["search"])
@@ -194,7 +198,7 @@ def report(args, trained):
         "the last epoch, with dropout, as in Figure 2(a) of Kingma & Ba (2015). Means over the "
         "seeds, and in brackets the lowest and the highest. Time: the median epoch.",
         "![Training cost against epochs](cost.png)",
-        markdown(list(finals[0]), [list(cells.values()) for cells in finals]) if finals else "",
+        table(list(finals[0]), [list(cells.values()) for cells in finals]) if finals else "",
         *(
             f"Batch size {n}: {verdict([c['rule'] for c in finals if c['batch size'] == n])}"
             for n in args.batch_sizes
@@ -207,13 +211,13 @@ def report(args, trained):
         "## The search",
         f"Training cost after {args.search_epochs} epoch(s) with seed {args.search_seed}, batch "
         f"size {args.batch_sizes[0]}. The lowest was chosen, for all batch sizes.",
-        markdown(["rule", *(f"η {rate:g}" for rate in args.grid)], search_rows),
+        table(["rule", *(f"η {rate:g}" for rate in args.grid)], search_rows),
         f"At the grid's edge, so that a better rate may lie beyond: {', '.join(edges) or 'none'}.",
         f"Trained for {hours:.2f} hours on {where.pop('device')}, with "
         + ", ".join(f"{name} {version}" for name, version in where.items())
         + ".",
     ]
-    return "\n\n".join(line for line in lines if line) + "\n"
+    return "\n\n".join(line.rstrip() for line in lines if line) + "\n"
 
 
 def verdict(order):
@@ -231,11 +235,6 @@ def spread(values, form):
         return form.format(*values)
     low, mean, high = (form.format(f(values)) for f in (min, np.mean, max))
     return f"{mean} [{low}, {high}]"
-
-
-def markdown(head, rows):
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
 def cost_curves(args, trained):
