@@ -2,34 +2,45 @@
 
     python examples/compare_rules.py
 
-For each rule, a search on one log grid of learning rates, equal for all rules, by the training
-cost after short runs; then long runs with the rate found, over several seeds. Nothing else is
-tuned: other hyperparameters are the rule's defaults. The test images choose nothing. What has been
-finished is kept: the same command continues after an interruption, even a kill, and ends with the
-same numbers. The folder gets results.csv, README.md, cost.png, and the long runs for TensorBoard.
+For each rule and batch size, a search on one log grid of learning rates, equal for all, by the
+training cost after short runs; then long runs with the rate found, over several seeds. Nothing else
+is tuned: other hyperparameters are the rule's defaults. The test images choose nothing. What has
+been finished is kept: the same command continues after an interruption, even a kill, and ends with
+the same numbers. The folder gets results.csv, README.md, cost.png, and the long runs for
+TensorBoard.
 
-The defaults take about one hour on two CPU cores. The paper's 200 epochs, on a GPU:
+The defaults take about 45 minutes on two CPU cores. The paper's 200 epochs, on a GPU:
 
     python examples/compare_rules.py --epochs 200
+
+The lecture's mini-batch sizes:
+
+    python examples/compare_rules.py SteepestDescent Adam --batch-sizes 32 64 128 --epochs 10 \\
+        --log-dir tb_logs/batch_sizes
 """
 
 import argparse
 import itertools
 import os
 import pathlib
+import shlex
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no CUDA errors where there is no GPU
 import fit_mnist
 import numpy as np
+import tensorflow as tf
 import tqdm
 from lecture_figures import table
 from matplotlib import pyplot as plt
+from matplotlib import ticker
 
 from keras_lecture_opt import comparison, plots
 
 RULES = [rule.__name__ for rule in fit_mnist.RULES.values()]
-DEFAULT = [*RULES, "keras.Adadelta"]  # the paper's figure has it
+FIGURE = ("AdaGrad", "RMSProp", "Nesterov", "keras.Adadelta", "Adam")  # the rules in the paper's
+MARKERS = ("o", "s", "^", "D", "v", "P")
+DEFAULT = [*RULES, "keras.Adadelta"]
 
 
 def parse(argv=None):
@@ -60,7 +71,7 @@ def parse(argv=None):
         metavar="ETA",
         help="default: two per decade, 0.0001 to 3.2",
     )
-    search.add_argument("--search-epochs", type=positive, default=1, help="default: 1")
+    search.add_argument("--search-epochs", type=positive, default=3, help="default: 3")
     search.add_argument("--search-seed", type=int, default=1000, help="default: 1000")
     parser.add_argument("--train-examples", type=positive, metavar="N", help="the first N")
     parser.add_argument("--data-dir", help="where TFDS keeps MNIST; default: TFDS's own")
@@ -104,9 +115,10 @@ def main():
     data, test = fit_mnist.load(args)
     trained = {"search": [], "comparison": []}
     results = {part: [] for part in trained}
-    long_runs = len(args.rules) * len(args.seeds) * len(args.batch_sizes)
-    epochs = len(args.rules) * len(args.grid) * args.search_epochs + long_runs * args.epochs
-    with tqdm.tqdm(total=epochs, unit="epoch") as bar:
+    settings = list(itertools.product(args.rules, args.batch_sizes))
+    short_epochs = len(args.grid) * args.search_epochs
+    long_epochs = len(args.seeds) * args.epochs
+    with tqdm.tqdm(total=len(settings) * (short_epochs + long_epochs), unit="epoch") as bar:
 
         def train(part, run, **options):
             before = bar.n
@@ -122,24 +134,23 @@ def main():
                 args.log_dir / "results.csv", [*results["search"], *results["comparison"]]
             )
 
-        for rule in args.rules:
+        for rule, batch_size in settings:
             tried = len(trained["search"])
             for rate in args.grid:
-                run = run_of(
-                    args, rule, rate, args.search_seed, args.batch_sizes[0], args.search_epochs
-                )
+                run = run_of(args, rule, rate, args.search_seed, batch_size, args.search_epochs)
                 train("search", run, brief=True)
             found = comparison.best(trained["search"][tried:])
+            what = f"{rule}, batch size {batch_size}"
             if found is None:
-                bar.write(f"{rule} diverged at every rate of the grid: it is left out.")
-                bar.total -= args.epochs * len(args.seeds) * len(args.batch_sizes)
+                bar.write(f"{what}: it diverged at every rate of the grid and is left out.")
+                bar.total -= long_epochs
                 continue
             rate = found.hyperparameters["learning_rate"]
-            bar.write(f"{rule}: η {rate:g}")
-            for batch_size, seed in itertools.product(args.batch_sizes, args.seeds):
+            bar.write(f"{what}: η {rate:g}")
+            for seed in args.seeds:
                 run = run_of(args, rule, rate, seed, batch_size, args.epochs)
                 train("comparison", run, test=test)
-    text = report(args, trained)
+    text = report(args, trained, len(data[0]))
     (args.log_dir / "README.md").write_text(text)
     print("\n" + text)
     if trained["comparison"]:
@@ -157,77 +168,128 @@ def groups(trained):
     return result
 
 
-def report(args, trained):
+def report(args, trained, examples):
     """The results in words and tables."""
-    searched = {
-        (run.rule, run.hyperparameters["learning_rate"]): rows for run, rows in trained["search"]
+    runs_of = groups(trained["comparison"])
+    costs = {what: [rows[-1]["cost"] for _, rows in runs] for what, runs in runs_of.items()}
+    seconds = {
+        what: np.median([row["seconds"] for _, rows in runs for row in rows])
+        for what, runs in runs_of.items()
     }
-    search_rows = [
-        [
-            rule,
-            *(
-                "diverged" if comparison.diverged(rows) else f"{rows[-1]['cost']:.4f}"
-                for rows in (searched[rule, rate] for rate in args.grid)
-            ),
-        ]
-        for rule in args.rules
-    ]
-    finals = []
-    for (rule, batch_size), runs in groups(trained["comparison"]).items():
-        last = [rows[-1] for _, rows in runs]
-        costs = [row["cost"] for row in last]
-        cells = {
-            "rule": rule,
-            "η": f"{runs[0][0].hyperparameters['learning_rate']:g}",
-            "batch size": batch_size,
-            "seeds": len(runs),
-            "training cost": spread(costs, "{:.5f}"),
-            "test accuracy": spread([100 * row["test_accuracy"] for row in last], "{:.2f} %"),
-            "s per epoch": f"{np.median([r['seconds'] for _, rows in runs for r in rows]):.1f}",
-        }
-        finals.append((np.mean(costs), cells))
-    finals = [cells for _, cells in sorted(finals, key=lambda final: final[0])]
-    where = comparison.environment()
-    hours = sum(r["seconds"] for part in trained.values() for _, rows in part for r in rows) / 3600
-    edges = {f"{min(args.grid):g}", f"{max(args.grid):g}"}
-    edges = dict.fromkeys(cells["rule"] for cells in finals if cells["η"] in edges)
+    rates = {what: runs[0][0].hyperparameters["learning_rate"] for what, runs in runs_of.items()}
+    finals, edges, verdicts, sizes = [], [], [], []
+    for n in args.batch_sizes:
+        order = sorted((w for w in costs if w[1] == n), key=lambda what: np.mean(costs[what]))
+        for what in order:
+            rule, _ = what
+            accuracies = [100 * rows[-1]["test_accuracy"] for _, rows in runs_of[what]]
+            finals.append(
+                {
+                    "rule": rule,
+                    "batch size": n,
+                    "η": f"{rates[what]:g}",
+                    "seeds": len(accuracies),
+                    "training cost": spread(costs[what], "{:.5f}"),
+                    "test accuracy": spread(accuracies, "{:.2f} %"),
+                    "s per epoch": f"{seconds[what]:.1f}",
+                }
+            )
+            if rates[what] in (min(args.grid), max(args.grid)):
+                edges.append(f"{rule} (batch size {n})")
+        verdicts.append(f"Batch size {n}: {verdict({rule: costs[rule, n] for rule, _ in order})}")
+    for rule in args.rules:
+        of_rule = {n: (np.mean(costs[r, n]), seconds[r, n]) for r, n in costs if r == rule}
+        if len(of_rule) > 1:
+            sizes.append(mini_batches(rule, of_rule))
+    rows = [row for part in trained.values() for _, rows in part for row in rows]
+    hours = sum(row["seconds"] for row in rows) / 3600
+    versions = [name for name in comparison.environment() if name != "device"]
+    where = dict.fromkeys(
+        ", ".join([row["device"], *(f"{name} {row[name]}" for name in versions)]) for row in rows
+    )
     lines = [
         "# Which rule trains the MNIST network best?",
-        f"Networks 784-{'-'.join(map(str, args.hidden))}-10 with dropout {args.dropout}, "
-        f"{args.epochs} epochs. Training cost: mean cross-entropy of the training images during "
+        f"Networks 784-{'-'.join(map(str, args.hidden))}-10 with dropout {args.dropout:g}, "
+        f"{args.epochs} epochs of {examples} images. Training cost: mean cross-entropy of the training images during "
         "the last epoch, with dropout, as in Figure 2(a) of Kingma & Ba (2015). Means over the "
         "seeds, and in brackets the lowest and the highest. Time: the median epoch.",
         "![Training cost against epochs](cost.png)",
         table(list(finals[0]), [list(cells.values()) for cells in finals]) if finals else "",
-        *(
-            f"Batch size {n}: {verdict([c['rule'] for c in finals if c['batch size'] == n])}"
-            for n in args.batch_sizes
-        ),
+        *verdicts,
+        *sizes,
         *(
             f"{run.rule} diverged with seed {run.seed}, batch size {run.batch_size}."
             for run, rows in trained["comparison"]
             if comparison.diverged(rows)
         ),
         "## The search",
-        f"Training cost after {args.search_epochs} epoch(s) with seed {args.search_seed}, batch "
-        f"size {args.batch_sizes[0]}. The lowest was chosen, for all batch sizes.",
-        table(["rule", *(f"η {rate:g}" for rate in args.grid)], search_rows),
+        f"Training cost after {args.search_epochs} epoch(s) with seed {args.search_seed}. The "
+        "lowest was chosen.",
+        search_table(args, trained["search"]),
         f"At the grid's edge, so that a better rate may lie beyond: {', '.join(edges) or 'none'}.",
-        f"Trained for {hours:.2f} hours on {where.pop('device')}, with "
-        + ", ".join(f"{name} {version}" for name, version in where.items())
-        + ".",
+        f"Trained for {hours:.2f} hours on {'; '.join(where)}.",
+        f"Made by `{shlex.join(['python', 'examples/compare_rules.py', *sys.argv[1:]])}`.",
     ]
     return "\n\n".join(line.rstrip() for line in lines if line) + "\n"
 
 
-def verdict(order):
-    """What of the paper's figure held, given the rules from the lowest cost on."""
-    if "Adam" not in order:
-        return "Adam, which ends lowest in the figure, is not among the rules."
-    if order[0] == "Adam":
-        return "what the figure shows held here: Adam ends lowest."
-    lower = ", ".join(order[: order.index("Adam")])
-    return f"what the figure shows did not hold here: lower than Adam ended {lower}."
+def search_table(args, searched):
+    costs = {
+        (run.rule, run.batch_size, run.hyperparameters["learning_rate"]): (
+            "diverged" if comparison.diverged(rows) else f"{rows[-1]['cost']:.4f}"
+        )
+        for run, rows in searched
+    }
+    return table(
+        ["rule", "batch size", *(f"η {rate:g}" for rate in args.grid)],
+        [
+            [rule, n, *(costs[rule, n, rate] for rate in args.grid)]
+            for rule, n in itertools.product(args.rules, args.batch_sizes)
+        ],
+    )
+
+
+def verdict(costs):
+    """What held of the paper's figure, where Adam ends lowest, given each rule's last costs."""
+    if "Adam" not in costs:
+        return "Adam, which ends lowest in the figure, is not among the rules that came to the end."
+    others = [rule for rule in costs if rule != "Adam"]
+    below = [rule for rule in others if max(costs[rule]) < min(costs["Adam"])]
+    above = [rule for rule in others if min(costs[rule]) > max(costs["Adam"])]
+
+    def named(rules):
+        return ", ".join(rules) or "none"
+
+    in_figure = [rule for rule in others if rule in FIGURE]
+    if not in_figure:
+        held = "no other rule of the figure is here to compare Adam with"
+    elif set(in_figure) <= set(above):
+        held = "what the figure shows held here: Adam ended lowest of the figure's rules"
+    elif set(in_figure) & set(below):
+        held = "what the figure shows, Adam ending lowest of the figure's rules, did not hold here"
+    else:
+        held = "whether Adam ended lowest of the figure's rules, the seeds do not tell"
+    apart = [rule for rule in others if rule not in (*below, *above)]
+    return (
+        f"{held}. Lower than Adam with every seed: {named(below)}. Higher with every seed: "
+        f"{named(above)}. Overlapping: {named(apart)}. (Not in the figure: "
+        f"{named([rule for rule in others if rule not in FIGURE])}.)"
+    )
+
+
+def mini_batches(rule, sizes):
+    """Of several batch sizes, given the mean cost and the seconds per epoch with each."""
+    lowest = min(sizes, key=lambda n: sizes[n][0])
+    fastest = min(sizes, key=lambda n: sizes[n][1])
+    others = ", ".join(
+        f"{sizes[n][1] / sizes[fastest][1]:.1f} times as long with {n}"
+        for n in sizes
+        if n != fastest
+    )
+    return (
+        f"{rule}: after equal epochs the cost is lowest with batch size {lowest}; an epoch is "
+        f"shortest with {fastest}, and takes {others}."
+    )
 
 
 def spread(values, form):
@@ -239,21 +301,27 @@ def spread(values, form):
 
 def cost_curves(args, trained):
     """Training cost against epochs: the mean over seeds, and a band from lowest to highest."""
+    from_keras = [rule for rule in args.rules if rule.startswith("keras.")]
     with plots.style():
         fig, ax = plt.subplots(figsize=(10, 6))
         for (rule, batch_size), runs in groups(trained).items():
             costs = np.array([[row["cost"] for row in rows] for _, rows in runs])
             epochs = np.arange(1, costs.shape[1] + 1)
-            name = rule.removeprefix("keras.")
-            color = plots.COLORS.get(name, plots.OTHERS)
-            i = args.batch_sizes.index(batch_size)
+            color = plots.COLORS.get(rule.removeprefix("keras."), plots.OTHERS)
+            line = plots.LINES[args.batch_sizes.index(batch_size) % len(plots.LINES)]
+            # Keras's classes may share a colour, with one another or with a rule of ours.
+            marker = MARKERS[from_keras.index(rule) % len(MARKERS)] if rule in from_keras else None
             sizes = len(args.batch_sizes) > 1
             label = f"{rule}, batch size {batch_size}" if sizes else rule
-            line = "--" if rule != name else plots.LINES[i % len(plots.LINES)]
-            ax.plot(epochs, costs.mean(axis=0), line, color=color, linewidth=2.5, label=label)
+            mean = costs.mean(axis=0)
+            ax.plot(epochs, mean, line, marker=marker, color=color, linewidth=2.5, label=label)
             ax.fill_between(epochs, costs.min(axis=0), costs.max(axis=0), color=color, alpha=0.2)
         ax.set_yscale("log")
-        ax.set(xlabel="epoch", ylabel="training cost", title="MNIST, dropout")
+        decimals = ticker.LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5))
+        ax.yaxis.set_major_formatter(decimals)
+        ax.yaxis.set_minor_formatter(decimals)
+        title = f"MNIST, dropout {args.dropout:g}"
+        ax.set(xlabel="epoch", ylabel="training cost", title=title)
         ax.xaxis.get_major_locator().set_params(integer=True)
         plots.legend(ax)
     return fig
@@ -264,3 +332,5 @@ if __name__ == "__main__":
         sys.exit(main())
     except KeyboardInterrupt:
         sys.exit("Interrupted: the same command continues.")
+    except (OSError, tf.errors.OpError) as error:  # a full disk, say
+        sys.exit(f"compare_rules.py: error: {error}\nThe same command continues.")

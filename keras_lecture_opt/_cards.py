@@ -115,13 +115,14 @@ def table(configuration):
     )
 
 
-def trial(configuration):
-    """A run of the HParams table: what is set in the configuration, and the losses."""
+def trial(configuration, given):
+    """A run of the HParams table: what is set in the configuration, what is given, the losses."""
     chosen = {}
     for argument, value in configuration.items():
-        is_off = value in ("None", False) or argument.endswith(("name", "jit_compile"))
+        is_off = value == "None" or value is False or argument.endswith(("name", "jit_compile"))
         if not is_off and (argument != "ema_momentum" or configuration["use_ema"]):
             chosen[argument] = value
+    chosen |= given
     metrics = [
         hparams.Metric("epoch_loss", group=group, display_name=f"{group} loss")
         for group in ("train", "validation")

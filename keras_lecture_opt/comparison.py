@@ -15,6 +15,7 @@ import time
 
 import keras
 import tensorflow as tf
+from tensorboard.plugins.hparams import api as hparams
 
 import keras_lecture_opt
 from keras_lecture_opt import mnist
@@ -34,7 +35,8 @@ class Run:
     Args:
         rule: a class of this package, such as "Adam", or keras.NAME for one of Keras, such as
             "keras.Adadelta".
-        hyperparameters: dict of the rule's arguments. Defaults to none: the rule's defaults.
+        hyperparameters: dict of the rule's arguments, each a number, a string, a boolean or None.
+            Defaults to none: the rule's defaults.
         seed: of weights, batches and dropout; an integer >= 0.
         hidden: units of each hidden layer.
         dropout: share of each hidden layer that is dropped in training, in [0, 1).
@@ -43,7 +45,8 @@ class Run:
 
     Raises:
         ValueError: an argument is not allowed, or there is no such rule.
-        TypeError: the rule does not take these hyperparameters.
+        TypeError: the rule does not take these hyperparameters, or not from here: a run is known
+            by them, and must be found again in another process.
 
     Example:
 
@@ -68,6 +71,12 @@ class Run:
             _check_integer("hidden", units, 1)
         if not isinstance(self.dropout, numbers.Real) or not 0 <= self.dropout < 1:
             raise ValueError(f"`dropout` must be a number in [0, 1), not {self.dropout!r}.")
+        for name, value in self.hyperparameters.items():
+            if not isinstance(value, (numbers.Real, str, type(None))):  # a schedule, say
+                raise TypeError(
+                    "`hyperparameters` must be numbers, strings, booleans or None, not "
+                    f"{name}={value!r}."
+                )
         self.optimizer()
 
     def optimizer(self):
@@ -75,7 +84,8 @@ class Run:
         module, _, name = self.rule.rpartition(".")
         modules = {"": keras_lecture_opt, "keras": keras.optimizers}
         rule = getattr(modules.get(module), name, None)
-        if not (isinstance(rule, type) and issubclass(rule, keras.optimizers.Optimizer)):
+        base = keras.optimizers.Optimizer
+        if not (isinstance(rule, type) and issubclass(rule, base) and rule is not base):
             raise ValueError(
                 "`rule` must be a rule of this package, such as 'Adam', or keras.NAME, not "
                 f"{self.rule!r}."
@@ -117,11 +127,12 @@ def train(run, data, folder, test=None, brief=False, progress=lambda row: None):
     Returns:
         A list of dicts, one for each epoch: `epoch` (from 1), `cost` (mean cross-entropy of the
         training images during the epoch, with dropout), `test_cost`, `test_accuracy` (None
-        without `test`), `seconds` (of training) and `diverged`: whether the cost is not finite or
-        above `DIVERGED`, which ends the run.
+        without `test`), `seconds` (of training), `diverged`: whether the cost is not finite or
+        above `DIVERGED`, which ends the run; and the `environment()` of that epoch.
 
     Raises:
-        OSError: the folder cannot be written.
+        OSError, tf.errors.OpError: the folder cannot be written to, or the disk is full. What has
+            been saved stays.
     """
     folder = pathlib.Path(folder) / run.folder(len(data[0]))
     if brief:  # more epochs cannot continue it
@@ -144,7 +155,10 @@ def train(run, data, folder, test=None, brief=False, progress=lambda row: None):
         saved.restore(manager.latest_checkpoint).assert_existing_objects_matched()
     callbacks = [_Recorder(rows, history, manager, progress)]
     if not brief:
-        callbacks = [*_loggers(optimizer, folder), *callbacks]  # logged before it counts as done
+        callbacks = [
+            *_loggers(run, optimizer, folder),
+            *callbacks,
+        ]  # logged before it counts as done
     model.fit(
         _batches(run, data, first_epoch=len(rows)),
         steps_per_epoch=math.ceil(len(data[0]) / run.batch_size),
@@ -187,13 +201,22 @@ def _batches(run, data, first_epoch):
     return epochs.map(lambda i: (tf.gather(images, i), tf.gather(labels, i))).prefetch(2)
 
 
-def _loggers(optimizer, folder):
-    loggers = [keras.callbacks.TensorBoard(folder)]
+def _loggers(run, optimizer, folder):
+    """What TensorBoard shows. HParams has one trial for the seeds of a configuration."""
+    configuration = {
+        "hidden": "x".join(map(str, run.hidden)),
+        "dropout": run.dropout,
+        "batch_size": run.batch_size,
+    }
     try:
         formula_of(optimizer)
     except TypeError:  # its effective learning rate is not known
-        return loggers
-    return [*loggers, keras_lecture_opt.EffectiveLearningRateMonitor(folder)]
+        given = {k: v for k, v in run.hyperparameters.items() if v is not None}
+        configuration = {"optimizer": run.rule, **given, **configuration}
+        monitor = hparams.KerasCallback(os.fspath(folder), configuration)
+    else:
+        monitor = keras_lecture_opt.EffectiveLearningRateMonitor(folder, hparams=configuration)
+    return [keras.callbacks.TensorBoard(folder), monitor]
 
 
 class _Recorder(keras.callbacks.Callback):
@@ -218,6 +241,7 @@ class _Recorder(keras.callbacks.Callback):
             "test_accuracy": logs.get("val_accuracy"),
             "seconds": self.seconds or time.perf_counter() - self.begun,
             "diverged": not cost <= DIVERGED,
+            **environment(),
         }
         self.rows.append(row)
         self.model.stop_training = row["diverged"]
@@ -265,7 +289,6 @@ def table(runs, examples, part):
         examples: how many images they were trained on.
         part: what the runs were for, the first column.
     """
-    where = environment()
     result = []
     for run, rows in runs:
         arguments = {k: v for k, v in run.optimizer().get_config().items() if k != "name"}
@@ -280,7 +303,7 @@ def table(runs, examples, part):
             "batch_size": run.batch_size,
             "examples": examples,
         }
-        result += [{**what, **row, **where} for row in rows]
+        result += [{**what, **row} for row in rows]
     return result
 
 

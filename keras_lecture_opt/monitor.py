@@ -38,8 +38,9 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
     and maximum are exact): a weight behind a dead input has never taken a step, and an adaptive
     rule would give it the enormous `learning_rate / epsilon`. The "Custom Scalars" tab shows, for
     each variable, the median in a band from the 5th to the 95th percentile; "Text" and "HParams"
-    show the optimizer's configuration. Steps are the optimizer's iterations. The definition, and
-    the formula of each optimizer, are those of `keras_lecture_opt.effective_learning_rate`.
+    show the optimizer's configuration, and `hparams`. Steps are the optimizer's iterations. The
+    definition, and the formula of each optimizer, are those of
+    `keras_lecture_opt.effective_learning_rate`.
 
     It only reads: training with it is, bit for bit, the training without it. (A learning rate that
     is a Python callable is called once more at each event.) It logs after a step, outside of it,
@@ -65,6 +66,9 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
             at random, or a dict from variable names, as above, to lists of indices, such as
             `{"dense/kernel": [(0, 3), (5, 1)]}`. Defaults to 0.
         seed: integer that chooses the tracked weights. Defaults to 0.
+        hparams: dict of what else distinguishes the run, such as `{"batch_size": 128}`, each a
+            number, a string or a boolean: further columns of "HParams", further lines of "Text".
+            Defaults to none.
 
     Raises:
         TypeError, ValueError: an argument is not what it may be; a tracked weight does not exist;
@@ -82,7 +86,15 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
     and then, in a terminal, `tensorboard --logdir logs`.
     """
 
-    def __init__(self, log_dir, update_freq="epoch", write_images=False, tracked_weights=0, seed=0):
+    def __init__(
+        self,
+        log_dir,
+        update_freq="epoch",
+        write_images=False,
+        tracked_weights=0,
+        seed=0,
+        hparams=None,
+    ):
         super().__init__()
         if update_freq not in ("epoch", "batch"):
             _check_integer("update_freq", update_freq, 1, "'epoch', 'batch' or ")
@@ -91,11 +103,21 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
         if not isinstance(tracked_weights, dict):
             _check_integer("tracked_weights", tracked_weights, 0, "a dict or ")
         _check_integer("seed", seed, 0)
+        hparams = {} if hparams is None else hparams
+        if not isinstance(hparams, dict) or not all(
+            isinstance(name, str) and isinstance(value, (bool, int, float, str))
+            for name, value in hparams.items()
+        ):
+            raise TypeError(
+                "`hparams` must be a dict from names to numbers, strings and booleans, not "
+                f"{hparams!r}."
+            )
         self.log_dir = os.fspath(log_dir)
         self.update_freq = 1 if update_freq == "batch" else update_freq
         self.write_images = write_images
         self.tracked_weights = tracked_weights
         self.seed = seed
+        self.hparams = dict(hparams)
         self._watched = []
         self._watched_model = None  # its optimizer and variables
         self._configuration = None  # as last written
@@ -161,10 +183,10 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
             configuration = _cards.configuration_of(leaves(self.model.optimizer))
             if configuration != self._configuration:
                 self._configuration = configuration
-                self._write(_cards.table(configuration))
+                self._write(_cards.table({**configuration, **self.hparams}))
                 # In the folder of the run itself: HParams' table then has one row for the run.
                 writer = self._writer_to("")
-                for summary in _cards.trial(configuration):
+                for summary in _cards.trial(configuration, self.hparams):
                     self._write(summary, writer)
                 writer.close()
         except (OSError, tf.errors.OpError) as error:

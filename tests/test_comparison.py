@@ -1,13 +1,14 @@
 """The comparison's mechanics, on a slice of MNIST and small networks."""
 
+import contextlib
 import csv
 import dataclasses
+import io
 import json
 import math
 import os
 import pathlib
 import random
-import signal
 import subprocess
 import sys
 
@@ -17,6 +18,8 @@ import pytest
 import tensorflow as tf
 from conftest import imported
 from matplotlib import pyplot as plt
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from keras_lecture_opt import comparison, plots
 from keras_lecture_opt.comparison import Run, best, table, train, write_csv
@@ -42,6 +45,9 @@ def data(mnist_data):
 def test_data(mnist_data):
     _, (images, labels) = mnist_data
     return images[:200], labels[:200]
+
+
+ENVIRONMENT = comparison.environment()
 
 
 def numbers(rows):
@@ -168,12 +174,35 @@ def test_logs_for_tensorboard_or_brief(data, tmp_path, uninterrupted):
     assert any(name.endswith(".v2") for name in names)
 
 
-def test_rule_whose_rate_is_unknown_is_logged_without_it(tmp_path):
-    class Own(keras.optimizers.SGD):
-        def update_step(self, gradient, variable, learning_rate):
-            super().update_step(gradient, variable, learning_rate)
+class Own(keras.optimizers.SGD):
+    """Its effective learning rate is not known."""
 
-    assert [type(c) for c in comparison._loggers(Own(), tmp_path)] == [keras.callbacks.TensorBoard]
+    def update_step(self, gradient, variable, learning_rate):
+        super().update_step(gradient, variable, learning_rate)
+
+
+def test_hparams_tell_the_runs_apart_but_not_by_their_seeds(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(keras.optimizers, "Own", Own, raising=False)
+    configurations = []
+    for change in ({}, {"seed": 4}, {"batch_size": 32}, {"rule": "keras.Own"}):
+        run = dataclasses.replace(SMALL, epochs=1, **change)
+        train(run, data, tmp_path)
+        events = EventAccumulator(str(tmp_path / run.folder(300))).Reload()
+        content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+        start = HParamsPluginData.FromString(content).session_start_info
+        values = {k: v.number_value or v.string_value for k, v in start.hparams.items()}
+        configurations.append((start.group_name, values))
+    of_network = {"hidden": "12x8", "dropout": 0.5, "learning_rate": pytest.approx(0.01)}
+    for (_, values), batch_size in zip(configurations, (64, 64, 32, 64), strict=True):
+        assert {"batch_size": batch_size, **of_network}.items() <= values.items()
+    trials = [trial for trial, _ in configurations]
+    assert trials[0] == trials[1] != trials[2]
+    assert [values["optimizer"] for _, values in configurations[2:]] == [
+        "keras_lecture_opt.Adam",
+        "keras.Own",
+    ]
+    # Keras's callback, which has no effective learning rates to show, stands in.
+    assert not list(tmp_path.glob("keras.Own*/train/*.effective_lr"))
 
 
 def test_divergence_is_recorded_and_ends_the_run(data, tmp_path):
@@ -224,8 +253,14 @@ def test_table_has_all_that_decides_the_numbers(tmp_path, uninterrupted):
         ({"rule": "keras.Nothing"}, ValueError, "`rule` must be .*not 'keras.Nothing'"),
         ({"rule": "keras.schedules"}, ValueError, "`rule` must be .*not 'keras.schedules'"),
         ({"rule": "torch.Adam"}, ValueError, "`rule` must be .*not 'torch.Adam'"),
+        ({"rule": "keras.Optimizer"}, ValueError, "`rule` must be .*not 'keras.Optimizer'"),
         ({"hyperparameters": {"learning_rate": -1}}, ValueError, "`learning_rate` must be"),
         ({"hyperparameters": {"momentum": 0.9}}, (TypeError, ValueError), "momentum"),
+        (
+            {"hyperparameters": {"learning_rate": abs}},
+            TypeError,
+            "must be numbers, .* learning_rate=",
+        ),
         ({"seed": -1}, ValueError, "`seed` must be an integer >= 0, not -1"),
         ({"hidden": (10, 0)}, ValueError, "`hidden` must be an integer >= 1, not 0"),
         ({"dropout": 1}, ValueError, r"`dropout` must be a number in \[0, 1\), not 1"),
@@ -245,12 +280,13 @@ def test_each_is_done_once(example, tmp_path):
 
 def test_rate_at_the_edge_of_the_grid_is_told(example, tmp_path):
     args = example.parse(f"Adam --seeds 1 --grid 0.1 1 10 --log-dir {tmp_path}".split())
-    row = {"cost": 0.5, "diverged": False, "test_accuracy": 0.9, "seconds": 1.0}
-    for rate, told in ((0.1, "Adam"), (1, "none"), (10, "Adam")):
+    row = {"cost": 0.5, "diverged": False, "test_accuracy": 0.9, "seconds": 1.0, **ENVIRONMENT}
+    edge = "Adam (batch size 128)"
+    for rate, told in ((0.1, edge), (1, "none"), (10, edge)):
         search = [(Run("Adam", {"learning_rate": x}), [row]) for x in args.grid]
         final = [(Run("Adam", {"learning_rate": rate}), [row])]
-        page = example.report(args, {"search": search, "comparison": final})
-        assert f"a better rate may lie beyond: {told}." in page
+        page = example.report(args, {"search": search, "comparison": final}, 300)
+        assert f"a better rate may lie beyond: {told}.\n" in page
 
 
 @pytest.mark.parametrize(
@@ -277,17 +313,8 @@ def test_wrong_options_are_refused_before_any_training(example, options, message
 
 OPTIONS = (
     "Adam keras.SGD --hidden 16 --train-examples 300 --epochs 3 --seeds 0 1 "
-    "--grid 0.01 0.1 1e6 --batch-sizes 64"
+    "--grid 0.01 0.1 1e6 --search-epochs 1 --batch-sizes 64"
 )
-
-
-def start(mnist_dir, folder):
-    return subprocess.Popen(
-        [sys.executable, SCRIPT, *OPTIONS.split(), "--data-dir", mnist_dir, "--log-dir", folder],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
 
 
 def results(folder):
@@ -296,28 +323,33 @@ def results(folder):
 
 
 @pytest.fixture(scope="module")
-def compared(mnist_dir, tmp_path_factory):
-    """A whole comparison; and another that is killed, at a random point, and started again."""
-    whole, killed = (tmp_path_factory.mktemp(name) for name in ("whole", "killed"))
-    runs = [start(mnist_dir, folder) for folder in (whole, killed)]
+def compared(example, mnist_dir, tmp_path_factory):
+    """A comparison's folder and what it printed."""
+    folder = tmp_path_factory.mktemp("compared")
+    options = [*OPTIONS.split(), "--data-dir", mnist_dir, "--log-dir", folder]
+    with pytest.MonkeyPatch.context() as patch, io.StringIO() as printed:
+        patch.setattr(sys, "argv", [SCRIPT, *map(str, options)])
+        with contextlib.redirect_stdout(printed):
+            example.main()
+        return folder, printed.getvalue()
+
+
+def test_killed_comparison_ends_with_the_same_numbers(compared, mnist_dir, tmp_path):
+    command = [sys.executable, SCRIPT, *OPTIONS.split()]
+    command += ["--data-dir", mnist_dir, "--log-dir", tmp_path]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     steps = random.Random(os.getpid()).randrange(1, 10)
     printed = ""
-    while printed.count("epoch/s") + printed.count("s/epoch") < 2 * steps:
-        character = runs[1].stdout.read(1)
-        assert character, printed  # it has not ended yet
-        printed += character
-    runs[1].send_signal(signal.SIGKILL)
-    runs[1].wait()
-    runs[1].stdout.close()
-    again = start(mnist_dir, killed)
-    outputs = [runs[0].communicate()[0], again.communicate()[0]]
-    assert [runs[0].returncode, again.returncode] == [0, 0], outputs
-    return whole, killed, outputs[0]
-
-
-def test_killed_comparison_ends_with_the_same_numbers(compared):
-    whole, killed, _ = compared
-    assert results(killed) == results(whole)
+    with subprocess.Popen(command, **pipes) as first:
+        while printed.count("epoch/s") + printed.count("s/epoch") < 2 * steps:
+            character = first.stdout.read(1)
+            assert character, printed  # it has not ended yet
+            printed += character
+        first.kill()
+    assert not (tmp_path / "README.md").exists()
+    again = subprocess.run(command, **pipes, check=False)
+    assert again.returncode == 0, again.stdout
+    assert results(tmp_path) == results(compared[0])
 
 
 def test_chosen_rate_is_the_best_of_the_grid(compared):
@@ -339,35 +371,87 @@ def test_chosen_rate_is_the_best_of_the_grid(compared):
 
 
 def test_report_shows_the_numbers(compared):
-    folder, _, output = compared
+    folder, output = compared
     page = (folder / "README.md").read_text()
     assert page in output
-    assert "Batch size 64: what the figure shows " in page
+    assert "3 epochs of 300 images." in page
     assert f"tensorflow {tf.__version__}" in page
+    assert f"Made by `python examples/compare_rules.py {OPTIONS} " in page
+    assert "Batch size 64: no other rule of the figure is here" in page
     assert (folder / "cost.png").stat().st_size > 10_000
-    rows = [r for r in results(folder) if r["part"] == "comparison" and r["epoch"] == "3"]
     means = {}
-    for rule in ("Adam", "keras.SGD"):
-        costs = [float(row["cost"]) for row in rows if row["rule"] == rule]
-        means[rule] = np.mean(costs)
-        shown = f"{np.mean(costs):.5f} [{min(costs):.5f}, {max(costs):.5f}]"
-        row = next(line for line in page.splitlines() if line.startswith(f"| {rule} |"))
-        assert shown in row
-    order = sorted(means, key=means.get)
-    shown = [line.split(" | ")[0][2:] for line in page.splitlines() if line.startswith("| ")]
-    assert [name for name in shown if name in means][:2] == order
+    for row in results(folder):
+        if row["part"] == "comparison" and row["epoch"] == "3":
+            means.setdefault(f"| {row['rule']} | 64 |", []).append(float(row["cost"]))
+    shown = [line for line in page.splitlines() if line.startswith(tuple(means))][:2]
+    for line, (what, costs) in zip(
+        shown, sorted(means.items(), key=lambda item: np.mean(item[1])), strict=True
+    ):
+        assert line.startswith(what)
+        assert f"| {np.mean(costs):.5f} [{min(costs):.5f}, {max(costs):.5f}] |" in line
+
+
+def test_each_batch_size_has_a_search_of_its_own(example, mnist_dir, tmp_path, monkeypatch):
+    trained = []
+
+    def train(run, data, folder, test=None, brief=False, progress=None):
+        trained.append((run.batch_size, run.hyperparameters["learning_rate"], run.seed, brief))
+        far = abs(run.hyperparameters["learning_rate"] - {32: 0.1, 64: 1.0}[run.batch_size])
+        row = {"epoch": 1, "cost": 0.5 + far, "test_accuracy": 0.9, "diverged": False}
+        return [{**row, "seconds": 3200 / run.batch_size, **ENVIRONMENT}]
+
+    monkeypatch.setattr(comparison, "train", train)
+    options = f"Adam --batch-sizes 64 32 --grid 0.01 0.1 1 --data-dir {mnist_dir}"
+    monkeypatch.setattr(sys, "argv", [SCRIPT, *options.split(), "--log-dir", str(tmp_path)])
+    example.main()
+    assert trained == [
+        *((64, rate, 1000, True) for rate in (0.01, 0.1, 1.0)),
+        *((64, 1.0, seed, False) for seed in (0, 1)),
+        *((32, rate, 1000, True) for rate in (0.01, 0.1, 1.0)),
+        *((32, 0.1, seed, False) for seed in (0, 1)),
+    ]
+    page = (tmp_path / "README.md").read_text()
+    assert page.index("| Adam | 64 | 1 | 2 |") < page.index("| Adam | 32 | 0.1 | 2 |")
+    assert "| Adam | 32 | 0.5900 | 0.5000 | 1.4000 |" in page
+    assert "may lie beyond: Adam (batch size 64).\n" in page
+    assert "an epoch is shortest with 64, and takes 2.0 times as long with 32." in page
+
+
+def test_epochs_of_another_environment_keep_their_own(example, tmp_path):
+    args = example.parse(f"Adam --grid 0.1 --seeds 0 --log-dir {tmp_path}".split())
+    row = {"cost": 0.5, "diverged": False, "test_accuracy": 0.9, "seconds": 1.0}
+    rows = [{**row, **ENVIRONMENT, "device": device} for device in ("H200", "A100")]
+    runs = [(Run("Adam", {"learning_rate": 0.1}), rows)]
+    assert [row["device"] for row in table(runs, 300, "comparison")] == ["H200", "A100"]
+    page = example.report(args, {"search": runs, "comparison": runs}, 300)
+    assert "hours on H200, python" in page
+    assert "; A100, python" in page
 
 
 def test_verdict_says_what_held(example):
-    assert "held here" in example.verdict(["Adam", "Nesterov"])
-    assert example.verdict(["Nesterov", "AdaGrad", "Adam"]).endswith(
-        "did not hold here: lower than Adam ended Nesterov, AdaGrad."
+    adam = {"Adam": [0.2, 0.3], "SimplifiedAdam": [0.1]}
+    assert "held here" in example.verdict({**adam, "Nesterov": [0.4]})
+    lost = example.verdict({**adam, "Nesterov": [0.1], "AdaGrad": [0.4], "RMSProp": [0.1, 0.9]})
+    assert "did not hold here" in lost
+    assert "Lower than Adam with every seed: SimplifiedAdam, Nesterov. Higher" in lost
+    assert "Higher with every seed: AdaGrad. Overlapping: RMSProp. " in lost
+    assert lost.endswith("(Not in the figure: SimplifiedAdam.)")
+    assert "the seeds do not tell" in example.verdict({**adam, "RMSProp": [0.1, 0.9]})
+    assert "no other rule of the figure" in example.verdict(adam)
+    assert "not among the rules" in example.verdict({"Nesterov": [0.1]})
+
+
+def test_mini_batches_are_compared(example):
+    said = example.mini_batches("Adam", {32: (0.1, 12.0), 64: (0.2, 6.0), 128: (0.3, 8.0)})
+    assert said == (
+        "Adam: after equal epochs the cost is lowest with batch size 32; an epoch is shortest "
+        "with 64, and takes 2.0 times as long with 32, 1.3 times as long with 128."
     )
-    assert "not among the rules" in example.verdict(["Nesterov"])
 
 
 def test_curves_have_the_colors_of_the_rules_and_a_band(example):
-    args = example.parse(["--batch-sizes", "32", "128"])
+    rules = ["Nesterov", "keras.Adadelta", "keras.Lion", "AdaGrad"]
+    args = example.parse([*rules, "--batch-sizes", "32", "128"])
     rows = [{"cost": cost, "diverged": False} for cost in (0.5, 0.25)]
     higher = [{"cost": 2 * row["cost"], "diverged": False} for row in rows]
     ended = [{"cost": math.nan, "diverged": True}]
@@ -375,11 +459,15 @@ def test_curves_have_the_colors_of_the_rules_and_a_band(example):
         (dataclasses.replace(SMALL, rule="Nesterov", batch_size=32, seed=0), rows),
         (dataclasses.replace(SMALL, rule="Nesterov", batch_size=32, seed=1), higher),
         (dataclasses.replace(SMALL, rule="keras.Adadelta", batch_size=128), rows),
+        (dataclasses.replace(SMALL, rule="keras.Lion", batch_size=128), rows),
         (dataclasses.replace(SMALL, rule="AdaGrad", batch_size=128), ended),
     ]
     [ax] = example.cost_curves(args, runs).axes
-    nesterov, adadelta = ax.lines
+    nesterov, adadelta, lion = ax.lines
     assert (nesterov.get_color(), adadelta.get_color()) == (plots.COLORS["Nesterov"], plots.OTHERS)
+    assert lion.get_color() == plots.OTHERS
+    assert len({line.get_marker() for line in ax.lines}) == 3  # what tells them apart
+    assert nesterov.get_linestyle() != adadelta.get_linestyle() == lion.get_linestyle()
     assert nesterov.get_xydata().tolist() == [[1, 0.75], [2, 0.375]]
     assert ax.get_yscale() == "log"
     band = ax.collections[0].get_paths()[0].get_extents()

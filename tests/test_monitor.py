@@ -14,6 +14,7 @@ from conftest import imported, run_alone
 from keras import optimizers
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.util import tensor_util
 
 import keras_lecture_opt
@@ -54,7 +55,8 @@ class Log:
             tag: [(e.step, tensor_util.make_ndarray(e.tensor_proto)) for e in events.Tensors(tag)]
             for tag in self.tags
         }
-        self.plugins = {t: events.SummaryMetadata(t).plugin_data.plugin_name for t in self.tags}
+        self.metadata = {t: events.SummaryMetadata(t).plugin_data for t in self.tags}
+        self.plugins = {t: data.plugin_name for t, data in self.metadata.items()}
 
     def steps(self, tag):
         return [step for step, _ in self.values[tag]]
@@ -286,6 +288,7 @@ BAD = {
     "write_images": [(1, TypeError)],
     "tracked_weights": [(-1, ValueError), ("2", TypeError)],
     "seed": [(-1, ValueError), (None, TypeError)],
+    "hparams": [(3, TypeError), ({"batch_size": None}, TypeError), ({1: 2}, TypeError)],
 }
 
 
@@ -691,6 +694,24 @@ def test_configuration_is_shown(tmp_path):
     rate = optimizers.SGD(lambda: 0.125)
     fit(network(rate), EffectiveLearningRateMonitor(tmp_path / "callable"))
     assert Log(tmp_path / "callable" / "train").last("effective_lr/dense/bias") == 0.125
+
+
+def test_hparams_are_shown_as_they_are_given(tmp_path):
+    given = {"batch_size": 128, "dropout": 0.0, "augmented": False, "data_name": "mnist"}
+    optimizer = keras_lecture_opt.Momentum(momentum=0.0)
+    fit(network(optimizer), EffectiveLearningRateMonitor(tmp_path, hparams=given))
+    [session] = [data for tag, data in Log(tmp_path).metadata.items() if "session" in tag]
+    start = HParamsPluginData.FromString(session.content).session_start_info
+    shown = {name: getattr(v, v.WhichOneof("kind")) for name, v in start.hparams.items()}
+    assert shown == {
+        "optimizer": "keras_lecture_opt.Momentum",
+        "learning_rate": pytest.approx(0.01),
+        "momentum": 0.0,
+        **given,
+    }
+    text = Log(tmp_path / "train").last("optimizer/configuration").item().decode()
+    assert "| momentum | 0.0 |" in text
+    assert "| augmented | False |" in text
 
 
 def test_bands_are_laid_out(tmp_path):
