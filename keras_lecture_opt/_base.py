@@ -22,6 +22,7 @@ class LectureOptimizer(keras.optimizers.Optimizer):
     Args:
         learning_rate: eta of the slides; a number, a
             `keras.optimizers.schedules.LearningRateSchedule` or a callable without arguments.
+            Keras keeps it in float32, even beside float64 weights: 0.1 is 0.10000000149.
         name: name of the optimizer, the first part of its variables' paths.
         hyperparameters: dict of the rule's own arguments; each becomes an attribute and an
             entry of `get_config()`.

@@ -153,12 +153,7 @@ def train(run, data, folder, test=None, brief=False, progress=lambda row: None):
     manager = _manager(saved, folder)
     if rows:
         saved.restore(manager.latest_checkpoint).assert_existing_objects_matched()
-    callbacks = [_Recorder(rows, history, manager, progress)]
-    if not brief:
-        callbacks = [
-            *_loggers(run, optimizer, folder),
-            *callbacks,
-        ]  # logged before it counts as done
+    loggers = [] if brief else _loggers(run, optimizer, folder)
     model.fit(
         _batches(run, data, first_epoch=len(rows)),
         steps_per_epoch=math.ceil(len(data[0]) / run.batch_size),
@@ -166,7 +161,7 @@ def train(run, data, folder, test=None, brief=False, progress=lambda row: None):
         epochs=run.epochs,
         validation_data=test,
         validation_batch_size=1000,
-        callbacks=callbacks,
+        callbacks=[*loggers, _Recorder(rows, history, manager, progress)],  # logged, then done
         shuffle=False,  # they are
         verbose=0,
     )

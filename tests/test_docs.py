@@ -1,6 +1,7 @@
 """What the README and the docstrings show is what happens."""
 
 import contextlib
+import csv
 import doctest
 import importlib
 import io
@@ -62,6 +63,32 @@ def test_readmes_table_is_the_code(rule):
     assert {k: float(v) for k, v in defaults.items()} == pytest.approx(own, rel=1e-6)
     assert "learning_rate" in own
     assert all(f"`{slot}`" in row for slot in rule.slot_names)
+
+
+@pytest.mark.parametrize("folder", ["comparison", "batch_sizes"])
+def test_tables_of_comparisons_are_their_results(folder):
+    """The committed CSV tells what the committed pages, and the README, may say."""
+    page = (ROOT / "docs" / folder / "README.md").read_text()
+    ends = {}
+    with (ROOT / "docs" / folder / "results.csv").open() as file:
+        for row in csv.DictReader(file):
+            if row["part"] == "comparison":
+                assert row["diverged"] == "False"
+                ends.setdefault((row["rule"], row["batch_size"], row["learning_rate"]), {})[
+                    row["seed"]
+                ] = row  # the last epoch's
+    assert len(ends) == {"comparison": 8, "batch_sizes": 6}[folder]
+    for (rule, batch_size, rate), last in ends.items():
+        assert len(last) == 2
+        shown = []
+        for column, form, unit in (("cost", "{:.5f}", 1), ("test_accuracy", "{:.2f} %", 100)):
+            values = [unit * float(row[column]) for row in last.values()]
+            mean, low, high = map(form.format, (sum(values) / 2, min(values), max(values)))
+            shown.append(f"{mean} [{low}, {high}]")
+        rate = f"{float(rate):g}"
+        assert f"| {rule} | {batch_size} | {rate} | 2 | {shown[0]} | {shown[1]} |" in page
+        if folder == "comparison":
+            assert f"| `{rule}` | {rate} | {shown[0]} | {shown[1]} |" in README
 
 
 MODULES = [module.name for module in pkgutil.iter_modules(keras_lecture_opt.__path__)]
