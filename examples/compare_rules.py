@@ -1,4 +1,4 @@
-"""Which rule trains the MNIST network best? Figure 2(a) of Kingma & Ba (2015), done anew.
+r"""Which rule trains the MNIST network best? Figure 2(a) of Kingma & Ba (2015), done anew.
 
     python examples/compare_rules.py
 
@@ -15,7 +15,7 @@ The defaults take about 50 minutes on two CPU cores. The paper's 200 epochs, on 
 
 The lecture's mini-batch sizes:
 
-    python examples/compare_rules.py SteepestDescent Adam --batch-sizes 32 64 128 --epochs 5 \\
+    python examples/compare_rules.py SteepestDescent Adam --batch-sizes 32 64 128 --epochs 5 \
         --search-epochs 1 --log-dir tb_logs/batch_sizes
 """
 
@@ -40,6 +40,7 @@ from keras_lecture_opt import comparison, plots
 RULES = [rule.__name__ for rule in fit_mnist.RULES.values()]
 FIGURE = ("AdaGrad", "RMSProp", "Nesterov", "keras.Adadelta", "Adam")  # the rules in the paper's
 MARKERS = ("o", "s", "^", "D", "v", "P")
+LEFT_OUT = "{}, batch size {}: it diverged at every rate of the grid and is left out."
 DEFAULT = [*RULES, "keras.Adadelta"]
 
 
@@ -120,6 +121,11 @@ def main():
     long_epochs = len(args.seeds) * args.epochs
     with tqdm.tqdm(total=len(settings) * (short_epochs + long_epochs), unit="epoch") as bar:
 
+        def write_csv():
+            comparison.write_csv(
+                args.log_dir / "results.csv", [*results["search"], *results["comparison"]]
+            )
+
         def train(part, run, **options):
             before = bar.n
             bar.set_description(f"{part}: {run.rule}, η {run.hyperparameters['learning_rate']:g}")
@@ -130,9 +136,8 @@ def main():
             bar.total -= run.epochs - (bar.n - before)
             trained[part].append((run, rows))
             results[part] += comparison.table([(run, rows)], len(data[0]), part)
-            comparison.write_csv(
-                args.log_dir / "results.csv", [*results["search"], *results["comparison"]]
-            )
+            if bar.n > before:  # else the file may have more than was found again so far
+                write_csv()
 
         for rule, batch_size in settings:
             tried = len(trained["search"])
@@ -140,22 +145,22 @@ def main():
                 run = run_of(args, rule, rate, args.search_seed, batch_size, args.search_epochs)
                 train("search", run, brief=True)
             found = comparison.best(trained["search"][tried:])
-            what = f"{rule}, batch size {batch_size}"
             if found is None:
-                bar.write(f"{what}: it diverged at every rate of the grid and is left out.")
+                bar.write(LEFT_OUT.format(rule, batch_size))
                 bar.total -= long_epochs
                 continue
             rate = found.hyperparameters["learning_rate"]
-            bar.write(f"{what}: η {rate:g}")
+            bar.write(f"{rule}, batch size {batch_size}: η {rate:g}")
             for seed in args.seeds:
                 run = run_of(args, rule, rate, seed, batch_size, args.epochs)
                 train("comparison", run, test=test)
+        write_csv()
     text = report(args, trained, len(data[0]))
     (args.log_dir / "README.md").write_text(text)
     print("\n" + text)
-    if trained["comparison"]:
+    if groups(trained["comparison"]):
         cost_curves(args, trained["comparison"]).savefig(args.log_dir / "cost.png", dpi=80)
-    print(f"Wrote {fit_mnist.shown(args.log_dir)}/results.csv, README.md, cost.png")
+    print(f"Wrote {fit_mnist.shown(args.log_dir)}/")
     print(f"See the runs: {fit_mnist.tensorboard(args.log_dir / 'comparison')}")
 
 
@@ -196,7 +201,11 @@ def report(args, trained, examples):
             )
             if rates[what] in (min(args.grid), max(args.grid)):
                 edges.append(f"{rule} (batch size {n})")
-        verdicts.append(f"Batch size {n}: {verdict({rule: costs[rule, n] for rule, _ in order})}")
+        of_size = {}  # of all rules, and all seeds: who diverged ended highest
+        for rule in args.rules:
+            ended = costs.get((rule, n), [])
+            of_size[rule] = ended + [np.inf] * (len(args.seeds) - len(ended))
+        verdicts.append(f"Batch size {n}: {verdict(of_size)}")
     for rule in args.rules:
         of_rule = {n: (np.mean(costs[r, n]), seconds[r, n]) for r, n in costs if r == rule}
         if len(of_rule) > 1:
@@ -213,8 +222,8 @@ def report(args, trained, examples):
         f"{args.epochs} epochs of {examples} images. Training cost: mean cross-entropy of the "
         "training images during the last epoch, with dropout, as in Figure 2(a) of Kingma & Ba "
         "(2015). Means over the seeds, and in brackets the lowest and the highest. Time: the "
-        "median epoch.",
-        "![Training cost against epochs](cost.png)",
+        "median epoch. Hyperparameters other than η are the rule's defaults.",
+        *(["![Training cost against epochs](cost.png)"] if finals else []),
         table(list(finals[0]), [list(cells.values()) for cells in finals]) if finals else "",
         *verdicts,
         *sizes,
@@ -222,6 +231,11 @@ def report(args, trained, examples):
             f"{run.rule} diverged with seed {run.seed}, batch size {run.batch_size}."
             for run, rows in trained["comparison"]
             if comparison.diverged(rows)
+        ),
+        *(
+            LEFT_OUT.format(rule, n)
+            for rule, n in itertools.product(args.rules, args.batch_sizes)
+            if not any((run.rule, run.batch_size) == (rule, n) for run, _ in trained["comparison"])
         ),
         "## The search",
         f"Training cost after {args.search_epochs} epoch(s) with seed {args.search_seed}. The "
@@ -252,8 +266,8 @@ def search_table(args, searched):
 
 def verdict(costs):
     """What held of the paper's figure, where Adam ends lowest, given each rule's last costs."""
-    if "Adam" not in costs:
-        return "Adam, which ends lowest in the figure, is not among the rules that came to the end."
+    if not np.isfinite(costs.get("Adam", np.inf)).all():
+        return "Adam, which ends lowest in the figure, is not here, or diverged."
     others = [rule for rule in costs if rule != "Adam"]
     below = [rule for rule in others if max(costs[rule]) < min(costs["Adam"])]
     above = [rule for rule in others if min(costs[rule]) > max(costs["Adam"])]
@@ -264,17 +278,17 @@ def verdict(costs):
     in_figure = [rule for rule in others if rule in FIGURE]
     if not in_figure:
         held = "no other rule of the figure is here to compare Adam with"
-    elif set(in_figure) <= set(above):
-        held = "what the figure shows held here: Adam ended lowest of the figure's rules"
     elif set(in_figure) & set(below):
-        held = "what the figure shows, Adam ending lowest of the figure's rules, did not hold here"
+        held = "what the figure shows, Adam ending lowest, did not hold here"
+    elif set(in_figure) <= set(above):
+        held = "what the figure shows, Adam ending lowest, held here"
     else:
-        held = "whether Adam ended lowest of the figure's rules, the seeds do not tell"
-    apart = [rule for rule in others if rule not in (*below, *above)]
+        held = "whether Adam ended lowest, as in the figure, the seeds do not tell"
     return (
         f"{held}. Lower than Adam with every seed: {named(below)}. Higher with every seed: "
-        f"{named(above)}. Overlapping: {named(apart)}. (Not in the figure: "
-        f"{named([rule for rule in others if rule not in FIGURE])}.)"
+        f"{named(above)}. Overlapping: {named([r for r in others if r not in (*below, *above)])}. "
+        f"(Not in the figure: {named([r for r in others if r not in FIGURE])}; in the figure, but "
+        f"not here: {named([r for r in FIGURE if r not in costs])}.)"
     )
 
 
@@ -288,7 +302,7 @@ def mini_batches(rule, sizes):
         if n != fastest
     )
     return (
-        f"{rule}: after equal epochs the cost is lowest with batch size {lowest}; an epoch is "
+        f"{rule}: after equal epochs the mean cost is lowest with batch size {lowest}; an epoch is "
         f"shortest with {fastest}, and takes {others}."
     )
 
@@ -334,4 +348,4 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         sys.exit("Interrupted: the same command continues.")
     except (OSError, tf.errors.OpError) as error:  # a full disk, say
-        sys.exit(f"compare_rules.py: error: {error}\nThe same command continues.")
+        sys.exit(f"compare_rules.py: error: {error}\nWhat was finished is kept.")

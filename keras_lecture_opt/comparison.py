@@ -37,7 +37,7 @@ class Run:
             "keras.Adadelta".
         hyperparameters: dict of the rule's arguments, each a number, a string, a boolean or None.
             Defaults to none: the rule's defaults.
-        seed: of weights, batches and dropout; an integer >= 0.
+        seed: of weights, batches and dropout; an integer >= 0 and < 2**32.
         hidden: units of each hidden layer.
         dropout: share of each hidden layer that is dropped in training, in [0, 1).
         batch_size: images per step.
@@ -66,6 +66,8 @@ class Run:
     def __post_init__(self):
         for argument, least in (("seed", 0), ("batch_size", 1), ("epochs", 1)):
             _check_integer(argument, getattr(self, argument), least)
+        if self.seed >= 2**32:  # NumPy's limit
+            raise ValueError(f"`seed` must be an integer < 2**32, not {self.seed!r}.")
         object.__setattr__(self, "hidden", tuple(self.hidden))
         for units in self.hidden:
             _check_integer("hidden", units, 1)
@@ -175,10 +177,12 @@ def _manager(saved, folder):
 
 
 def _saved_rows(folder):
-    latest = tf.train.latest_checkpoint(folder / "checkpoint")
-    if latest is None:
+    # Not latest_checkpoint: that takes a folder's name for a pattern, and finds no "runs [2]".
+    state = tf.train.get_checkpoint_state(str(folder / "checkpoint"))
+    if state is None:
         return []
-    history = tf.train.load_variable(latest, "history/.ATTRIBUTES/VARIABLE_VALUE")
+    name = "history/.ATTRIBUTES/VARIABLE_VALUE"
+    history = tf.train.load_variable(state.model_checkpoint_path, name)
     return json.loads(history)
 
 

@@ -150,6 +150,18 @@ def test_resumed_run_is_the_uninterrupted_one(data, test_data, tmp_path, uninter
     assert len(moved) == 2  # it was done
 
 
+def test_folder_tells_runs_apart_whatever_its_name(data, tmp_path):
+    changes = {"rule": "AdaGrad", "hyperparameters": {"learning_rate": 0.1}, "seed": 4}
+    changes |= {"hidden": (12,), "dropout": 0.1, "batch_size": 32}
+    names = {dataclasses.replace(SMALL, **{k: v}).folder(300) for k, v in changes.items()}
+    assert len(names | {SMALL.folder(300), SMALL.folder(299)}) == len(changes) + 2
+    assert dataclasses.replace(SMALL, epochs=9).folder(300) == SMALL.folder(300)
+
+    run = dataclasses.replace(SMALL, epochs=1)  # in a folder whose name is no pattern
+    rows = train(run, data, tmp_path / "runs [2]")
+    assert train(run, data, tmp_path / "runs [2]", progress=pytest.fail) == rows
+
+
 def test_more_epochs_continue_a_run(data, test_data, tmp_path, uninterrupted):
     short = dataclasses.replace(SMALL, epochs=3)
     assert numbers(train(short, data, tmp_path, test_data)) == numbers(uninterrupted[:3])
@@ -203,6 +215,26 @@ def test_hparams_tell_the_runs_apart_but_not_by_their_seeds(data, tmp_path, monk
     ]
     # Keras's callback, which has no effective learning rates to show, stands in.
     assert not list(tmp_path.glob("keras.Own*/train/*.effective_lr"))
+
+
+def test_cost_is_that_with_dropout(data, tmp_path):
+    still = Run("SteepestDescent", {"learning_rate": 0}, hidden=(12,), batch_size=64, epochs=2)
+    rows = train(still, data, tmp_path, data)
+    assert rows[0]["test_cost"] == pytest.approx(rows[1]["test_cost"], rel=1e-6)
+    assert len({rows[0]["cost"], rows[1]["cost"], rows[0]["test_cost"]}) == 3
+
+
+def test_rule_that_diverges_everywhere_is_said_to_be_left_out(
+    example, mnist_dir, tmp_path, monkeypatch
+):
+    options = f"keras.SGD --grid 1e7 --hidden 4 --train-examples 128 --data-dir {mnist_dir}"
+    monkeypatch.setattr(sys, "argv", [SCRIPT, *options.split(), "--log-dir", str(tmp_path)])
+    example.main()
+    page = (tmp_path / "README.md").read_text()
+    assert "keras.SGD, batch size 128: it diverged at every rate of the grid" in page
+    assert "cost.png" not in page
+    assert not (tmp_path / "cost.png").exists()
+    assert (tmp_path / "results.csv").read_text().count("True") == 1
 
 
 def test_divergence_is_recorded_and_ends_the_run(data, tmp_path):
@@ -261,6 +293,7 @@ def test_table_has_all_that_decides_the_numbers(tmp_path, uninterrupted):
             TypeError,
             "must be numbers, .* learning_rate=",
         ),
+        ({"seed": 2**32}, ValueError, r"`seed` must be an integer < 2\*\*32, not 4294967296"),
         ({"seed": -1}, ValueError, "`seed` must be an integer >= 0, not -1"),
         ({"hidden": (10, 0)}, ValueError, "`hidden` must be an integer >= 1, not 0"),
         ({"dropout": 1}, ValueError, r"`dropout` must be a number in \[0, 1\), not 1"),
@@ -349,6 +382,7 @@ def test_killed_comparison_ends_with_the_same_numbers(compared, mnist_dir, tmp_p
     assert not (tmp_path / "README.md").exists()
     again = subprocess.run(command, **pipes, check=False)
     assert again.returncode == 0, again.stdout
+    assert "100%" in again.stdout  # the bar knew what was left
     assert results(tmp_path) == results(compared[0])
 
 
@@ -430,21 +464,25 @@ def test_epochs_of_another_environment_keep_their_own(example, tmp_path):
 
 def test_verdict_says_what_held(example):
     adam = {"Adam": [0.2, 0.3], "SimplifiedAdam": [0.1]}
-    assert "held here" in example.verdict({**adam, "Nesterov": [0.4]})
+    held = example.verdict({**adam, "Nesterov": [0.4, math.inf]})
+    assert held.startswith("what the figure shows, Adam ending lowest, held here.")
+    assert held.endswith("in the figure, but not here: AdaGrad, RMSProp, keras.Adadelta.)")
+    assert "do not tell" in example.verdict({**adam, "Nesterov": [0.1, math.inf]})
+    assert "or diverged" in example.verdict({"Adam": [0.1, math.inf], "Nesterov": [0.4]})
     lost = example.verdict({**adam, "Nesterov": [0.1], "AdaGrad": [0.4], "RMSProp": [0.1, 0.9]})
     assert "did not hold here" in lost
     assert "Lower than Adam with every seed: SimplifiedAdam, Nesterov. Higher" in lost
     assert "Higher with every seed: AdaGrad. Overlapping: RMSProp. " in lost
-    assert lost.endswith("(Not in the figure: SimplifiedAdam.)")
+    assert "(Not in the figure: SimplifiedAdam; in" in lost
     assert "the seeds do not tell" in example.verdict({**adam, "RMSProp": [0.1, 0.9]})
     assert "no other rule of the figure" in example.verdict(adam)
-    assert "not among the rules" in example.verdict({"Nesterov": [0.1]})
+    assert "is not here" in example.verdict({"Nesterov": [0.1]})
 
 
 def test_mini_batches_are_compared(example):
     said = example.mini_batches("Adam", {32: (0.1, 12.0), 64: (0.2, 6.0), 128: (0.3, 8.0)})
     assert said == (
-        "Adam: after equal epochs the cost is lowest with batch size 32; an epoch is shortest "
+        "Adam: after equal epochs the mean cost is lowest with batch size 32; an epoch is shortest "
         "with 64, and takes 2.0 times as long with 32, 1.3 times as long with 128."
     )
 
