@@ -91,6 +91,7 @@ def parse(argv=None):
         for rule in args.rules:  # before anything is trained
             for seed in (args.search_seed, *args.seeds):
                 run_of(args, rule, args.grid[0], seed, args.batch_sizes[0], args.epochs)
+        comparison.check_folder(args.log_dir)
         args.log_dir.mkdir(parents=True, exist_ok=True)
         if not os.access(args.log_dir, os.W_OK):
             raise PermissionError(f"{args.log_dir} cannot be written to")

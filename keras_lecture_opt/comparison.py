@@ -133,10 +133,12 @@ def train(run, data, folder, test=None, brief=False, progress=lambda row: None):
         above `DIVERGED`, which ends the run; and the `environment()` of that epoch.
 
     Raises:
+        ValueError: the folder's name has one of the characters *, ?, [ and a backslash.
         OSError, tf.errors.OpError: the folder cannot be written to, or the disk is full. What has
             been saved stays.
     """
     folder = pathlib.Path(folder) / run.folder(len(data[0]))
+    check_folder(folder)
     if brief:  # more epochs cannot continue it
         folder /= f"{run.epochs} epochs"
     rows = _saved_rows(folder)
@@ -172,17 +174,21 @@ def train(run, data, folder, test=None, brief=False, progress=lambda row: None):
     return rows
 
 
+def check_folder(folder):
+    """Raises if TensorFlow would take the folder's name for a pattern, and find nothing in it."""
+    if set("*?[\\") & set(str(folder)):
+        raise ValueError(f"`folder` must be without *, ?, [ and \\, not '{folder}'.")
+
+
 def _manager(saved, folder):
     return tf.train.CheckpointManager(saved, folder / "checkpoint", max_to_keep=1)
 
 
 def _saved_rows(folder):
-    # Not latest_checkpoint: that takes a folder's name for a pattern, and finds no "runs [2]".
-    state = tf.train.get_checkpoint_state(str(folder / "checkpoint"))
-    if state is None:
+    latest = tf.train.latest_checkpoint(folder / "checkpoint")
+    if latest is None:
         return []
-    name = "history/.ATTRIBUTES/VARIABLE_VALUE"
-    history = tf.train.load_variable(state.model_checkpoint_path, name)
+    history = tf.train.load_variable(latest, "history/.ATTRIBUTES/VARIABLE_VALUE")
     return json.loads(history)
 
 

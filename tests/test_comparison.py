@@ -150,16 +150,14 @@ def test_resumed_run_is_the_uninterrupted_one(data, test_data, tmp_path, uninter
     assert len(moved) == 2  # it was done
 
 
-def test_folder_tells_runs_apart_whatever_its_name(data, tmp_path):
+def test_folder_tells_runs_apart_and_is_no_pattern(data, tmp_path):
     changes = {"rule": "AdaGrad", "hyperparameters": {"learning_rate": 0.1}, "seed": 4}
     changes |= {"hidden": (12,), "dropout": 0.1, "batch_size": 32}
     names = {dataclasses.replace(SMALL, **{k: v}).folder(300) for k, v in changes.items()}
     assert len(names | {SMALL.folder(300), SMALL.folder(299)}) == len(changes) + 2
     assert dataclasses.replace(SMALL, epochs=9).folder(300) == SMALL.folder(300)
-
-    run = dataclasses.replace(SMALL, epochs=1)  # in a folder whose name is no pattern
-    rows = train(run, data, tmp_path / "runs [2]")
-    assert train(run, data, tmp_path / "runs [2]", progress=pytest.fail) == rows
+    with pytest.raises(ValueError, match=r"`folder` must be without .*, not '.*runs \[2\]"):
+        train(SMALL, data, tmp_path / "runs [2]")
 
 
 def test_more_epochs_continue_a_run(data, test_data, tmp_path, uninterrupted):
@@ -332,6 +330,7 @@ def test_rate_at_the_edge_of_the_grid_is_told(example, tmp_path):
         ("Adam --seeds -1", "`seed` must be an integer >= 0"),
         ("Adam --search-seed -1", "`seed` must be an integer >= 0"),
         ("Adam --dropout 1", "`dropout` must be a number"),
+        ("Adam --log-dir runs*", "`folder` must be without"),
         ("Adam --epochs 0", "must be an integer >= 1"),
         ("Adam --batch-sizes 128 0", "must be an integer >= 1"),
         (f"Adam --log-dir {SCRIPT}/runs", "Not a directory"),
