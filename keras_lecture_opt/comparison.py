@@ -23,6 +23,7 @@ from keras_lecture_opt.rates import formula_of
 
 # Twice the cross-entropy of guessing among ten digits: what ends an epoch above has diverged.
 DIVERGED = 2 * math.log(10)
+SAVED = "saved"  # in a run's folder; of one called "checkpoint" TensorBoard complains
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,11 +182,11 @@ def check_folder(folder):
 
 
 def _manager(saved, folder):
-    return tf.train.CheckpointManager(saved, folder / "checkpoint", max_to_keep=1)
+    return tf.train.CheckpointManager(saved, folder / SAVED, max_to_keep=1)
 
 
 def _saved_rows(folder):
-    latest = tf.train.latest_checkpoint(folder / "checkpoint")
+    latest = tf.train.latest_checkpoint(folder / SAVED)
     if latest is None:
         return []
     history = tf.train.load_variable(latest, "history/.ATTRIBUTES/VARIABLE_VALUE")

@@ -136,9 +136,9 @@ def test_resumed_run_is_the_uninterrupted_one(data, test_data, tmp_path, uninter
     with pytest.raises(KeyboardInterrupt):
         train(SMALL, data, tmp_path, test_data, progress=dies)
     # A kill while the third epoch is saved leaves files that nothing refers to yet.
-    [checkpoint] = tmp_path.glob("*/checkpoint")
+    [saved] = tmp_path.glob(f"*/{comparison.SAVED}")
     for suffix in ("index", "data-00000-of-00001"):
-        (checkpoint / f"ckpt-3.{suffix}").write_bytes(b"half")
+        (saved / f"ckpt-3.{suffix}").write_bytes(b"half")
     moved = []
     rows = train(SMALL, data, tmp_path, test_data, progress=moved.append)
     assert numbers(rows) == numbers(uninterrupted)
