@@ -157,7 +157,8 @@ def main():
                 train("comparison", run, test=test)
         write_csv()
     text = report(args, trained, len(data[0]))
-    (args.log_dir / "README.md").write_text(text)
+    (args.log_dir / "README.md").write_text(text, encoding="utf-8")
+    (args.log_dir / "cost.png").unlink(missing_ok=True)  # of another command, perhaps
     print("\n" + text)
     if groups(trained["comparison"]):
         cost_curves(args, trained["comparison"]).savefig(args.log_dir / "cost.png", dpi=80)
@@ -240,10 +241,11 @@ def report(args, trained, examples):
         ),
         "## The search",
         f"Training cost after {args.search_epochs} epoch(s) with seed {args.search_seed}. The "
-        "lowest was chosen.",
+        "lowest was chosen. A run whose cost over an epoch, even the first, is not finite or above "
+        f"{comparison.DIVERGED:.1f}, twice that of guessing, counts as diverged and ends there.",
         search_table(args, trained["search"]),
         f"At the grid's edge, so that a better rate may lie beyond: {', '.join(edges) or 'none'}.",
-        f"Trained for {hours:.2f} hours on {'; '.join(where)}.",
+        f"Training alone took {hours:.2f} hours on {'; '.join(where)}.",
         f"Made by `{shlex.join(['python', 'examples/compare_rules.py', *sys.argv[1:]])}`.",
     ]
     return "\n\n".join(line.rstrip() for line in lines if line) + "\n"

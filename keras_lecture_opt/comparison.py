@@ -93,7 +93,8 @@ class Run:
                 "`rule` must be a rule of this package, such as 'Adam', or keras.NAME, not "
                 f"{self.rule!r}."
             )
-        return rule(**self.hyperparameters)
+        # Keras would number the names, and HParams would tell equal optimizers apart by them.
+        return rule(**{"name": name, **self.hyperparameters})
 
     def folder(self, examples):
         """The name of the folder for this run on so many images; more epochs continue it."""
@@ -116,7 +117,9 @@ def _check_integer(argument, value, least):
 def train(run, data, folder, test=None, brief=False, progress=lambda row: None):
     """Trains, or continues where an earlier call was ended, even killed, after its last epoch.
 
-    After each epoch weights, state of the optimizer and numbers are saved as one.
+    After each epoch weights, state of the optimizer and numbers are saved as one. What is saved is
+    known by the run and the number of images: after a change of the data, of a rule's code or of
+    its defaults, and to test what was trained without `test`, take another folder.
 
     Args:
         run: a `Run`.

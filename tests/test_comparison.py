@@ -194,7 +194,11 @@ class Own(keras.optimizers.SGD):
 def test_hparams_tell_the_runs_apart_but_not_by_their_seeds(data, tmp_path, monkeypatch):
     monkeypatch.setattr(keras.optimizers, "Own", Own, raising=False)
     configurations = []
-    for change in ({}, {"seed": 4}, {"batch_size": 32}, {"rule": "keras.Own"}):
+    adadelta = {"rule": "keras.Adadelta"}
+    for change in (
+        *({}, {"seed": 4}, {"batch_size": 32}),
+        *(adadelta, {**adadelta, "seed": 4}, {"rule": "keras.Own"}),
+    ):
         run = dataclasses.replace(SMALL, epochs=1, **change)
         train(run, data, tmp_path)
         events = EventAccumulator(str(tmp_path / run.folder(300))).Reload()
@@ -203,14 +207,14 @@ def test_hparams_tell_the_runs_apart_but_not_by_their_seeds(data, tmp_path, monk
         values = {k: v.number_value or v.string_value for k, v in start.hparams.items()}
         configurations.append((start.group_name, values))
     of_network = {"hidden": "12x8", "dropout": 0.5, "learning_rate": pytest.approx(0.01)}
-    for (_, values), batch_size in zip(configurations, (64, 64, 32, 64), strict=True):
+    for (_, values), batch_size in zip(configurations, (64, 64, 32, 64, 64, 64), strict=True):
         assert {"batch_size": batch_size, **of_network}.items() <= values.items()
     trials = [trial for trial, _ in configurations]
     assert trials[0] == trials[1] != trials[2]
-    assert [values["optimizer"] for _, values in configurations[2:]] == [
-        "keras_lecture_opt.Adam",
-        "keras.Own",
-    ]
+    assert trials[3] == trials[4]  # whose name Keras would number
+    optimizers = [values["optimizer"] for _, values in configurations]
+    assert optimizers[2:4] == ["keras_lecture_opt.Adam", "keras.Adadelta"]
+    assert optimizers[5] == "keras.Own"
     # Keras's callback, which has no effective learning rates to show, stands in.
     assert not list(tmp_path.glob("keras.Own*/train/*.effective_lr"))
 

@@ -88,7 +88,7 @@ def test_tables_of_comparisons_are_their_results(folder):
         rate = f"{float(rate):g}"
         assert f"| {rule} | {batch_size} | {rate} | 2 | {shown[0]} | {shown[1]} |" in page
         if folder == "comparison":
-            assert f"| `{rule}` | {rate} | {shown[0]} | {shown[1]} |" in README
+            assert f"| {rule} | {rate} | {shown[0]} | {shown[1]} |" in README
 
 
 MODULES = [module.name for module in pkgutil.iter_modules(keras_lecture_opt.__path__)]
