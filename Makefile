@@ -5,7 +5,7 @@ BIN := .venv/bin
 .PHONY: demo test test-oldest test-browser bench figures lecture-figures notebook lint clean chromium
 
 demo: .venv/installed  ## train the lecture's network with the lecture's Adam on MNIST
-	$(BIN)/python examples/fit_mnist.py --optimizer adam
+	$(BIN)/python examples/fit_mnist.py --optimizer Adam
 
 test: .venv/installed  ## run the tests
 	$(BIN)/python -m pytest
@@ -26,11 +26,11 @@ figures: lecture-figures chromium  ## draw all pictures in docs/figures
 	$(BIN)/python docs/screenshots.py
 
 lecture-figures: .venv/installed  ## draw those of the lecture, for which no browser is needed
-	$(BIN)/python examples/lecture_figures.py
+	$(BIN)/python docs/figures/lecture_figures.py
 
 notebook: .venv/installed  ## open the lecture as a notebook
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[notebook]'
-	$(BIN)/python -m jupyterlab examples/lecture.ipynb
+	$(BIN)/python -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root) examples/lecture.ipynb
 
 bench: .venv/installed  ## compare the speed with Keras's own optimizers
 	$(BIN)/python benchmarks/bench.py

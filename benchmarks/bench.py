@@ -1,46 +1,46 @@
 """What an update costs, beside Keras's nearest built-in: `make bench`, or with the parts named.
 
-    python benchmarks/bench.py [update] [fit] [size] [memory] [monitor] [descend]
+    python benchmarks/bench.py [update] [settings] [fit] [size] [memory] [monitor] [descend]
 
 Both sides run in turns in one process; a ratio is the median over the turns of ours divided by
 the built-in's, with its quartiles. Prints tables and writes `benchmarks/results.csv`. The part
-`monitor` compares what it names, for the MNIST network with Adam at batch 128, with one training
-step, or a `fit` that logs with one that does not. The part `descend` compares a descent of 2000
-steps, its compilation included, with as many eager calls of `apply`.
+`settings` compares updates with `clipnorm` and with `use_ema`. The part `fit` compares whole
+training steps, and `steps_per_execution=16` with 1. The part `monitor` compares an event, for the
+MNIST network with Adam at batch 128, with one training step, and a `fit` that logs with one that
+does not. The part `descend` compares a descent of 2000 steps, its compilation included, with as
+many eager calls of `apply`.
 """
 
+import argparse
 import csv
+import functools
 import multiprocessing
 import os
 import pathlib
 import platform
-import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from unittest import mock
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+import keras_lecture_opt as ours  # first: it keeps TensorFlow's start-up lines off the terminal
 
+# isort: split
 import keras
 import numpy as np
 import tensorflow as tf
 
-import keras_lecture_opt as ours
-from keras_lecture_opt import landscapes, mnist
-from keras_lecture_opt._watched import measurement, watch
+from keras_lecture_opt import _programs, landscapes, mnist
+from keras_lecture_opt.monitor._variables import monitored_variables, trace_measure
 
 tf.get_logger().setLevel("ERROR")  # it would warn that we trace many functions
-builtin = keras.optimizers
-PAIRS = {  # rule: (ours, Keras's nearest)
-    "SteepestDescent": (ours.SteepestDescent, builtin.SGD),
-    "Momentum": (ours.Momentum, lambda: builtin.SGD(momentum=0.9)),
-    "Nesterov": (ours.Nesterov, lambda: builtin.SGD(momentum=0.9, nesterov=True)),
-    "AdaGrad": (ours.AdaGrad, builtin.Adagrad),
-    "RMSProp": (ours.RMSProp, builtin.RMSprop),
-    "SimplifiedAdam": (ours.SimplifiedAdam, builtin.Adam),
-    "Adam": (ours.Adam, builtin.Adam),
+PAIRS = {  # name of the rule: (the rule, Keras's nearest)
+    rule.__name__: (rule, functools.partial(rule.nearest_keras[0], **rule.nearest_keras[1]))
+    for rule in ours.rules.RULES
+    if rule.nearest_keras
 }
+SETTINGS = {"clipnorm": {"clipnorm": 1.0}, "use_ema": {"use_ema": True}}
 COLUMNS = {  # of the table: (key, format)
     "part": "{}",
     "case": "{}",
@@ -71,7 +71,7 @@ def seconds(function, times):
 
 
 def in_turns(functions, times, turns):
-    """Returns each function's seconds per call, one row per turn; who begins alternates."""
+    """Return each function's seconds per call, one row per turn; the first one alternates."""
     measured = np.zeros((turns, len(functions)))
     for turn in range(turns):
         order = range(len(functions)) if turn % 2 else reversed(range(len(functions)))
@@ -80,7 +80,7 @@ def in_turns(functions, times, turns):
     return measured
 
 
-def compared(measured):
+def compare(measured):
     quartiles = np.percentile(measured[:, 0] / measured[:, 1], [25, 50, 75])
     ms = 1000 * np.median(measured, axis=0)
     keys = ("quartile_1", "ratio", "quartile_3")
@@ -88,7 +88,7 @@ def compared(measured):
 
 
 def update_of(optimizer, shapes):
-    """A step of the optimizer alone, for variables of these shapes."""
+    """Return a step of the optimizer alone, for variables of these shapes."""
     variables = [keras.Variable(tf.random.normal(shape)) for shape in shapes]
     gradients = [tf.random.normal(shape) for shape in shapes]
     optimizer.build(variables)
@@ -101,10 +101,10 @@ def update_of(optimizer, shapes):
 
 
 def alone(function, *arguments):
-    """Calls the function in a process of its own.
+    """Call the function in a process of its own.
 
-    TensorFlow keeps the memory of each variable that an optimizer, whichever, has updated in a
-    `tf.function`, and what a step has allocated for the steps to come.
+    TensorFlow keeps the memory of each variable that any optimizer has updated in a `tf.function`,
+    and what a step has allocated for the next steps.
     """
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn) as process:
@@ -112,7 +112,7 @@ def alone(function, *arguments):
 
 
 def peak_alone(function, *arguments):
-    """The same without oneDNN: its allocator keeps freed memory, and in that a peak may hide."""
+    """The same without oneDNN, whose allocator keeps freed memory in which a peak may hide."""
     with mock.patch.dict(os.environ, TF_ENABLE_ONEDNN_OPTS="0"):
         return alone(function, *arguments)
 
@@ -123,9 +123,9 @@ def load_compiler(rule):
 
 
 def peak_of(function):
-    """How far the function raises the memory of this process."""
+    """Return by how much the function raises the memory of this process."""
     before = memory_mib("VmRSS")
-    pathlib.Path("/proc/self/clear_refs").write_text("5")  # starts the peak, VmHWM, anew
+    pathlib.Path("/proc/self/clear_refs").write_text("5")  # resets the peak, VmHWM
     function()
     return memory_mib("VmHWM") - before
 
@@ -136,22 +136,22 @@ def memory_mib(key):
 
 
 def peak_of_update(rule, side, shapes):
-    """In MiB, above weights, gradients and state."""
+    """Return the peak in MiB, above weights, gradients and state."""
     load_compiler(rule)
     step = update_of(PAIRS[rule][side](), shapes)
     return peak_of(lambda: (step(), step()))
 
 
-def compare_update(rule, shapes, times, turns, first_calls=1):
+def compare_update(rule, shapes, times, turns, first_calls=1, setting=None):
     load_compiler(rule)
     first = []
     for _ in range(first_calls):
-        optimizers = [make() for make in PAIRS[rule]]
+        optimizers = [make(**SETTINGS.get(setting, {})) for make in PAIRS[rule]]
         steps = [update_of(o, shapes) for o in optimizers]
         first.append([seconds(step, 1) for step in steps])  # traces and compiles
     first = np.median(first, axis=0)
     seconds(steps[0], 3), seconds(steps[1], 3)
-    result = compared(in_turns(steps, times, turns))
+    result = compare(in_turns(steps, times, turns))
     state = sum(int(np.prod(v.shape)) for v in optimizers[0].variables if v.dtype == "float32")
     return {
         **result,
@@ -163,17 +163,15 @@ def compare_update(rule, shapes, times, turns, first_calls=1):
     }
 
 
-def update():
+def update(settings=(None,)):
     models = {"MNIST network": mnist.mlp(), "ResNet-50": keras.applications.ResNet50(weights=None)}
     for case, model in models.items():
         shapes = [v.shape for v in model.trainable_variables]
         times, turns = (10, 30) if case == "MNIST network" else (2, 15)
-        for rule in PAIRS:
-            yield {
-                "case": case,
-                "rule": rule,
-                **alone(compare_update, rule, shapes, times, turns, 3),
-            }
+        for setting in settings:
+            for rule in PAIRS:
+                row = alone(compare_update, rule, shapes, times, turns, 3, setting)
+                yield {"case": f"{case}, {setting}" if setting else case, "rule": rule, **row}
 
 
 def fit():
@@ -188,8 +186,25 @@ def fit():
                 model.compile(make(), "sparse_categorical_crossentropy")
                 runs.append(lambda m=model: m.fit(x, y, batch_size=batch, verbose=0))  # noqa: B023
             in_turns(runs, 1, 1)
-            result = compared(in_turns(runs, 1, 21) / 40)
+            result = compare(in_turns(runs, 1, 21) / 40)
             yield {"case": f"batch {batch}", "rule": rule, **result}
+    yield from steps_per_execution()
+
+
+def steps_per_execution(batch=128, batches=128):
+    """Compare `steps_per_execution=16`, the first of each pair, with 1: ours, and Keras's Adam."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, size=(batches * batch, 28, 28), dtype="uint8")
+    y = rng.integers(0, 10, size=batches * batch)
+    for whose, make in zip(("ours", "Keras's"), PAIRS["Adam"], strict=True):
+        runs = []
+        for steps in (16, 1):
+            model = mnist.mlp()
+            model.compile(make(), "sparse_categorical_crossentropy", steps_per_execution=steps)
+            runs.append(lambda m=model: m.fit(x, y, batch_size=batch, verbose=0))
+        in_turns(runs, 1, 1)
+        result = compare(in_turns(runs, 1, 21) / batches)
+        yield {"case": f"16 steps per execution, {whose}", "rule": "Adam", **result}
 
 
 def compare_size(rule, n):
@@ -219,16 +234,17 @@ def memory():
 
 
 def peak_of_event(shape):
-    """In MiB, of the monitor's first event with one variable, above what the monitor keeps."""
+    """Return the peak of the monitor's first event, in MiB, above what the monitor keeps."""
     for inputs, units in [(1, 1), shape]:  # the first loads what an event needs
         model = keras.Sequential(
             [keras.Input((inputs,)), keras.layers.Dense(units, use_bias=False)]
         )
         model.compile(ours.Adam(), "mse")
         model.optimizer.apply([tf.random.normal((inputs, units))], model.trainable_variables)
-        (watched,), _ = watch(model, [], True, 0, 0, False)
-        measure = measurement([watched])
-        peak = peak_of(lambda: measure([tf.constant(0.001, tf.float64)], [watched.seen]))  # noqa: B023
+        (monitored,), _ = monitored_variables(model, [], True, 0, 0, False)
+        measure = trace_measure([monitored])
+        rate = tf.constant(0.001, tf.float64)
+        peak = peak_of(lambda: measure([rate], [monitored.ever_updated]))  # noqa: B023
     return peak
 
 
@@ -252,7 +268,7 @@ def compare_monitor(folder):
         model.fit(x[:n], y[:n], batch_size=batch, verbose=0, callbacks=[*callbacks])
 
     def naive():
-        """What one would write without the monitor."""
+        """Log what one would log without the monitor."""
         with writer.as_default(step=int(model.optimizer.iterations)):
             for v in model.trainable_variables:
                 rate = ours.effective_learning_rate(model.optimizer, v).numpy()
@@ -265,7 +281,7 @@ def compare_monitor(folder):
     event = ours.EffectiveLearningRateMonitor(folder + "/event")
     histograms = keras.callbacks.TensorBoard(folder + "/histograms", histogram_freq=1)
     train(40, event, histograms)
-    for callback in (event, histograms):  # they begin again, to be called by hand
+    for callback in (event, histograms):  # they start again, to be called directly
         callback.set_model(model)
         callback.on_train_begin()
     event.on_epoch_begin(0)
@@ -281,12 +297,12 @@ def compare_monitor(folder):
             train_step = seconds(lambda: train(40), 1) / 40
             measured[case].append([seconds(log, 1), train_step])
     for case in events:
-        yield {"case": case, "rule": "Adam", **compared(np.array(measured[case]))}
+        yield {"case": case, "rule": "Adam", **compare(np.array(measured[case]))}
 
     every_100 = ours.EffectiveLearningRateMonitor(folder + "/every_100", update_freq=100)
     runs = [lambda: train(200, every_100), lambda: train(200)]
     in_turns(runs, 1, 1)
-    yield {"case": "fit, update_freq=100", "rule": "Adam", **compared(in_turns(runs, 1, 21) / 200)}
+    yield {"case": "fit, update_freq=100", "rule": "Adam", **compare(in_turns(runs, 1, 21) / 200)}
 
 
 def descent():
@@ -303,20 +319,29 @@ def descent():
         def compiled(make=make):
             landscapes.descend(landscapes.quadratic, make(), steps=steps)
 
-        result = compared(in_turns([compiled, eager], 1, 5))
+        result = compare(in_turns([compiled, eager], 1, 5))
         per_s = {"steps_per_s": 1000 * steps / result["ours_ms"]}
         yield {"case": f"{steps} steps", "rule": rule, **result, **per_s}
 
 
-def main(names):
+def main():
     parts = {
         "update": update,
+        "settings": lambda: update(SETTINGS),
         "fit": fit,
         "size": size,
         "memory": memory,
         "monitor": monitor,
         "descend": descent,
     }
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    # `choices` would refuse an empty list.
+    known = ", ".join(parts)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{known}; default: all")
+    names = parser.parse_args().parts
+    for name in names:
+        if name not in parts:
+            parser.error(f"there is no part {name!r}, only {known}")
     machine = {
         "machine": f"{processor()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
@@ -343,7 +368,7 @@ def main(names):
 
 
 def width(key):
-    return max(len(key), {"case": 29, "rule": 15}.get(key, 0))
+    return max(len(key), {"case": 34, "rule": 15}.get(key, 0))
 
 
 def processor():
@@ -352,4 +377,4 @@ def processor():
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    _programs.run(main)

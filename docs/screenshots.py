@@ -5,6 +5,7 @@
 Needs Chromium and its driver (Debian: `apt-get install chromium chromium-driver`).
 """
 
+import argparse
 import contextlib
 import pathlib
 import shutil
@@ -30,13 +31,13 @@ PICTURES = {  # name: (runs, cards, texts to wait for, height)
 
 
 def missing():
-    """Which of the programs that a browser needs are not there."""
+    """Return which of the programs that a browser needs are missing."""
     return [name for name in ("chromium", "chromedriver") if not shutil.which(name)]
 
 
 @contextlib.contextmanager
 def browser(width=1280, height=1000):
-    """Headless Chromium, which asks nobody outside this machine."""
+    """Start headless Chromium, which contacts nobody outside this machine."""
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium")
     for argument in (
@@ -61,9 +62,9 @@ def browser(width=1280, height=1000):
 
 
 def wait_for(driver, *texts, seconds=60):
-    """Waits until the page shows all the texts; raises TimeoutException if it never does."""
-    # TensorBoard is made of components, whose text only the browser can put together; it breaks
-    # the names of tags into parts.
+    """Wait until the page shows all the texts; raise TimeoutException if it never does."""
+    # TensorBoard consists of components whose text only the browser can assemble, and it splits
+    # the names of tags.
     script = """
         const texts = [];
         const collect = (node) => {
@@ -82,14 +83,14 @@ def wait_for(driver, *texts, seconds=60):
 
 
 def serve(folder):
-    """Starts a TensorBoard in this process; returns its address."""
+    """Start a TensorBoard in this process; return its address."""
     server = program.TensorBoard()
     server.configure(argv=[None, "--logdir", str(folder), "--port", "0", "--load_fast", "false"])
     return server.launch()
 
 
 def click(driver, label):
-    """Clicks every button of that label."""
+    """Click every button with that label."""
     driver.execute_script(
         f"document.querySelectorAll('button[aria-label=\"{label}\"]').forEach((b) => b.click())"
     )
@@ -97,6 +98,7 @@ def click(driver, label):
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
     address = serve(ROOT / "tb_logs" / "reference")
     for name, (runs, cards, texts, height) in PICTURES.items():
         query = {"runFilter": runs, "tagFilter": cards, "smoothing": 0}

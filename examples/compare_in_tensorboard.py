@@ -1,93 +1,93 @@
-"""Train the lecture's network with several rules, so that TensorBoard overlays them.
+"""Train the lecture's network with several optimizers, so that TensorBoard overlays them.
 
-    python examples/compare_in_tensorboard.py adam keras.Adam adagrad keras.Adagrad
+    python examples/compare_in_tensorboard.py Adam keras.Adam AdaGrad keras.Adagrad
 
-Names are those of `fit_mnist.py --optimizer`, or keras.NAME for an optimizer of Keras, each with
-its default hyperparameters. All runs start from the same weights and see the same batches. Without
-names seven runs are made, which takes about 2 minutes on two CPU cores.
+Each has its default hyperparameters. All runs start from the same weights and see the same batches.
+Without names seven runs are made, which takes about 2 minutes on two CPU cores.
 """
 
 import argparse
 import datetime
+import os
 import pathlib
-import sys
 
-import fit_mnist  # sets TF_CPP_MIN_LOG_LEVEL
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+import keras_lecture_opt  # first: it keeps TensorFlow's start-up lines off the terminal
+
+# isort: split
 import keras
 import tensorflow as tf
 
-from keras_lecture_opt import effective_learning_rate, mnist
+from keras_lecture_opt import _programs, has_formula, mnist
+from keras_lecture_opt._resolve import optimizer_class
 
-DEFAULT = ["nesterov", "adagrad", "keras.Adagrad", "rmsprop", "keras.RMSprop", "adam", "keras.Adam"]
-
-
-def made(name):
-    """The optimizer of that name; raises if its effective learning rate is not known."""
-
-    def make():
-        if name.startswith("keras."):
-            return keras.optimizers.get(name.removeprefix("keras."))
-        return fit_mnist.RULES[name]()
-
-    trial, w = make(), keras.Variable([1.0])
-    trial.apply([tf.constant([1.0])], [w])
-    effective_learning_rate(trial, w)
-    return make()
+TB_LOGS = pathlib.Path(__file__).resolve().parents[1] / "tb_logs"
+DEFAULT = ["Nesterov", "AdaGrad", "keras.Adagrad", "RMSProp", "keras.RMSprop", "Adam", "keras.Adam"]
 
 
 def parse(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", default=DEFAULT)
-    parser.add_argument("--epochs", type=fit_mnist.positive, default=2, help="default: 2")
-    parser.add_argument("--batch-size", type=fit_mnist.positive, default=128, help="default: 128")
-    parser.add_argument("--update-freq", type=fit_mnist.frequency, default=50, help="default: 50")
+    parser.add_argument(
+        "optimizers", nargs="*", type=_programs.optimizer_type, metavar="NAME", default=DEFAULT
+    )
+    positive = _programs.positive_integer
+    parser.add_argument("--epochs", type=positive, default=2, help="default: 2")
+    parser.add_argument("--batch-size", type=positive, default=128, help="default: 128")
+    parser.add_argument("--update-freq", type=_programs.frequency, default=50, help="default: 50")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
-    parser.add_argument("--train-examples", type=fit_mnist.positive, metavar="N")
-    parser.add_argument("--data-dir", help="where TFDS keeps MNIST; default: TFDS's own")
+    _programs.add_mnist_options(parser)
     now = datetime.datetime.now().isoformat("_", "seconds").replace(":", "-")
     parser.add_argument(
         "--log-dir",
-        type=pathlib.Path,
-        default=fit_mnist.TB_LOGS / "compare" / now,
+        type=_programs.folder,
+        default=TB_LOGS / "compare" / now,
         help="default: tb_logs/compare/DATE_TIME",
     )
     args = parser.parse_args(argv)
-    args.optimizers = {}
-    for name in args.names:
-        try:
-            args.optimizers[name] = made(name)
-        except (KeyError, TypeError, ValueError) as error:
-            known = ", ".join(fit_mnist.RULES)
-            parser.error(f"{name!r} is none of {known} and keras.NAME: {error}")
+    args.optimizers = list(dict.fromkeys(args.optimizers))  # each once
+    try:
+        for name in args.optimizers:
+            if not has_formula(optimizer_class(name)()):
+                raise ValueError(f"the effective learning rate of {name} is not known")
+        keras.utils.set_random_seed(args.seed)
+        _programs.check_writable(args.log_dir)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
     return args
 
 
 def main():
     args = parse()
-    train, test = fit_mnist.load(args)
+    train, test = _programs.load_mnist(args)
     tf.config.experimental.enable_op_determinism()
-    for name, optimizer in args.optimizers.items():
+    for name in args.optimizers:
         print(f"\n{name}")
         keras.utils.set_random_seed(args.seed)
-        finished = fit_mnist.fit(
-            mnist.mlp(),
-            optimizer,
-            train,
-            test,
-            args.log_dir / name,
-            args.update_freq,
-            batch_size=args.batch_size,
-            epochs=args.epochs,
+        model = mnist.mlp()
+        model.compile(
+            optimizer_class(name)(), loss="sparse_categorical_crossentropy", metrics=["accuracy"]
         )
-        if not finished:
-            print("\nInterrupted: the runs so far can be seen.")
+        folder = args.log_dir / name
+        callbacks = [
+            keras.callbacks.TensorBoard(folder),
+            keras_lecture_opt.EffectiveLearningRateMonitor(
+                folder, args.update_freq, write_images=True
+            ),
+        ]
+        with _programs.stopping_on_interrupt(model) as interruptions:
+            model.fit(
+                *train,
+                validation_data=test,
+                batch_size=args.batch_size,
+                epochs=args.epochs,
+                callbacks=callbacks,
+            )
+        if interruptions:
+            print("\nInterrupted. The runs so far are complete.")
             break
-    print(f"See them: {fit_mnist.tensorboard(args.log_dir)}")
-    return 0 if finished else 130
+    print(f"See them: {_programs.tensorboard_command(args.log_dir)}")
+    return 130 if interruptions else 0
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:  # before or after a training, which ends by itself
-        sys.exit("Interrupted.")
+    _programs.run(main)

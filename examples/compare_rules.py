@@ -1,13 +1,12 @@
-r"""Which rule trains the MNIST network best? Figure 2(a) of Kingma & Ba (2015), done anew.
+r"""Which rule trains the MNIST network best? A reproduction of Figure 2(a) of Kingma & Ba (2015).
 
     python examples/compare_rules.py
 
-For each rule and batch size, a search on one log grid of learning rates, equal for all, by the
-training cost after short runs; then long runs with the rate found, over several seeds. Nothing else
-is tuned: other hyperparameters are the rule's defaults. The test images choose nothing. What has
-been finished is kept: the same command continues after an interruption, even a kill, and ends with
-the same numbers. The folder gets results.csv, README.md, cost.png, and the long runs for
-TensorBoard.
+For each rule and batch size, short runs on one log grid of learning rates, the same for all, find
+the rate with the lowest training cost. Long runs over several seeds use it. Other hyperparameters
+are the rule's defaults. The test images choose nothing. Finished epochs are kept: after an
+interruption, even a kill, the same command continues and ends with the same results. The folder
+gets results.csv, README.md, cost.png, and the long runs for TensorBoard.
 
 The defaults take about 50 minutes on two CPU cores. The paper's 200 epochs, on a GPU:
 
@@ -26,18 +25,20 @@ import pathlib
 import shlex
 import sys
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no CUDA errors where there is no GPU
-import fit_mnist
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+import keras_lecture_opt  # first: it keeps TensorFlow's start-up lines off the terminal
+
+# isort: split
 import numpy as np
-import tensorflow as tf
 import tqdm
-from lecture_figures import table
 from matplotlib import pyplot as plt
 from matplotlib import ticker
 
-from keras_lecture_opt import comparison, plots
+from keras_lecture_opt import _programs, comparison, plots
+from keras_lecture_opt._resolve import optimizer_class
 
-RULES = [rule.__name__ for rule in fit_mnist.RULES.values()]
+TB_LOGS = pathlib.Path(__file__).resolve().parents[1] / "tb_logs"
+RULES = [rule.__name__ for rule in keras_lecture_opt.rules.RULES]
 FIGURE = ("AdaGrad", "RMSProp", "Nesterov", "keras.Adadelta", "Adam")  # the rules in the paper's
 MARKERS = ("o", "s", "^", "D", "v", "P")
 LEFT_OUT = "{}, batch size {}: it diverged at every rate of the grid and is left out."
@@ -49,11 +50,12 @@ def parse(argv=None):
     parser.add_argument(
         "rules",
         nargs="*",
+        type=_programs.optimizer_type,
         metavar="RULE",
         default=DEFAULT,
         help=f"{', '.join(RULES)} or keras.NAME; default: those and keras.Adadelta",
     )
-    positive = fit_mnist.positive
+    positive = _programs.positive_integer
     parser.add_argument("--epochs", type=positive, default=20, help="of long runs; default: 20")
     parser.add_argument(
         "--seeds", type=int, nargs="+", default=[0, 1], metavar="S", help="default: 0 1"
@@ -74,12 +76,11 @@ def parse(argv=None):
     )
     search.add_argument("--search-epochs", type=positive, default=3, help="default: 3")
     search.add_argument("--search-seed", type=int, default=1000, help="default: 1000")
-    parser.add_argument("--train-examples", type=positive, metavar="N", help="the first N")
-    parser.add_argument("--data-dir", help="where TFDS keeps MNIST; default: TFDS's own")
+    _programs.add_mnist_options(parser)
     parser.add_argument(
         "--log-dir",
-        type=pathlib.Path,
-        default=fit_mnist.TB_LOGS / "compare_rules",
+        type=_programs.folder,
+        default=TB_LOGS / "compare_rules",
         help="default: tb_logs/compare_rules",
     )
     args = parser.parse_args(argv)
@@ -92,9 +93,7 @@ def parse(argv=None):
             for seed in (args.search_seed, *args.seeds):
                 run_of(args, rule, args.grid[0], seed, args.batch_sizes[0], args.epochs)
         comparison.check_folder(args.log_dir)
-        args.log_dir.mkdir(parents=True, exist_ok=True)
-        if not os.access(args.log_dir, os.W_OK):
-            raise PermissionError(f"{args.log_dir} cannot be written to")
+        _programs.check_writable(args.log_dir)
     except (OSError, TypeError, ValueError) as error:
         parser.error(str(error))
     return args
@@ -114,9 +113,9 @@ def run_of(args, rule, learning_rate, seed, batch_size, epochs):
 
 def main():
     args = parse()
-    data, test = fit_mnist.load(args)
+    data, test = _programs.load_mnist(args)
     trained = {"search": [], "comparison": []}
-    results = {part: [] for part in trained}
+    results = {phase: [] for phase in trained}
     settings = list(itertools.product(args.rules, args.batch_sizes))
     short_epochs = len(args.grid) * args.search_epochs
     long_epochs = len(args.seeds) * args.epochs
@@ -127,17 +126,17 @@ def main():
                 args.log_dir / "results.csv", [*results["search"], *results["comparison"]]
             )
 
-        def train(part, run, **options):
+        def train(phase, run, **options):
             before = bar.n
-            bar.set_description(f"{part}: {run.rule}, η {run.hyperparameters['learning_rate']:g}")
+            bar.set_description(f"{phase}: {run.rule}, η {run.hyperparameters['learning_rate']:g}")
             rows = comparison.train(
-                run, data, args.log_dir / part, progress=lambda row: bar.update(), **options
+                run, data, args.log_dir / phase, progress=lambda row: bar.update(), **options
             )
-            # What was done before, or is left out after a divergence, takes no time.
+            # Epochs of an earlier call, and those after a divergence, take no time.
             bar.total -= run.epochs - (bar.n - before)
-            trained[part].append((run, rows))
-            results[part] += comparison.table([(run, rows)], len(data[0]), part)
-            if bar.n > before:  # else the file may have more than was found again so far
+            trained[phase].append((run, rows))
+            results[phase] += comparison.csv_rows([(run, rows)], len(data[0]), phase)
+            if bar.n > before:  # else the file may hold more than has been read again so far
                 write_csv()
 
         for rule, batch_size in settings:
@@ -158,16 +157,16 @@ def main():
         write_csv()
     text = report(args, trained, len(data[0]))
     (args.log_dir / "README.md").write_text(text, encoding="utf-8")
-    (args.log_dir / "cost.png").unlink(missing_ok=True)  # of another command, perhaps
+    (args.log_dir / "cost.png").unlink(missing_ok=True)  # perhaps of another command
     print("\n" + text)
     if groups(trained["comparison"]):
         cost_curves(args, trained["comparison"]).savefig(args.log_dir / "cost.png", dpi=80)
-    print(f"Wrote {fit_mnist.shown(args.log_dir)}/")
-    print(f"See the runs: {fit_mnist.tensorboard(args.log_dir / 'comparison')}")
+    print(f"Wrote {_programs.shown(args.log_dir)}/")
+    print(f"See the runs: {_programs.tensorboard_command(args.log_dir / 'comparison')}")
 
 
 def groups(trained):
-    """The long runs that came to their end, by rule and batch size: they differ in their seeds."""
+    """Return the long runs that did not diverge, by (rule, batch size); they differ in the seed."""
     result = {}
     for run, rows in trained:
         if not comparison.diverged(rows):
@@ -176,43 +175,43 @@ def groups(trained):
 
 
 def report(args, trained, examples):
-    """The results in words and tables."""
+    """Return the results in words and tables, in Markdown."""
     runs_of = groups(trained["comparison"])
-    costs = {what: [rows[-1]["cost"] for _, rows in runs] for what, runs in runs_of.items()}
+    costs = {group: [rows[-1]["cost"] for _, rows in runs] for group, runs in runs_of.items()}
     seconds = {
-        what: np.median([row["seconds"] for _, rows in runs for row in rows])
-        for what, runs in runs_of.items()
+        group: np.median([row["seconds"] for _, rows in runs for row in rows])
+        for group, runs in runs_of.items()
     }
-    rates = {what: runs[0][0].hyperparameters["learning_rate"] for what, runs in runs_of.items()}
+    rates = {group: runs[0][0].hyperparameters["learning_rate"] for group, runs in runs_of.items()}
     finals, edges, verdicts, sizes = [], [], [], []
     for n in args.batch_sizes:
-        order = sorted((w for w in costs if w[1] == n), key=lambda what: np.mean(costs[what]))
-        for what in order:
-            rule, _ = what
-            accuracies = [100 * rows[-1]["test_accuracy"] for _, rows in runs_of[what]]
+        order = sorted((g for g in costs if g[1] == n), key=lambda group: np.mean(costs[group]))
+        for group in order:
+            rule, _ = group
+            accuracies = [100 * rows[-1]["test_accuracy"] for _, rows in runs_of[group]]
             finals.append(
                 {
                     "rule": rule,
                     "batch size": n,
-                    "η": f"{rates[what]:g}",
+                    "η": f"{rates[group]:g}",
                     "seeds": len(accuracies),
-                    "training cost": spread(costs[what], "{:.5f}"),
+                    "training cost": spread(costs[group], "{:.5f}"),
                     "test accuracy": spread(accuracies, "{:.2f} %"),
-                    "s per epoch": f"{seconds[what]:.1f}",
+                    "s per epoch": f"{seconds[group]:.1f}",
                 }
             )
-            if rates[what] in (min(args.grid), max(args.grid)):
+            if rates[group] in (min(args.grid), max(args.grid)):
                 edges.append(f"{rule} (batch size {n})")
-        of_size = {}  # of all rules, and all seeds: who diverged ended highest
+        costs_of_rules = {}  # of all rules and seeds: a diverged seed counts as the highest cost
         for rule in args.rules:
             ended = costs.get((rule, n), [])
-            of_size[rule] = ended + [np.inf] * (len(args.seeds) - len(ended))
-        verdicts.append(f"Batch size {n}: {verdict(of_size)}")
+            costs_of_rules[rule] = ended + [np.inf] * (len(args.seeds) - len(ended))
+        verdicts.append(f"Batch size {n}: {verdict(costs_of_rules)}")
     for rule in args.rules:
         of_rule = {n: (np.mean(costs[r, n]), seconds[r, n]) for r, n in costs if r == rule}
         if len(of_rule) > 1:
             sizes.append(mini_batches(rule, of_rule))
-    rows = [row for part in trained.values() for _, rows in part for row in rows]
+    rows = [row for phase in trained.values() for _, rows in phase for row in rows]
     hours = sum(row["seconds"] for row in rows) / 3600
     versions = [name for name in comparison.environment() if name != "device"]
     where = dict.fromkeys(
@@ -226,7 +225,9 @@ def report(args, trained, examples):
         "(2015). Means over the seeds, and in brackets the lowest and the highest. Time: the "
         "median epoch. Hyperparameters other than η are the rule's defaults.",
         *(["![Training cost against epochs](cost.png)"] if finals else []),
-        table(list(finals[0]), [list(cells.values()) for cells in finals]) if finals else "",
+        _programs.markdown_table(list(finals[0]), [list(f.values()) for f in finals])
+        if finals
+        else "",
         *verdicts,
         *sizes,
         *(
@@ -258,7 +259,7 @@ def search_table(args, searched):
         )
         for run, rows in searched
     }
-    return table(
+    return _programs.markdown_table(
         ["rule", "batch size", *(f"η {rate:g}" for rate in args.grid)],
         [
             [rule, n, *(costs[rule, n, rate] for rate in args.grid)]
@@ -268,7 +269,7 @@ def search_table(args, searched):
 
 
 def verdict(costs):
-    """What held of the paper's figure, where Adam ends lowest, given each rule's last costs."""
+    """Compare with the paper's figure, where Adam ends lowest, given each rule's last costs."""
     if not np.isfinite(costs.get("Adam", np.inf)).all():
         return "Adam, which ends lowest in the figure, is not here, or diverged."
     others = [rule for rule in costs if rule != "Adam"]
@@ -286,7 +287,7 @@ def verdict(costs):
     elif set(in_figure) <= set(above):
         held = "what the figure shows, Adam ending lowest, held here"
     else:
-        held = "whether Adam ended lowest, as in the figure, the seeds do not tell"
+        held = "the seeds do not decide whether Adam ended lowest, as in the figure"
     return (
         f"{held}. Lower than Adam with every seed: {named(below)}. Higher with every seed: "
         f"{named(above)}. Overlapping: {named([r for r in others if r not in (*below, *above)])}. "
@@ -296,7 +297,7 @@ def verdict(costs):
 
 
 def mini_batches(rule, sizes):
-    """Of several batch sizes, given the mean cost and the seconds per epoch with each."""
+    """Compare batch sizes, given the mean cost and the seconds per epoch with each."""
     lowest = min(sizes, key=lambda n: sizes[n][0])
     fastest = min(sizes, key=lambda n: sizes[n][1])
     others = ", ".join(
@@ -318,16 +319,16 @@ def spread(values, form):
 
 
 def cost_curves(args, trained):
-    """Training cost against epochs: the mean over seeds, and a band from lowest to highest."""
+    """Draw training cost against epochs: the mean over seeds, and a band from lowest to highest."""
     from_keras = [rule for rule in args.rules if rule.startswith("keras.")]
     with plots.style():
         fig, ax = plt.subplots(figsize=(10, 6))
         for (rule, batch_size), runs in groups(trained).items():
             costs = np.array([[row["cost"] for row in rows] for _, rows in runs])
             epochs = np.arange(1, costs.shape[1] + 1)
-            color = plots.COLORS.get(rule.removeprefix("keras."), plots.OTHERS)
+            color = plots.color(optimizer_class(rule))
             line = plots.LINES[args.batch_sizes.index(batch_size) % len(plots.LINES)]
-            # Keras's classes may share a colour, with one another or with a rule of ours.
+            # Keras's classes may share a color, with one another or with a rule of ours.
             marker = MARKERS[from_keras.index(rule) % len(MARKERS)] if rule in from_keras else None
             sizes = len(args.batch_sizes) > 1
             label = f"{rule}, batch size {batch_size}" if sizes else rule
@@ -346,9 +347,4 @@ def cost_curves(args, trained):
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit("Interrupted: the same command continues.")
-    except (OSError, tf.errors.OpError) as error:  # a full disk, say
-        sys.exit(f"compare_rules.py: error: {error}\nWhat was finished is kept.")
+    _programs.run(main, interrupted="Interrupted. The same command continues.")

@@ -1,6 +1,11 @@
 """The update rules of a deep-learning lecture as Keras optimizers."""
 
-import keras
+import importlib
+
+from keras_lecture_opt._quiet import quiet_start
+
+with quiet_start():
+    import keras
 
 if keras.backend.backend() != "tensorflow":
     raise ImportError(
@@ -8,27 +13,29 @@ if keras.backend.backend() != "tensorflow":
         f"{keras.backend.backend()!r}: set KERAS_BACKEND=tensorflow before Keras is imported."
     )
 
-from keras_lecture_opt import mnist
-from keras_lecture_opt.adagrad import AdaGrad
-from keras_lecture_opt.adam import Adam
-from keras_lecture_opt.momentum import Momentum
+from keras_lecture_opt import mnist, rules
 from keras_lecture_opt.monitor import EffectiveLearningRateMonitor
-from keras_lecture_opt.nesterov import Nesterov
-from keras_lecture_opt.rates import effective_learning_rate
-from keras_lecture_opt.rmsprop import RMSProp
-from keras_lecture_opt.simplified_adam import SimplifiedAdam
-from keras_lecture_opt.steepest_descent import SteepestDescent
+from keras_lecture_opt.rates import effective_learning_rate, has_formula
+from keras_lecture_opt.rules import *  # noqa: F403
 
 __version__ = "0.1.0"
 __all__ = [
-    "SteepestDescent",
-    "Momentum",
-    "Nesterov",
-    "AdaGrad",
-    "RMSProp",
-    "SimplifiedAdam",
-    "Adam",
+    *rules.__all__,
     "effective_learning_rate",
+    "has_formula",
     "EffectiveLearningRateMonitor",
     "mnist",
 ]
+
+# Imported when they are first used: `plots` needs an extra, and `comparison` is for a few.
+_LAZY = ("landscapes", "plots", "comparison")
+
+
+def __getattr__(name):
+    if name in _LAZY:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *_LAZY})

@@ -1,44 +1,69 @@
-"""What the arguments of the rules may be."""
+"""Checks of arguments: a wrong type is a TypeError, a wrong value a ValueError, always by name."""
 
 import numbers
+import os
 
-LARGEST = 3.4e38  # float32's, in which Keras keeps the learning rate
-UNIT = ("a number in [0, 1]", lambda x: 0 <= x <= 1)
-BELOW_ONE = ("a number in [0, 1)", lambda x: 0 <= x < 1)
-NOT_NEGATIVE = (f"a number in [0, {LARGEST}]", lambda x: 0 <= x <= LARGEST)
-POSITIVE = (f"a number in (0, {LARGEST}]", lambda x: 0 < x <= LARGEST)
-ALLOWED = {
-    "learning_rate": (f"{NOT_NEGATIVE[0]}, a schedule or a callable", NOT_NEGATIVE[1]),
-    "momentum": UNIT,  # 1 is a world without friction: worth showing, and well defined
-    "rho": BELOW_ONE,  # at 1 an average that starts at zero stays there
-    "beta_1": BELOW_ONE,
-    "beta_2": BELOW_ONE,
-    "epsilon": NOT_NEGATIVE,
-    # Keras's own arguments, which Keras checks little.
-    "weight_decay": NOT_NEGATIVE,
-    "clipnorm": POSITIVE,
-    "clipvalue": POSITIVE,
-    "global_clipnorm": POSITIVE,
-    "ema_momentum": UNIT,
-    "ema_overwrite_frequency": (
-        "an integer >= 1",
-        lambda x: isinstance(x, numbers.Integral) and x >= 1,
-    ),
-    "loss_scale_factor": POSITIVE,
-    "gradient_accumulation_steps": (
-        "an integer >= 2",
-        lambda x: isinstance(x, numbers.Integral) and x >= 2,
-    ),
-}
+import numpy as np
 
 
-def checked(rule, argument, value):
-    """Returns the value as a Python number, or raises an error that names what is wrong."""
-    allowed, is_allowed = ALLOWED[argument]
-    message = f"{rule}: `{argument}` must be {allowed}, not {value!r}."
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+def check_number(argument, value, allowed, is_allowed, owner="", kind=numbers.Real):
+    """Return the value as a Python number.
+
+    Args:
+        argument: name of the argument, for the message.
+        value: what was given. NumPy scalars are numbers, booleans are not.
+        allowed: what the argument may be, for the message.
+        is_allowed: function from a number to a boolean. NaN is never allowed.
+        owner: name of what takes the argument, for the message.
+        kind: `numbers.Real` or `numbers.Integral`.
+
+    Raises:
+        TypeError: the value is not a number of that kind.
+        ValueError: the number is not allowed.
+    """
+    number = as_python(value)
+    message = must_be(argument, allowed, value, owner)
+    if isinstance(number, bool) or not isinstance(number, kind):
         raise TypeError(message)
-    if not is_allowed(value):  # NaN is not: it compares false with everything
+    if number != number or not is_allowed(number):
         raise ValueError(message)
-    # A NumPy scalar would not survive serialization.
-    return int(value) if isinstance(value, numbers.Integral) else float(value)
+    return int(number) if isinstance(number, numbers.Integral) else float(number)
+
+
+def check_integer(argument, value, least, most=None, otherwise="", owner=""):
+    """Return the value as a Python integer; `otherwise` names what else the argument may be."""
+    limit = "" if most is None else f" and <= {most}"
+    return check_number(
+        argument,
+        value,
+        f"{otherwise}an integer >= {least}{limit}",
+        lambda n: n >= least and (most is None or n <= most),
+        owner,
+        numbers.Integral,
+    )
+
+
+def check_boolean(argument, value, owner=""):
+    """Return the value as a Python boolean."""
+    if not isinstance(as_python(value), bool):
+        raise TypeError(must_be(argument, "True or False", value, owner))
+    return bool(value)
+
+
+def check_path(argument, value):
+    """Return the path as a string, with `~` expanded."""
+    if not isinstance(value, (str, os.PathLike)) or isinstance(os.fspath(value), bytes):
+        raise TypeError(must_be(argument, "a string or a pathlib.Path", value))
+    return os.path.expanduser(os.fspath(value))
+
+
+def must_be(argument, allowed, value, owner=""):
+    """The message that says what an argument must be and is not."""
+    prefix = f"{owner}: " if owner else ""
+    return f"{prefix}`{argument}` must be {allowed}, not {value!r}."
+
+
+def as_python(value):
+    """A NumPy scalar as the Python object of its value; everything else as it is."""
+    is_scalar = isinstance(value, np.generic) or (isinstance(value, np.ndarray) and not value.ndim)
+    return value.item() if is_scalar else value

@@ -1,4 +1,4 @@
-"""Train MNIST networks with several rules under equal conditions, resumably.
+"""Trains MNIST networks with several rules under equal conditions, resumably.
 
 The harness of `examples/compare_rules.py`, which redraws Figure 2(a) of Kingma & Ba (2015).
 """
@@ -7,7 +7,6 @@ import csv
 import dataclasses
 import json
 import math
-import numbers
 import os
 import pathlib
 import platform
@@ -18,36 +17,44 @@ import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
 import keras_lecture_opt
-from keras_lecture_opt import mnist
-from keras_lecture_opt.rates import formula_of
+from keras_lecture_opt import has_formula, mnist
+from keras_lecture_opt._arguments import (
+    as_python,
+    check_integer,
+    check_number,
+    check_path,
+    must_be,
+)
+from keras_lecture_opt._resolve import optimizer_class
 
-# Twice the cross-entropy of guessing among ten digits: what ends an epoch above has diverged.
+# Twice the cross-entropy of guessing among ten digits. A run whose cost over an epoch is above it
+# has diverged.
 DIVERGED = 2 * math.log(10)
 SAVED = "saved"  # in a run's folder; of one called "checkpoint" TensorBoard complains
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One training: all that decides its numbers, on one machine to the last bit.
+    """One training run, described by everything that determines its results on one machine.
 
     Runs of one seed, network and batch size start from the same weights, see the same batches and
     drop the same units, whatever their rule.
 
     Args:
-        rule: a class of this package, such as "Adam", or keras.NAME for one of Keras, such as
-            "keras.Adadelta".
+        rule: name of a rule of this package, such as "Adam", or keras.NAME for an optimizer of
+            Keras, such as "keras.Adadelta"; or an optimizer class of your own.
         hyperparameters: dict of the rule's arguments, each a number, a string, a boolean or None.
-            Defaults to none: the rule's defaults.
-        seed: of weights, batches and dropout; an integer >= 0 and < 2**32.
+            Defaults to the rule's defaults.
+        seed: seed of weights, batches and dropout; an integer >= 0 and < 2**32.
         hidden: units of each hidden layer.
         dropout: share of each hidden layer that is dropped in training, in [0, 1).
         batch_size: images per step.
         epochs: passes over the training images.
 
     Raises:
-        ValueError: an argument is not allowed, or there is no such rule.
-        TypeError: the rule does not take these hyperparameters, or not from here: a run is known
-            by them, and must be found again in another process.
+        ValueError: an argument has a value that is not allowed, or there is no such rule.
+        TypeError: an argument has the wrong type, or the rule does not take these hyperparameters.
+            A schedule is refused: hyperparameters identify a run in every process.
 
     Example:
 
@@ -56,7 +63,7 @@ class Run:
     0.5
     """
 
-    rule: str
+    rule: str | type
     hyperparameters: dict = dataclasses.field(default_factory=dict)
     seed: int = 0
     hidden: tuple = (1000, 1000)
@@ -65,39 +72,40 @@ class Run:
     epochs: int = 20
 
     def __post_init__(self):
-        for argument, least in (("seed", 0), ("batch_size", 1), ("epochs", 1)):
-            _check_integer(argument, getattr(self, argument), least)
-        if self.seed >= 2**32:  # NumPy's limit
-            raise ValueError(f"`seed` must be an integer < 2**32, not {self.seed!r}.")
-        object.__setattr__(self, "hidden", tuple(self.hidden))
-        for units in self.hidden:
-            _check_integer("hidden", units, 1)
-        if not isinstance(self.dropout, numbers.Real) or not 0 <= self.dropout < 1:
-            raise ValueError(f"`dropout` must be a number in [0, 1), not {self.dropout!r}.")
-        for name, value in self.hyperparameters.items():
-            if not isinstance(value, (numbers.Real, str, type(None))):  # a schedule, say
-                raise TypeError(
-                    "`hyperparameters` must be numbers, strings, booleans or None, not "
-                    f"{name}={value!r}."
-                )
+        hyperparameters = {k: as_python(v) for k, v in self.hyperparameters.items()}
+        for name, value in hyperparameters.items():
+            if not isinstance(value, (bool, int, float, str, type(None))):  # a schedule, say
+                allowed = "numbers, strings, booleans or None"
+                raise TypeError(must_be("hyperparameters", allowed, f"{name}={value!r}"))
+        checked = {
+            "hyperparameters": hyperparameters,
+            "seed": check_integer("seed", self.seed, 0, 2**32 - 1),  # NumPy's limit
+            "hidden": tuple(check_integer("hidden", units, 1) for units in self.hidden),
+            "dropout": check_number(
+                "dropout", self.dropout, "a number in [0, 1)", lambda x: 0 <= x < 1
+            ),
+            "batch_size": check_integer("batch_size", self.batch_size, 1),
+            "epochs": check_integer("epochs", self.epochs, 1),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
         self.optimizer()
 
+    @property
+    def name(self):
+        """Name of the rule."""
+        return self.rule.__name__ if isinstance(self.rule, type) else self.rule
+
     def optimizer(self):
-        """A new optimizer of that rule."""
-        module, _, name = self.rule.rpartition(".")
-        modules = {"": keras_lecture_opt, "keras": keras.optimizers}
-        rule = getattr(modules.get(module), name, None)
-        base = keras.optimizers.Optimizer
-        if not (isinstance(rule, type) and issubclass(rule, base) and rule is not base):
-            raise ValueError(
-                "`rule` must be a rule of this package, such as 'Adam', or keras.NAME, not "
-                f"{self.rule!r}."
-            )
-        # Keras would number the names, and HParams would tell equal optimizers apart by them.
-        return rule(**{"name": name, **self.hyperparameters})
+        """Return a new optimizer of the rule."""
+        cls = self.rule if isinstance(self.rule, type) else optimizer_class(self.rule)
+        if not issubclass(cls, keras.optimizers.Optimizer):
+            raise TypeError(must_be("rule", "a class of Keras optimizers, or its name", cls))
+        # Keras would number the names, and equal optimizers would differ in HParams.
+        return cls(**{"name": cls.__name__, **self.hyperparameters})
 
     def folder(self, examples):
-        """The name of the folder for this run on so many images; more epochs continue it."""
+        """Return the name of the folder for this run on so many images; more epochs continue it."""
         parts = {
             **self.hyperparameters,
             "seed": self.seed,
@@ -106,29 +114,24 @@ class Run:
             "batch_size": self.batch_size,
             "examples": examples,
         }
-        return ",".join([self.rule, *(f"{name}={value}" for name, value in parts.items())])
-
-
-def _check_integer(argument, value, least):
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
-        raise ValueError(f"`{argument}` must be an integer >= {least}, not {value!r}.")
+        return ",".join([self.name, *(f"{name}={value}" for name, value in parts.items())])
 
 
 def train(run, data, folder, test=None, brief=False, progress=lambda row: None):
-    """Trains, or continues where an earlier call was ended, even killed, after its last epoch.
+    """Train a run, or continue it after the last complete epoch of an earlier, even killed, call.
 
-    After each epoch weights, state of the optimizer and numbers are saved as one. What is saved is
-    known by the run and the number of images: after a change of the data, of a rule's code or of
-    its defaults, and to test what was trained without `test`, take another folder.
+    After each epoch weights, optimizer state and results are saved together. What is saved is
+    identified by the run and the number of images. Use another folder after you change the data, a
+    rule's code or its defaults, and to add `test` to a run that was trained without it.
 
     Args:
         run: a `Run`.
         data: `(images, labels)` to train on, uint8 arrays of shapes (n, 28, 28) and (n,).
         folder: where the run gets a folder of its own.
         test: `(images, labels)` to test on after each epoch. Defaults to none.
-        brief: whether only the numbers are kept in the end: no weights to continue from, nothing
+        brief: whether to keep only the results in the end: no weights to continue from, nothing
             for TensorBoard. Defaults to False.
-        progress: is called after each epoch with its row.
+        progress: function that is called after each epoch with its row.
 
     Returns:
         A list of dicts, one for each epoch: `epoch` (from 1), `cost` (mean cross-entropy of the
@@ -137,11 +140,11 @@ def train(run, data, folder, test=None, brief=False, progress=lambda row: None):
         above `DIVERGED`, which ends the run; and the `environment()` of that epoch.
 
     Raises:
-        ValueError: the folder's name has one of the characters *, ?, [ and a backslash.
+        ValueError: the folder's name contains *, ?, [ or a backslash.
         OSError, tf.errors.OpError: the folder cannot be written to, or the disk is full. What has
             been saved stays.
     """
-    folder = pathlib.Path(folder) / run.folder(len(data[0]))
+    folder = pathlib.Path(check_path("folder", folder)) / run.folder(len(data[0]))
     check_folder(folder)
     if brief:  # more epochs cannot continue it
         folder /= f"{run.epochs} epochs"
@@ -179,7 +182,7 @@ def train(run, data, folder, test=None, brief=False, progress=lambda row: None):
 
 
 def check_folder(folder):
-    """Raises if TensorFlow would take the folder's name for a pattern, and find nothing in it."""
+    """Raise if TensorFlow would take the folder's name for a pattern, and find nothing in it."""
     if set("*?[\\") & set(str(folder)):
         raise ValueError(f"`folder` must be without *, ?, [ and \\, not '{folder}'.")
 
@@ -197,7 +200,7 @@ def _saved_rows(folder):
 
 
 def _batches(run, data, first_epoch):
-    """All batches of the epochs to come; an epoch's order depends on seed and epoch only."""
+    """Return all batches of the next epochs; an epoch's order depends on seed and epoch only."""
     images, labels = map(tf.constant, data)
 
     def epoch_of(epoch):
@@ -211,25 +214,23 @@ def _batches(run, data, first_epoch):
 
 
 def _loggers(run, optimizer, folder):
-    """What TensorBoard shows. HParams has one trial for the seeds of a configuration."""
+    """Return what TensorBoard shows. The seeds of a configuration are one trial in HParams."""
     configuration = {
         "hidden": "x".join(map(str, run.hidden)),
         "dropout": run.dropout,
         "batch_size": run.batch_size,
     }
-    try:
-        formula_of(optimizer)
-    except TypeError:  # its effective learning rate is not known
-        given = {k: v for k, v in run.hyperparameters.items() if v is not None}
-        configuration = {"optimizer": run.rule, **given, **configuration}
-        monitor = hparams.KerasCallback(os.fspath(folder), configuration)
-    else:
+    if has_formula(optimizer):
         monitor = keras_lecture_opt.EffectiveLearningRateMonitor(folder, hparams=configuration)
+    else:
+        given = {k: v for k, v in run.hyperparameters.items() if v is not None}
+        configuration = {"optimizer": run.name, **given, **configuration}
+        monitor = hparams.KerasCallback(os.fspath(folder), configuration)
     return [keras.callbacks.TensorBoard(folder), monitor]
 
 
 class _Recorder(keras.callbacks.Callback):
-    """Adds a row after each epoch, and saves all."""
+    """Adds a row after each epoch, and saves everything."""
 
     def __init__(self, rows, history, manager, progress):
         super().__init__()
@@ -260,7 +261,7 @@ class _Recorder(keras.callbacks.Callback):
 
 
 def best(trained):
-    """The run whose last epoch has the lowest cost.
+    """Return the run whose last epoch has the lowest cost.
 
     Args:
         trained: list of `(run, rows)`.
@@ -273,12 +274,12 @@ def best(trained):
 
 
 def diverged(rows):
-    """Whether a run did not come to its end."""
+    """Return whether a run ended before its last epoch because it diverged."""
     return rows[-1]["diverged"]
 
 
 def environment():
-    """What else the numbers may depend on: a dict of the device and of versions."""
+    """Return what else the results may depend on: a dict of the device and of versions."""
     gpus = tf.config.list_physical_devices("GPU")
     details = tf.config.experimental.get_device_details(gpus[0]) if gpus else {}
     return {
@@ -290,20 +291,20 @@ def environment():
     }
 
 
-def table(runs, examples, part):
-    """One flat dict for each epoch of each run, for a CSV file.
+def csv_rows(runs, examples, phase):
+    """Return one flat dict for each epoch of each run, for a CSV file.
 
     Args:
         runs: list of `(run, rows)`.
         examples: how many images they were trained on.
-        part: what the runs were for, the first column.
+        phase: what the runs were for: "search" or "comparison", the column `part`.
     """
     result = []
     for run, rows in runs:
         arguments = {k: v for k, v in run.optimizer().get_config().items() if k != "name"}
-        what = {
-            "part": part,
-            "rule": run.rule,
+        columns = {
+            "part": phase,
+            "rule": run.name,
             "learning_rate": run.hyperparameters.get("learning_rate"),
             "hyperparameters": json.dumps(arguments, sort_keys=True),  # the defaults, too
             "seed": run.seed,
@@ -312,12 +313,12 @@ def table(runs, examples, part):
             "batch_size": run.batch_size,
             "examples": examples,
         }
-        result += [{**what, **row} for row in rows]
+        result += [{**columns, **row} for row in rows]
     return result
 
 
 def write_csv(path, rows):
-    """Writes rows as a whole or not at all: a reader never sees a part."""
+    """Write all rows or none: a reader never sees a part of the file."""
     part = path.with_name(f"{path.name}.part")
     with part.open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])

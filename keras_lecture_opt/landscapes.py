@@ -1,36 +1,41 @@
-"""Losses of two weights, and the paths that optimizers take over them."""
+"""Losses of two weights, and the paths that optimizers take on them."""
 
 import dataclasses
-import numbers
 from collections.abc import Callable, Iterable
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_lecture_opt.nesterov import Nesterov
-from keras_lecture_opt.rates import effective_learning_rate, leaves, next_learning_rate
+from keras_lecture_opt._arguments import check_integer, must_be
+from keras_lecture_opt.rates import (
+    effective_learning_rate,
+    has_formula,
+    inner_optimizers,
+    missing_rate,
+    next_learning_rate,
+)
+from keras_lecture_opt.rules import Nesterov
+from keras_lecture_opt.rules._hyperparameters import HYPERPARAMETERS
 
-HYPERPARAMETERS = ("learning_rate", "momentum", "rho", "beta_1", "beta_2", "epsilon")
 
-
-def finite(value, shape):
-    """The value as a float64 array, or None if it is not finite numbers of this shape."""
+def check_numbers(argument, value, shape, allowed, owner=""):
+    """Return the value as a float64 array of this shape; raise if it is not finite numbers."""
+    message = must_be(argument, allowed, value, owner)
     try:
         array = np.asarray(value)
-    except ValueError:  # it is ragged
-        return None
-    if array.shape != shape or array.dtype.kind not in "iuf" or not np.all(np.isfinite(array)):
-        return None
+    except ValueError as error:  # it is ragged
+        raise ValueError(message) from error
+    if array.dtype.kind not in "iuf":
+        raise TypeError(message)
+    if array.shape != shape or not np.all(np.isfinite(array)):
+        raise ValueError(message)
     return array.astype("float64")
 
 
-def two_numbers(argument, value):
-    """The value as a float64 array of shape (2,); a ValueError if it is not two finite numbers."""
-    array = finite(value, (2,))
-    if array is None:
-        raise ValueError(f"`{argument}` must be two finite numbers, not {value!r}.")
-    return array
+def check_pair(argument, value):
+    """Return the value as a float64 array of shape (2,); raise if it is not two finite numbers."""
+    return check_numbers(argument, value, (2,), "two finite numbers")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -41,15 +46,15 @@ class Surface:
         name: what error messages and pictures call it.
         function: computes the loss from two float64 tensors, w1 and w2, of one shape, element by
             element: with Python's operators and TensorFlow's or Keras's functions.
-        domain: ((smallest w1, largest w1), (smallest w2, largest w2)). A descent ends where it
-            leaves it, and pictures show it.
+        domain: ((smallest w1, largest w1), (smallest w2, largest w2)). Pictures show it, and a
+            descent ends where it leaves it.
         start: the usual first point (w1, w2), inside the domain.
-        minima: the points with the least loss, as far as they are known.
+        minima: the known points with the least loss.
         formula: the loss in TeX's notation, without dollar signs, for pictures.
 
     Raises:
-        TypeError: `function` does not do that.
-        ValueError: `domain`, `start` or `minima` is not what it should be.
+        TypeError: `function` does not compute such a loss, or an argument has the wrong type.
+        ValueError: `domain`, `start`, `minima` or `formula` is not valid.
 
     Example:
 
@@ -68,19 +73,39 @@ class Surface:
     formula: str = ""
 
     def __post_init__(self):
-        domain = finite(self.domain, (2, 2))
-        if domain is None or not np.all(domain[:, 0] < domain[:, 1]):
-            raise ValueError(
-                f"Surface {self.name!r}: `domain` must be two finite ranges, ((smallest w1, "
-                f"largest w1), (smallest w2, largest w2)), not {self.domain!r}."
-            )
+        owner = f"Surface {self.name!r}"
+        allowed = (
+            "two finite ranges, ((smallest w1, largest w1), (smallest w2, largest w2)), each with "
+            "its smaller number first"
+        )
+        domain = check_numbers("domain", self.domain, (2, 2), allowed, owner)
+        if not np.all(domain[:, 0] < domain[:, 1]):
+            raise ValueError(must_be("domain", allowed, self.domain, owner))
         self.point("start", self.start)
         if not isinstance(self.minima, Iterable):
-            raise ValueError(f"`minima` must be points, not {self.minima!r}.")
+            raise TypeError(must_be("minima", "points", self.minima, owner))
         object.__setattr__(self, "minima", tuple(self.minima))
         for minimum in self.minima:
             self.point("minima", minimum)
+        self._check_formula(owner)
         self._check_function()
+
+    def _check_formula(self, owner):
+        """Parse the formula as a picture will, if the extra that draws pictures is installed."""
+        allowed = "TeX that matplotlib can draw, without dollar signs"
+        if not isinstance(self.formula, str):
+            raise TypeError(must_be("formula", allowed, self.formula, owner))
+        try:
+            from matplotlib.mathtext import MathTextParser
+        except ImportError:
+            return
+        try:
+            MathTextParser("path").parse(f"${self.formula}$")
+            if "$" in self.formula:
+                raise ValueError("it contains a dollar sign")
+        except ValueError as error:
+            message = must_be("formula", allowed, self.formula, owner)
+            raise ValueError(f"{message} {error}") from error
 
     def _check_function(self):
         demand = (
@@ -88,7 +113,7 @@ class Surface:
             "w2, element by element, with TensorFlow's or Keras's functions"
         )
 
-        @tf.function(autograph=False)  # as in a descent: neither NumPy's functions nor `if` work
+        @tf.function(autograph=False)  # as in a descent: NumPy's functions and `if` do not work
         def probe(w1, w2):
             loss = tf.convert_to_tensor(self.function(w1, w2))
             if loss.shape != w1.shape or loss.dtype != w1.dtype:
@@ -112,12 +137,12 @@ class Surface:
             raise TypeError(f"{demand}. The loss at a point depends on other points.")
 
     def __call__(self, w1, w2):
-        """The loss at one point or many: a float64 tensor of the shape of `w1` and `w2`."""
+        """Return the loss at one point or many, a float64 tensor of the shape of `w1` and `w2`."""
         return self.function(tf.cast(w1, tf.float64), tf.cast(w2, tf.float64))
 
     def point(self, argument, value):
-        """The value as an array, if it is a point of the domain; else a ValueError says what."""
-        point = two_numbers(argument, value)
+        """Return the value as an array; raise if it is not a point of the domain."""
+        point = check_pair(argument, value)
         if not np.all(self.contains(point)):
             raise ValueError(
                 f"`{argument}` must be inside the domain of {self.name}, {self.domain}, "
@@ -126,7 +151,7 @@ class Surface:
         return point
 
     def contains(self, point):
-        """Whether each coordinate of the point is inside the domain: a boolean array, (2,)."""
+        """Return whether each coordinate is inside the domain, a boolean array of shape (2,)."""
         lowest, highest = np.transpose(np.asarray(self.domain, dtype="float64"))
         return (point >= lowest) & (point <= highest)
 
@@ -180,22 +205,23 @@ SURFACES = (quadratic, saddle, rosenbrock, beale, himmelblau)
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Descent:
-    """What `descend` returns: all that happened in `steps` steps, in float64 arrays.
+    """A descent that `descend` has run: every step of it, in float64 arrays.
 
     Attributes:
         surface: the `Surface`.
         optimizer: the optimizer, as its last `apply` left it.
-        hyperparameters: dict of the rule's hyperparameters at the start, by Keras's names; a
+        hyperparameters: dict of the rule's hyperparameters at the start, by Keras's names. A
             learning rate that changes is None.
         path: the weights before the first and after each step, (steps + 1, 2).
         losses: the loss at each point of the path, (steps + 1,).
         gradients: the gradient of each step, (steps, 2), taken at the path; for `Nesterov` at
             the look-ahead.
-        rates: the effective learning rate of each weight in each step, (steps, 2); NaN while
-            gradients are accumulated for the first one. None if it is not known for this optimizer.
-        lookahead: of `Nesterov` the points w + mu v, (steps + 1, 2): where the next gradient is
+        rates: the effective learning rate of each weight in each step, (steps, 2). NaN before the
+            first step of an optimizer that accumulates gradients. None if this optimizer has no
+            formula.
+        lookahead: for `Nesterov` the points w + mu v, (steps + 1, 2), where the next gradient is
             taken; None for others.
-        stopped: why it ended before the steps that were asked for, or None.
+        stopped: why the descent ended before the requested number of steps, or None.
     """
 
     surface: Surface
@@ -210,13 +236,13 @@ class Descent:
 
     @property
     def steps(self):
-        """How many steps were taken: calls of `apply`."""
+        """Number of steps taken, each a call of `apply`."""
         return len(self.path) - 1
 
     @property
     def rule(self):
-        """The name of the optimizer's class."""
-        return type(leaves(self.optimizer)[0]).__name__
+        """Name of the optimizer's class."""
+        return type(inner_optimizers(self.optimizer)[0]).__name__
 
     def __repr__(self):
         stopped = f"; {self.stopped}" if self.stopped else ""
@@ -227,34 +253,33 @@ class Descent:
 
 
 def descend(surface, optimizer, start=None, steps=100, velocity=None):
-    """Lets an optimizer train the two weights of a surface, and keeps all of it.
+    """Run an optimizer on a surface and record every step.
 
-    The path is what `optimizer.apply` makes of a float64 variable of shape (2,), in one compiled
-    loop (of which TensorFlow keeps about 1 MB until the process ends). It ends early, and `stopped`
-    says so, after the step that leaves the surface's domain (its point is the last of the path)
-    and before one that makes the weights or the loss infinite or NaN (its point is not in the
-    path).
+    `optimizer.apply` updates a float64 variable of shape (2,) in one compiled loop. (TensorFlow
+    keeps about 1 MB of it until the process ends.) The descent ends early after the step that
+    leaves the surface's domain, whose point is the last of the path, and before a step that makes
+    the weights or the loss infinite or NaN, whose point is not in the path. `stopped` says so.
 
-    Of `Nesterov`, whose variable holds the look-ahead point, `path` and `start` are the slide's w.
-    Of Keras's optimizers `path` is what the variable holds.
+    The variable of `Nesterov` holds the look-ahead point; its `path` and `start` are the slide's w.
+    For Keras's optimizers `path` is what the variable holds.
 
     Args:
         surface: a `Surface`: `quadratic`, `saddle`, `rosenbrock`, `beale`, `himmelblau` or your
             own.
-        optimizer: a new optimizer, of this package, of Keras or your own.
+        optimizer: a new optimizer: of this package, of Keras or your own.
         start: the first point (w1, w2), in the domain. Defaults to the surface's.
         steps: how many steps to take, 1 to 2^31 - 1.
-        velocity: (v1, v2), weights per step, for rules with a velocity (`Momentum`, `Nesterov`)
-            to start with. Defaults to 0.
+        velocity: (v1, v2), the velocity at the start, in weights per step, for rules that have
+            one (`Momentum`, `Nesterov`). Defaults to 0.
 
     Returns:
         A `Descent`.
 
     Raises:
-        TypeError: `surface` or `optimizer` is something else.
+        TypeError: an argument has the wrong type.
         ValueError: the optimizer has been used before, it has no velocity to set, or a number is
             not allowed.
-        RuntimeError: it is called in a `tf.function` or in the scope of a distribution strategy.
+        RuntimeError: called in a `tf.function` or in the scope of a distribution strategy.
 
     Example:
 
@@ -280,17 +305,16 @@ def descend(surface, optimizer, start=None, steps=100, velocity=None):
             f"`optimizer` must be new, but this {type(optimizer).__name__} has been built for "
             "other weights, which it remembers."
         )
-    if isinstance(steps, bool) or not isinstance(steps, numbers.Integral) or not 0 < steps < 2**31:
-        raise ValueError(f"`steps` must be an integer >= 1 and < 2^31, not {steps!r}.")
+    steps = check_integer("steps", steps, 1, 2**31 - 1)
     start = surface.point("start", surface.start if start is None else start)
     if not np.isfinite(surface(*start)):
         raise ValueError(f"`start` must have a finite loss, not {start.tolist()}.")
-    rule = leaves(optimizer)[0]
+    rule = inner_optimizers(optimizer)[0]
     slot_names = getattr(rule, "slot_names", ())
     if velocity is not None:
         if "velocity" not in slot_names:
             raise ValueError(f"`velocity` must be left out: {type(rule).__name__} has none.")
-        velocity = two_numbers("velocity", velocity)
+        velocity = check_pair("velocity", velocity)
 
     variable = keras.Variable(start, dtype="float64", name="w")
     optimizer.build([variable])
@@ -298,26 +322,25 @@ def descend(surface, optimizer, start=None, steps=100, velocity=None):
         rule.slots(variable)[slot_names.index("velocity")].assign(velocity)
         if isinstance(rule, Nesterov):
             variable.assign(start + rule.momentum * velocity)
-    return _descended(surface, optimizer, rule, variable, int(steps))
+    return _descend(surface, optimizer, rule, variable, steps)
 
 
-def _descended(surface, optimizer, rule, variable, steps):
+def _descend(surface, optimizer, rule, variable, steps):
     eta = next_learning_rate(rule)
     hyperparameters = {"learning_rate": None if eta is None else float(eta)}
-    for name in HYPERPARAMETERS[1:]:
-        if hasattr(rule, name):
+    for name in HYPERPARAMETERS:
+        if hasattr(rule, name) and name not in hyperparameters:
             hyperparameters[name] = getattr(rule, name)
     looks_ahead = isinstance(rule, Nesterov)
-    rates_are_known = True
+    has_rates = has_formula(optimizer) and missing_rate(optimizer, variable) is None
 
     def position():
-        """The point of the path, its loss, and what the variable holds."""
+        """Return the point of the path, its loss, and what the variable holds."""
         theta = tf.convert_to_tensor(variable)
         w = rule.w(variable) if looks_ahead else theta
         return w, surface(*tf.unstack(w)), theta
 
     def step(i, _, path, losses, lookahead, gradients, rates):
-        nonlocal rates_are_known
         theta = tf.convert_to_tensor(variable)
         with tf.GradientTape() as tape:
             tape.watch(theta)
@@ -325,10 +348,7 @@ def _descended(surface, optimizer, rule, variable, steps):
         g = tape.gradient(loss, theta)
         # A scaled loss has a scaled gradient, which a LossScaleOptimizer wants.
         optimizer.apply([optimizer.scale_loss(g)], [variable])
-        try:
-            rate = effective_learning_rate(optimizer, variable)
-        except (TypeError, ValueError):  # there is no formula, or no such factor
-            rates_are_known, rate = False, tf.zeros_like(theta)
+        rate = effective_learning_rate(optimizer, variable) if has_rates else tf.zeros_like(theta)
         rate = tf.where(optimizer.iterations > 0, rate, np.nan)
         w, loss, theta = position()
         arrays = (
@@ -353,7 +373,7 @@ def _descended(surface, optimizer, rule, variable, steps):
         )
         return [values.stack() for values in arrays]
 
-    # Each descent is a function of its own, which is called once: not "retracing".
+    # Each descent has a function of its own that is called once, which is no retracing.
     results = loop.get_concrete_function()()
     path, losses, lookahead, gradients, rates = (values.numpy() for values in results)
     taken, stopped = len(gradients), None
@@ -369,7 +389,7 @@ def _descended(surface, optimizer, rule, variable, steps):
         path[: taken + 1],
         losses[: taken + 1],
         gradients[:taken],
-        rates[:taken] if rates_are_known else None,
+        rates[:taken] if has_rates else None,
         lookahead[: taken + 1] if looks_ahead else None,
         stopped,
     )

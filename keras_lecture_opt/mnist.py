@@ -1,4 +1,4 @@
-"""The lecture's last example: its data, MNIST, and its network, 784-1000-1000-10."""
+"""The lecture's last example: the MNIST data set, and the network 784-1000-1000-10."""
 
 import hashlib
 import os
@@ -6,19 +6,21 @@ import pathlib
 
 import keras
 
+from keras_lecture_opt._arguments import check_integer, check_number, check_path, must_be
+
 ARCHIVES = pathlib.Path(__file__).with_name("mnist_archives")
 
 
 def load(data_dir=None):
-    """Loads MNIST as `keras.datasets.mnist.load_data` does, but needs no network.
+    """Load MNIST as `keras.datasets.mnist.load_data` does, but without a network.
 
-    The official TensorFlow Datasets builder (`mnist:3.0.1`) makes the data set, once, from the
-    four original archives that come with this package; that takes some 10 s and 80 MB of disk.
-    Both parts are in TFDS's order, which is fixed but not that of the archives.
+    The first call builds the official TensorFlow Datasets data set (`mnist:3.0.1`) from the four
+    original archives, which this package contains. That takes about 10 s and 80 MB of disk. Both
+    parts are in TFDS's order, which is fixed but differs from that of the archives.
 
     Args:
-        data_dir: folder in which TFDS keeps its data sets. Defaults to the environment variable
-            `TFDS_DATA_DIR`, or else to `~/tensorflow_datasets`.
+        data_dir: folder in which TFDS keeps its data sets, `~` for the home folder. Defaults to
+            the environment variable `TFDS_DATA_DIR`, or else to `~/tensorflow_datasets`.
 
     Returns:
         `(x_train, y_train), (x_test, y_test)`: NumPy arrays of uint8. The images have shapes
@@ -26,13 +28,15 @@ def load(data_dir=None):
         and `(10000,)` and values from 0 to 9.
 
     Raises:
+        TypeError: `data_dir` is not a path.
         RuntimeError: an archive of this installation is missing or damaged.
-        OSError: the data set cannot be made or read in the folder: it is read-only, full, or
+        OSError: the data set cannot be built or read in the folder: it is read-only, full, or
             holds a damaged copy.
     """
-    import tensorflow_datasets as tfds  # only those who load data wait for this import
+    import tensorflow_datasets as tfds  # slow, and needed by nobody else
 
     data_dir = data_dir or os.environ.get("TFDS_DATA_DIR")
+    data_dir = data_dir and check_path("data_dir", data_dir)
     builder = _builder(data_dir)
     if not builder.is_prepared():
         _check_archives()
@@ -44,10 +48,10 @@ def load(data_dir=None):
             )
         except Exception as error:  # TFDS passes on whatever was raised, wherever it was
             builder = _builder(data_dir)
-            if not builder.is_prepared():  # nor has another process just made it
+            if not builder.is_prepared():  # another process may have built it
                 raise OSError(
-                    f"MNIST cannot be made in {builder.data_dir}: {error}\n"
-                    "Name a folder that can be written to and has 150 MB free: "
+                    f"MNIST cannot be built in {builder.data_dir}: {error}\n"
+                    "Choose a writable folder with 150 MB free: "
                     "`load(data_dir=...)` or the environment variable TFDS_DATA_DIR."
                 ) from error
     try:
@@ -64,7 +68,7 @@ def _builder(data_dir):
 
     try:
         return tfds.builder("mnist:3.0.1", data_dir=data_dir)
-    except Exception as error:  # it reads what is there already
+    except Exception as error:  # the builder reads what is there already
         folder = pathlib.Path(data_dir or "~/tensorflow_datasets", "mnist", "3.0.1")
         raise _unreadable(folder, error) from error
 
@@ -72,37 +76,64 @@ def _builder(data_dir):
 def _unreadable(folder, error):
     return OSError(
         f"MNIST cannot be read from {folder}: {error}\n"
-        "If the files there are damaged, delete that folder: it will be made anew."
+        "If its files are damaged, delete that folder: the next call builds it again."
     )
 
 
 def _check_archives():
-    """Raises before TFDS looks for a missing archive on the network, for over three minutes."""
+    """Raise before TFDS searches the network for a missing archive, for over three minutes."""
     for line in (ARCHIVES / "SHA256SUMS").read_text().splitlines():
         expected, name = line.split()
         archive = ARCHIVES / name
         if not archive.exists() or hashlib.sha256(archive.read_bytes()).hexdigest() != expected:
             raise RuntimeError(
-                f"{archive} is missing or damaged. Install keras_lecture_opt again: "
-                "its packages hold the original file."
+                f"{archive} is missing or damaged. Install keras_lecture_opt again: the package "
+                "contains the original file."
             )
 
 
+@keras.saving.register_keras_serializable(package="keras_lecture_opt")
+class PixelNetwork(keras.Sequential):
+    """A `keras.Sequential` that refuses pixels of any type but uint8.
+
+    Keras would convert other pixels to uint8 without a word: those from 0 to 1 would become black.
+    """
+
+    @property
+    def input_dtype(self):
+        """The type to which Keras converts floats before `call` sees them: not uint8."""
+        return self.compute_dtype
+
+    def call(self, inputs, training=None, mask=None):
+        dtype = keras.backend.standardize_dtype(inputs.dtype)
+        if dtype != "uint8":
+            raise TypeError(
+                f"{self.name}: its pixels must be uint8, from 0 to 255 as `mnist.load()` returns "
+                f"them, not {dtype}. It scales them to [0, 1] itself: do not divide them by 255. "
+                "Whole numbers of another type: `x.astype('uint8')`."
+            )
+        return super().call(inputs, training=training, mask=mask)
+
+
 def mlp(dropout=0.0, hidden=(1000, 1000)):
-    """The lecture's network: 28x28 pixels, two hidden layers of 1000 ReLUs, 10 softmax outputs.
+    """Build the lecture's network: 28x28 pixels, two layers of 1000 ReLUs, 10 softmax outputs.
 
     Layers and model are named, so that variables have the same names in every run.
 
     Args:
-        dropout: share of each hidden layer that is dropped in training, from 0 to 1. The paper
+        dropout: share of each hidden layer that is dropped in training, in [0, 1). The paper
             behind the slide's figure (Kingma & Ba, 2015, Figure 2a) trains with dropout but
             does not give the rate; 0.5 is usual. Defaults to 0, no dropout.
         hidden: units of each hidden layer. Defaults to the lecture's.
 
     Returns:
         An uncompiled `keras.Sequential`; the lecture's has 1,796,010 weights. It takes
-        `(batch, 28, 28)` raw pixels, 0 to 255, which it scales to [0, 1] itself so that they
-        travel to a GPU as one byte each, and returns `(batch, 10)` probabilities.
+        `(batch, 28, 28)` raw pixels in uint8, 0 to 255, and refuses others with a TypeError. It
+        scales them to [0, 1] itself, so that a pixel travels to a GPU as one byte. It returns
+        `(batch, 10)` probabilities.
+
+    Raises:
+        TypeError, ValueError: `dropout` or `hidden` is not valid.
 
     Example:
 
@@ -110,6 +141,11 @@ def mlp(dropout=0.0, hidden=(1000, 1000)):
     >>> [weights.path for weights in model.trainable_variables[:2]]
     ['mlp/hidden_1/kernel', 'mlp/hidden_1/bias']
     """
+    dropout = check_number("dropout", dropout, "a number in [0, 1)", lambda x: 0 <= x < 1)
+    try:
+        hidden = [check_integer("hidden", units, 1) for units in hidden]
+    except TypeError as error:
+        raise TypeError(must_be("hidden", "integers >= 1, one for each layer", hidden)) from error
     layers = [
         keras.Input((28, 28), dtype="uint8", name="pixels"),
         keras.layers.Rescaling(1 / 255, name="scale"),
@@ -120,4 +156,4 @@ def mlp(dropout=0.0, hidden=(1000, 1000)):
         if dropout:
             layers.append(keras.layers.Dropout(dropout, name=f"dropout_{i}"))
     layers.append(keras.layers.Dense(10, activation="softmax", name="output"))
-    return keras.Sequential(layers, name="mlp")
+    return PixelNetwork(layers, name="mlp")

@@ -1,4 +1,4 @@
-"""Pictures of descents: paths over a surface, losses, effective learning rates, and films.
+"""Pictures of descents: paths on a surface, losses, effective learning rates, and films.
 
 Each function takes one `Descent`, several, or a dict from labels to descents. Needs the extra
 "plot" (`pip install '.[plot]'` in the clone).
@@ -6,9 +6,9 @@ Each function takes one `Descent`, several, or a dict from labels to descents. N
 
 import contextlib
 import functools
-import numbers
 import os
 import pathlib
+import zlib
 from collections.abc import Iterable
 
 import numpy as np
@@ -19,35 +19,37 @@ try:
     import tqdm
     from matplotlib import animation, figure
     from matplotlib import pyplot as plt
+    from matplotlib.axes import Axes
 except ImportError as error:
     raise ImportError(
         f"keras_lecture_opt.plots needs the extra 'plot', pip install '.[plot]' in the clone: "
         f"{error}"
     ) from error
 
-from keras_lecture_opt.landscapes import HYPERPARAMETERS, Descent
+from keras_lecture_opt._arguments import check_number, check_path, must_be
+from keras_lecture_opt.landscapes import Descent
+from keras_lecture_opt.rates import inner_optimizers
+from keras_lecture_opt.rules import RULES
+from keras_lecture_opt.rules._hyperparameters import HYPERPARAMETERS
 
-# Loads the backend. A notebook's switches the display of figures on when it is loaded, and inside
-# the context of a style that would be undone.
+# Loads the backend. In a notebook this switches the display of figures on, which the context of a
+# style would undo.
 plt.draw_if_interactive()
 
-# One colour per rule, in every picture of this project: Okabe and Ito's, which the colour-blind
-# tell apart. A Keras class has that of the rule that it is nearest to.
-COLORS = {
-    "SteepestDescent": "#000000",
-    "Momentum": "#E69F00",
-    "Nesterov": "#D55E00",
-    "AdaGrad": "#56B4E9",
-    "RMSProp": "#0072B2",
-    "SimplifiedAdam": "#CC79A7",
-    "Adam": "#009E73",
-    "SGD": "#000000",
-    "Adagrad": "#56B4E9",
-    "RMSprop": "#0072B2",
-    "AdamW": "#009E73",
-}
-OTHERS = "#7F7F7F"
-LINES = ("-", "--", ":", "-.")  # in this order where a colour comes again
+# One color per rule, in every picture of this project: Okabe and Ito's, which color-blind readers
+# can tell apart. Those that are left are for rules to come and for other optimizers.
+PALETTE = (
+    *("#000000", "#E69F00", "#D55E00", "#56B4E9", "#0072B2", "#CC79A7", "#009E73"),
+    *("#8C564B", "#7F7F7F", "#B8A100", "#7A5FD0"),
+)
+COLORS = dict(zip(RULES, PALETTE, strict=False))
+for rule in RULES:
+    # A Keras class has the color of its rule: SGD that of steepest descent, Adam that of `Adam`,
+    # the last of two.
+    if rule.nearest_keras and not rule.nearest_keras[1]:
+        COLORS[rule.nearest_keras[0]] = COLORS[rule]
+OTHERS = PALETTE[len(RULES) :]
+LINES = ("-", "--", ":", "-.")  # in this order where a color repeats
 STYLE = {  # legible from the last row
     "axes.formatter.limits": (-3, 4),
     "axes.spines.right": False,
@@ -56,39 +58,66 @@ STYLE = {  # legible from the last row
     "font.size": 14,
     "legend.fontsize": 14,
 }
-SYMBOLS = dict(zip(HYPERPARAMETERS, ("η", "μ", "γ", "β₁", "β₂", "ε"), strict=True))
 
 
 def style():
-    """Ours, whatever the user's is."""
+    """Return the context of this project's style, whatever the user's is."""
     return plt.style.context(["default", STYLE])
 
 
-def styled(draw):
-    """Draws in our style on a new figure, or in the user's style in the user's axes."""
+def color(optimizer):
+    """Return the color of an optimizer, or of an optimizer's class: the same in every picture."""
+    cls = optimizer if isinstance(optimizer, type) else type(inner_optimizers(optimizer)[0])
+    known = [COLORS[ancestor] for ancestor in cls.__mro__ if ancestor in COLORS]
+    # By its name: the same in every process, too.
+    return known[0] if known else OTHERS[zlib.crc32(cls.__name__.encode()) % len(OTHERS)]
+
+
+def in_style(draw):
+    """Make a function draw in this project's style, unless the user gives axes of their own."""
 
     @functools.wraps(draw)
-    def drawn(descents, ax=None):
+    def draw_in_style(descents, ax=None):
+        descents = by_label(descents)
+        check_axes(ax, 2 if draw.__name__ == "rates" else 1)
         with style() if ax is None else contextlib.nullcontext():
-            return draw(by_label(descents), ax)
+            return draw(descents, ax)
 
-    return drawn
+    return draw_in_style
 
 
-@styled
+def check_axes(ax, count):
+    """Raise a TypeError if the user gave something else than that many plain Axes."""
+    given = [ax] if count == 1 else ax
+    if ax is None:
+        return
+    if (
+        not isinstance(given, (list, tuple, np.ndarray))
+        or len(given) != count
+        or not all(isinstance(a, Axes) and a.name == "rectilinear" for a in given)
+    ):
+        allowed = "a matplotlib Axes" if count == 1 else "two matplotlib Axes"
+        raise TypeError(must_be("ax", f"{allowed}, neither polar nor 3D", ax))
+
+
+@in_style
 def paths(descents, ax=None):
-    """Draws descents on one surface over its contours: which way does each rule go?
+    """Draw descents on one surface over its contours: which way does each rule go?
 
-    A ring marks the start, a disk the end, or a cross if the path ended early: then its label says
-    why. Stars mark the minima. Where paths coincide, the first is the widest.
+    A ring marks the start and a disk the end. A cross marks the end of a path that ended early;
+    its label says why. Stars mark the minima. Where paths coincide, the first is the widest.
 
     Args:
         descents: `Descent`s on one surface.
         ax: the `matplotlib.axes.Axes` to draw in. Defaults to those of a new figure.
 
     Returns:
-        The Axes. A notebook shows its figure; elsewhere `matplotlib.pyplot.show()` does, or
+        The Axes. A notebook shows its figure. Elsewhere call `matplotlib.pyplot.show()` or
         `ax.figure.savefig(file)`.
+
+    Raises:
+        TypeError: `descents` or `ax` is something else.
+        ValueError: the descents are on several surfaces, or a label begins with "_".
 
     Example:
 
@@ -104,13 +133,13 @@ def paths(descents, ax=None):
     contours(ax, surface)
     ax.set_title(title(surface))
     for (label, descent), line in zip(descents.items(), lines(descents), strict=True):
-        trace(ax, descent, label=labelled(label, descent), **line)
+        trace(ax, descent, label=with_reason(label, descent), **line)
     legend(ax, beside=ours)
     return ax
 
 
 def panels(descents):
-    """Draws each descent over a contour of its own, side by side, at one scale.
+    """Draw each descent over a contour of its own, side by side, at one scale.
 
     Args:
         descents: `Descent`s on one surface or several.
@@ -127,18 +156,18 @@ def panels(descents):
         axes = [fig.add_subplot(rows, columns, i + 1) for i in range(len(descents))]
         for ax, (label, descent) in zip(axes, descents.items(), strict=True):
             contours(ax, descent.surface)
-            trace(ax, descent, color=color(descent), linewidth=2.5)
+            trace(ax, descent, color=color(descent.optimizer), linewidth=2.5)
             own = [title(descent.surface)] if len(titles) > 1 else []
-            ax.set_title("\n".join([*own, labelled(label, descent)]), fontsize=14)
+            ax.set_title("\n".join([*own, with_reason(label, descent)]), fontsize=14)
             ax.locator_params(nbins=5)
         if len(titles) == 1:
             fig.suptitle(*titles)
     return axes
 
 
-@styled
+@in_style
 def losses(descents, ax=None):
-    """Draws the loss after each step, on a log axis unless a loss is negative.
+    """Draw the loss after each step, on a log axis unless a loss is negative.
 
     Args:
         descents: `Descent`s.
@@ -157,9 +186,9 @@ def losses(descents, ax=None):
     return ax
 
 
-@styled
+@in_style
 def rates(descents, ax=None):
-    """Draws the effective learning rate of each weight in each step, on a log axis.
+    """Draw the effective learning rate of each weight in each step, on a log axis.
 
     Args:
         descents: `Descent`s.
@@ -174,19 +203,19 @@ def rates(descents, ax=None):
     for label, descent in descents.items():
         if descent.rates is None:
             raise ValueError(
-                f"{label}: the effective learning rate of {descent.rule} is not known. "
-                "`keras_lecture_opt.effective_learning_rate.register` can tell it."
+                f"{label}: the effective learning rate of {descent.rule} is not known. Register "
+                "it with `keras_lecture_opt.effective_learning_rate.register`."
             )
     ours = ax is None
-    axes = plt.figure(figsize=(12, 4.5)).subplots(1, 2, sharey=True) if ours else ax
-    for i, ax in enumerate(axes):
+    pair = plt.figure(figsize=(12, 4.5)).subplots(1, 2, sharey=True) if ours else ax
+    for i, ax in enumerate(pair):
         for (label, descent), line in zip(descents.items(), lines(descents), strict=True):
             ax.plot(np.arange(1, descent.steps + 1), descent.rates[:, i], **line, label=label)
         log_scale(ax, [descent.rates[:, i] for descent in descents.values()])
         ax.set(xlabel="step", title=f"$w_{i + 1}$")
-    axes[0].set_ylabel("effective learning rate")
-    legend(axes[1], beside=ours)
-    return axes
+    pair[0].set_ylabel("effective learning rate")
+    legend(pair[1], beside=ours)
+    return pair
 
 
 class Film(animation.FuncAnimation):
@@ -197,24 +226,26 @@ class Film(animation.FuncAnimation):
             return self.to_jshtml()
 
     def __del__(self):
-        """Matplotlib would warn of a film that nobody has looked at."""
+        """Do nothing: matplotlib would warn of a film that nobody has looked at."""
 
 
 def animate(descents, file=None, fps=20):
-    """Shows descents on one surface step by step.
+    """Show descents on one surface step by step.
 
-    A film has 100 frames at most: of longer descents each frame shows several steps.
+    A film has at most 100 frames; in a longer descent each frame shows several steps.
 
     Args:
         descents: `Descent`s on one surface.
-        file: where to write the film, with a progress bar: a name that ends in .gif, .mp4 or
-            .html. A file of that name is replaced when the film is complete. Defaults to no file.
+        file: where to write the film: a name that ends in .gif, .mp4 or .html, with `~` for the
+            home folder. A progress bar is shown, and a file of that name is replaced when the film
+            is complete. Defaults to no file.
         fps: frames per second, 1 to 100.
 
     Returns:
         A `matplotlib.animation.Animation`. As the last line of a notebook's cell it is a player.
 
     Raises:
+        TypeError: an argument has the wrong type.
         ValueError: `file` ends in something else, or `fps` is not allowed.
         OSError: `file` cannot be written.
     """
@@ -223,16 +254,15 @@ def animate(descents, file=None, fps=20):
         ".mp4": animation.FFMpegWriter,
         ".html": functools.partial(animation.HTMLWriter, embed_frames=True),
     }
-    if isinstance(fps, bool) or not isinstance(fps, numbers.Real) or not 1 <= fps <= 100:
-        raise ValueError(f"`fps` must be a number from 1 to 100, not {fps!r}.")
-    file = None if file is None else pathlib.Path(file).expanduser()
+    fps = check_number("fps", fps, "a number from 1 to 100", lambda x: 1 <= x <= 100)
+    file = None if file is None else pathlib.Path(check_path("file", file))
     if file and file.suffix.lower() not in writers:
         raise ValueError(f"`file` must end in {', '.join(writers)}, not {file.name!r}.")
-    film, frames = filmed(by_label(descents), fps)
+    film, frames = make_film(by_label(descents), fps)
     if file:
         ffmpeg = {"animation.ffmpeg_path": imageio_ffmpeg.get_ffmpeg_exe()}
         with (
-            completed(file) as part,
+            replace_when_complete(file) as part,
             mpl.rc_context(ffmpeg),
             tqdm.tqdm(total=frames, desc=file.name, unit="frame") as bar,
         ):
@@ -242,8 +272,8 @@ def animate(descents, file=None, fps=20):
 
 
 @contextlib.contextmanager
-def completed(file):
-    """A name to write to; what is written gets the file's name if nothing goes wrong."""
+def replace_when_complete(file):
+    """Yield a name to write to; what is written there gets the file's name if nothing fails."""
     part = file.with_name(f"part.{os.getpid()}.{file.name}")
     try:
         if file.is_dir():
@@ -258,8 +288,8 @@ def completed(file):
         part.unlink(missing_ok=True)
 
 
-def filmed(descents, fps):
-    """The film, and its number of frames."""
+def make_film(descents, fps):
+    """Return the film, and its number of frames."""
     most = max(descent.steps for descent in descents.values())
     frames = np.unique(np.linspace(0, most, min(most + 1, 100)).round().astype(int))
     with style():
@@ -270,7 +300,7 @@ def filmed(descents, fps):
         counter = ax.set_title("step 0")
         trails, heads = [], []
         for (label, descent), line in zip(descents.items(), lines(descents), strict=True):
-            trails += ax.plot([], [], **line, label=labelled(label, descent))
+            trails += ax.plot([], [], **line, label=with_reason(label, descent))
             heads += ax.plot([], [], "o", color=line["color"], markersize=10)
         legend(ax)
 
@@ -287,24 +317,28 @@ def filmed(descents, fps):
 
 
 def by_label(descents):
-    """The descents as a dict; labels, unless given, tell the rules and where they differ."""
+    """Return the descents as a dict; labels, unless given, name the rules and what differs."""
     if isinstance(descents, Descent):
         descents = [descents]
     given = descents.values() if isinstance(descents, dict) else descents
     values = list(given) if isinstance(given, Iterable) else []
     if not values or not all(isinstance(value, Descent) for value in values):
         raise TypeError(f"`descents` must be one or more Descents, not {descents!r}.")
-    names = map(str, descents) if isinstance(descents, dict) else names_of(values)
+    names = list(map(str, descents)) if isinstance(descents, dict) else names_of(values)
+    for name in names:
+        if name.startswith("_"):
+            allowed = 'labels that do not begin with "_", which matplotlib leaves out of legends'
+            raise ValueError(must_be("descents", allowed, name))
     return dict(zip(names, values, strict=True))
 
 
 def names_of(descents):
-    """For each descent its rule, and those hyperparameters that others of that rule have not."""
+    """Return for each descent its rule, and the hyperparameters that differ within the rule."""
     names = []
     for descent in descents:
         same = [d.hyperparameters for d in descents if d.rule == descent.rule]
         own = [
-            f"{SYMBOLS[name]}(t)" if value is None else f"{SYMBOLS[name]} {value:.4g}"
+            symbol(name) + ("(t)" if value is None else f" {value:.4g}")
             for name, value in descent.hyperparameters.items()
             if any(other.get(name) != value for other in same)
         ]
@@ -314,12 +348,18 @@ def names_of(descents):
     return names
 
 
-def labelled(label, descent):
+def symbol(name):
+    """Return the hyperparameter's symbol on the slides."""
+    return HYPERPARAMETERS[name].symbol
+
+
+def with_reason(label, descent):
+    """Return the label, and why the descent ended early."""
     return f"{label}\n{descent.stopped}" if descent.stopped else label
 
 
 def one_surface(descents):
-    """The surface of all these descents."""
+    """Return the surface of all these descents; raise if there are several."""
     surfaces = {descent.surface.name: descent.surface for descent in descents.values()}
     if len(surfaces) > 1:
         names = ", ".join(sorted(surfaces))
@@ -332,35 +372,31 @@ def title(surface):
     return f"${surface.formula}$" if surface.formula else surface.name
 
 
-def color(descent):
-    return COLORS.get(descent.rule, OTHERS)
-
-
 def lines(descents):
-    """For each descent the colour of its rule, and another line if that has come before."""
-    colors = [color(descent) for descent in descents.values()]
+    """Return for each descent the color of its rule, and a line style that tells repeats apart."""
+    colors = [color(descent.optimizer) for descent in descents.values()]
     return [
         {
             "color": c,
             "linestyle": LINES[colors[:i].count(c) % len(LINES)],
-            "linewidth": 2.5 + 0.6 * (len(colors) - 1 - i),  # what lies below looks out
+            "linewidth": 2.5 + 0.6 * (len(colors) - 1 - i),  # what lies below stays visible
         }
         for i, c in enumerate(colors)
     ]
 
 
 def trace(ax, descent, **line):
-    """Draws a path: a ring at its start, dots while they can be told apart, its end."""
-    color = line["color"]
+    """Draw a path: a ring at its start, a dot for each step of a short one, its end."""
     ax.plot(*descent.path.T, **line, marker="." if descent.steps <= 100 else "", markersize=7)
-    ax.plot(*descent.path[0], "o", color=color, markerfacecolor="#FFFFFF", markersize=9)
-    [last] = ax.plot(*end(descent), "o", color=color, markersize=11)
+    ends = {"marker": "o", "color": line["color"]}
+    ax.plot(*descent.path[0], **ends, markerfacecolor="#FFFFFF", markersize=9)
+    [last] = ax.plot(*end(descent), **ends, markersize=11)
     if descent.stopped:
         last.set(marker="X", clip_on=False, in_layout=False)  # whole, at the edge of the domain
 
 
 def end(descent):
-    """The last point of a path, or where it leaves the domain."""
+    """Return the last point of a path, or where it leaves the domain."""
     outside = descent.path[-1]
     edge = np.clip(outside, *np.transpose(descent.surface.domain))
     crossed = edge != outside
@@ -371,7 +407,7 @@ def end(descent):
 
 
 def contours(ax, surface, lines=True):
-    """Draws the surface: each shade, valleys darker, covers an equal part of the domain."""
+    """Draw the surface: each shade, valleys darker, covers an equal part of the domain."""
     (left, right), (bottom, top) = surface.domain
     w1, w2 = np.meshgrid(np.linspace(left, right, 200), np.linspace(bottom, top, 200))
     loss = surface(w1, w2).numpy()
@@ -389,7 +425,7 @@ def contours(ax, surface, lines=True):
 
 
 def log_scale(ax, values):
-    """Zeros, which a descent that meets the minimum may have, are left out."""
+    """Use a log axis if no value is negative; zeros, as at a minimum met exactly, are left out."""
     values = np.concatenate(values)
     values = values[np.isfinite(values)]
     if np.any(values > 0) and np.all(values >= 0):
@@ -397,6 +433,6 @@ def log_scale(ax, values):
 
 
 def legend(ax, beside=True):
-    """Beside the axes, where it hides no path; or, where that may be another picture, inside."""
+    """Put the legend beside the axes, where it hides no path, or inside axes of the user."""
     place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1)} if beside else {}
     ax.legend(frameon=not beside, **place)

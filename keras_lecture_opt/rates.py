@@ -1,23 +1,21 @@
-"""The effective learning rate of every weight, whichever optimizer trains it.
-
-The lecture's rules know theirs. Here stand the formulas of Keras's own optimizers, each the factor
-in that optimizer's `update_step`.
-"""
-
-import functools
+"""The effective learning rate of every weight, whichever optimizer trains it."""
 
 import keras
 import tensorflow as tf
 from keras import optimizers
 
-from keras_lecture_opt._base import LectureOptimizer, precision
-from keras_lecture_opt.adagrad import AdaGrad
-from keras_lecture_opt.adam import Adam
-from keras_lecture_opt.simplified_adam import SimplifiedAdam
+from keras_lecture_opt._keras_formulas import FORMULAS, Formula
+from keras_lecture_opt._keras_private import (
+    index_of,
+    is_overwritten,
+    learning_rate_or_schedule,
+    state_of,
+)
+from keras_lecture_opt.rules import LectureOptimizer, compute_dtype
 
 
 def effective_learning_rate(optimizer, variable):
-    """The factor by which each weight's latest step multiplied its direction.
+    """Return the factor by which each weight's latest step multiplied its direction.
 
     A rule that is adaptive per element gives each weight a learning rate of its own; the slides
     call this "element-wise adaptive learning rate". The definition, for any optimizer: the
@@ -41,18 +39,24 @@ def effective_learning_rate(optimizer, variable):
     | `Muon` | as `Adam`, where it uses Adam | m / (1 - beta_1^t) |
 
     Adadelta, Lamb and Adafactor overwrite something that their latest step used: Adadelta the
-    average of its steps, the others the weights, whose norm they take. For these it is the factor
-    with the new values, which is that of the next step while the gradients stay as they are.
+    average of its steps, the others the weights, whose norm they take. For these the factor is
+    computed with the new values: it is that of the next step while the gradients stay the same.
 
-    There is no such factor, and so an error, for the matrices that `Muon` orthogonalizes (every
-    element of the step depends on every element of the gradient) and for `Ftrl` with
-    `l1_regularization_strength` (it sets weights to zero instead of stepping).
+    Some variables have no such factor: the matrices that `Muon` orthogonalizes (each element of
+    the step depends on the whole gradient), variables of `Ftrl` with `l1_regularization_strength`
+    (it sets weights to zero instead of stepping), and variables that the optimizer overwrites with
+    their gradient (the scales of float8 layers).
 
-    Clipping and weight decay are not part of it: a gradient is clipped before the rule sees it,
-    and decay is a step of its own.
+    Clipping and weight decay are not part of the factor: a gradient is clipped before the rule
+    sees it, and decay is a separate step.
 
-    Learning-rate schedules are followed: what counts is the rate of the step just taken. After
-    `optimizer.learning_rate` has been set, it is the new rate.
+    The learning rate is that of the latest step, also under a schedule. After you set
+    `optimizer.learning_rate`, it is the new one.
+
+    A formula belongs to a class. A subclass that overrides `update_step` has none until it states
+    its own, because nobody can tell what its steps are: a subclass of `LectureOptimizer` overrides
+    the method `effective_learning_rate`, any other class is registered as below. `has_formula`
+    tells whether an optimizer has one.
 
     Args:
         optimizer: a rule of this package, one of Keras's optimizers, one registered by
@@ -67,7 +71,7 @@ def effective_learning_rate(optimizer, variable):
     Raises:
         TypeError: no formula is known for this optimizer.
         ValueError: the optimizer was not built with this variable, has not taken a step, or has
-            no such factor for it.
+            no such factor for this variable.
 
     Example:
 
@@ -77,7 +81,7 @@ def effective_learning_rate(optimizer, variable):
     >>> print(effective_learning_rate(optimizer, w).numpy())
     [0.125 0.005]
 
-    An optimizer of your own, whose rule is w <- w - learning_rate * scale * g:
+    An optimizer of your own, whose step is 4 times that of `SGD`:
 
     >>> class Scaled(keras.optimizers.SGD):
     ...     def update_step(self, gradient, variable, learning_rate):
@@ -90,55 +94,135 @@ def effective_learning_rate(optimizer, variable):
     >>> print(effective_learning_rate(optimizer, w).numpy())
     [1. 1.]
     """  # noqa: E501
-    optimizer = responsible(optimizer, variable)
-    if tf.executing_eagerly() and not steps_taken(optimizer):
-        raise ValueError(f"{optimizer.name} has not taken a step yet: no weight has a rate.")
-    return rate_after_step(optimizer, variable, latest_learning_rate(optimizer))
+    require_formula(optimizer)
+    if reason := missing_rate(optimizer, variable):
+        raise ValueError(f"{variable.name!r} has no effective learning rate: {reason}.")
+    inner = optimizer_of(optimizer, variable)
+    if tf.executing_eagerly() and not steps_taken(inner):
+        raise ValueError(f"{inner.name} has not taken a step yet: no weight has a rate.")
+    return rate_after_step(inner, variable, latest_learning_rate(inner))
 
 
-def leaves(optimizer):
+def register(cls):
+    """Register the factor by which an optimizer class multiplies its direction.
+
+    Args:
+        cls: the class; its subclasses are included until one overrides `update_step`.
+
+    Returns:
+        A decorator for a function of `optimizer`, `variable`, `learning_rate` and `t`, the number
+        of the latest step from 1. The function returns a tensor that broadcasts to the variable's
+        shape.
+    """
+
+    def enter(factor):
+        FORMULAS[cls] = Formula(factor)
+        return factor
+
+    return enter
+
+
+effective_learning_rate.register = register
+
+
+def has_formula(optimizer):
+    """Return whether the effective learning rate of an optimizer is known.
+
+    Args:
+        optimizer: any `keras.optimizers.Optimizer`, wrappers included.
+
+    Returns:
+        True or False. Some variables may have no rate all the same: see `effective_learning_rate`.
+
+    Example:
+
+    >>> keras_lecture_opt.has_formula(keras.optimizers.Adam())
+    True
+    """
+    return all(formula_of(inner) for inner in inner_optimizers(optimizer))
+
+
+def require_formula(optimizer):
+    """Raise a TypeError that says how to register a formula, if the optimizer has none."""
+    for inner in inner_optimizers(optimizer):
+        if formula_of(inner) is None:
+            name = type(inner).__name__
+            raise TypeError(
+                f"The effective learning rate of {name} is not known. Register the factor by which "
+                "its rule multiplies its direction:\n"
+                f"@keras_lecture_opt.effective_learning_rate.register({name})\n"
+                "def _(optimizer, variable, learning_rate, t): ..."
+            )
+
+
+def missing_rate(optimizer, variable):
+    """Return why a variable has no effective learning rate, though its optimizer has a formula.
+
+    Returns:
+        A clause for an error message, or None if the variable has a rate.
+    """
+    inner = optimizer_of(optimizer, variable)
+    if inner is None:
+        return (
+            f"{optimizer.name} has not been built with this variable. Call "
+            "`build(model.trainable_variables)` or train a step first"
+        )
+    if is_overwritten(variable):
+        return f"{inner.name} overwrites it with its gradient instead of taking a step"
+    return formula_of(inner).exception(inner, variable)
+
+
+def inner_optimizers(optimizer):
     """The optimizers that update variables, inside Keras's wrappers."""
     if isinstance(optimizer, optimizers.LossScaleOptimizer):
-        return leaves(optimizer.inner_optimizer)
+        return inner_optimizers(optimizer.inner_optimizer)
     # A MultiOptimizer has several; Keras 3.12 has no MultiOptimizer.
     return getattr(optimizer, "optimizers", [optimizer])
 
 
-def responsible(optimizer, variable):
-    """The one that updates the variable."""
-    for leaf in leaves(optimizer):
-        formula_of(leaf)
-        if index(leaf, variable) is not None:
-            return leaf
-    raise ValueError(
-        f"{optimizer.name} does not update {variable.name!r}: it has not been built with this "
-        "variable. Call `build(model.trainable_variables)` or train a step first."
-    )
+def optimizer_of(optimizer, variable):
+    """The inner optimizer that updates the variable, or None."""
+    owners = (o for o in inner_optimizers(optimizer) if index_of(o, variable) is not None)
+    return next(owners, None)
 
 
 def formula_of(optimizer):
-    """The registered formula, unless the class has replaced the rule that it belongs to."""
-    known = next(c for c in type(optimizer).__mro__ if c in _formula.registry)
-    replaced = type(optimizer).update_step is not known.update_step if known is not object else True
-    if replaced and known is not LectureOptimizer:  # whose formula is a method, replaced with it
-        name = type(optimizer).__name__
-        raise TypeError(
-            f"The effective learning rate of {name} is not known. Tell it, with the factor that "
-            "its rule multiplies its direction by:\n"
-            f"@keras_lecture_opt.effective_learning_rate.register({name})\n"
-            "def _(optimizer, variable, learning_rate, t): ..."
-        )
-    return _formula.registry[known]
+    """The `Formula` of an optimizer's class, or None.
+
+    The nearest one in the class's ancestry counts, unless a class below it overrides `update_step`.
+    """
+    for cls in type(optimizer).__mro__:
+        if cls in FORMULAS:
+            return FORMULAS[cls]
+        if cls is LectureOptimizer:
+            return None
+        if isinstance(optimizer, LectureOptimizer) and "effective_learning_rate" in vars(cls):
+            return Formula(cls.effective_learning_rate, *(optimizer.evidence or ()))
+        if "update_step" in vars(cls):
+            return None
+
+
+def rate_after_step(optimizer, variable, learning_rate):
+    """The effective learning rate, given the scalar one of the latest step."""
+    dtype = compute_dtype(variable)
+    t = tf.cast(optimizer.iterations, dtype)
+    rate = formula_of(optimizer).factor(optimizer, variable, tf.cast(learning_rate, dtype), t)
+    return tf.broadcast_to(tf.cast(rate, dtype), variable.shape)
 
 
 def latest_learning_rate(optimizer):
     """The learning rate of the latest step, a scalar."""
-    # Private: the public `learning_rate` of a schedule is that of the step to come.
-    schedule = optimizer._learning_rate
+    schedule = learning_rate_or_schedule(optimizer)
     if isinstance(schedule, optimizers.schedules.LearningRateSchedule):
         batches = optimizer.iterations * (optimizer.gradient_accumulation_steps or 1)
         return tf.convert_to_tensor(schedule(batches - 1))
     return tf.convert_to_tensor(optimizer.learning_rate)
+
+
+def next_learning_rate(optimizer):
+    """The learning rate of the step to come, if it is a number; else None."""
+    rate = learning_rate_or_schedule(optimizer)
+    return tf.convert_to_tensor(rate) if isinstance(rate, keras.Variable) else None
 
 
 def steps_taken(optimizer):
@@ -146,192 +230,24 @@ def steps_taken(optimizer):
     return int(tf.convert_to_tensor(optimizer.iterations))
 
 
-def next_learning_rate(optimizer):
-    """The learning rate of the step to come, if it is a number; else None."""
-    rate = optimizer._learning_rate
-    return tf.convert_to_tensor(rate) if isinstance(rate, keras.Variable) else None
-
-
-def rate_after_step(optimizer, variable, learning_rate):
-    """The effective learning rate, given the scalar one of the latest step."""
-    dtype = precision(variable.dtype)
-    t = tf.cast(optimizer.iterations, dtype)
-    rate = formula_of(optimizer)(optimizer, variable, tf.cast(learning_rate, dtype), t)
-    return tf.broadcast_to(tf.cast(rate, dtype), variable.shape)
-
-
-def has_had_gradient(optimizer, variable):
-    """Which weights have had a gradient that was not 0, as far as the optimizer remembers.
+def updated_mask(optimizer, variable):
+    """Which weights have received a gradient other than 0, as far as the state shows.
 
     Returns:
-        A boolean tensor of the variable's shape, or None where the state does not tell.
+        A boolean tensor of the variable's shape, or None where the state does not show it.
     """
-    if isinstance(optimizer, LectureOptimizer):
-        *_, memory = optimizer.slots(variable) or [None]
-        return None if memory is None else memory != 0
-    for cls, attribute in _MEMORY.items():
-        if isinstance(optimizer, cls) and getattr(optimizer, attribute):
-            memory = slot(optimizer, attribute, variable)
-            first = getattr(optimizer, "initial_accumulator_value", 0)
-            first = keras.initializers.Constant(first)((), variable.dtype)
-            return memory != tf.cast(first, memory.dtype)
-    return None
-
-
-def remembers(optimizer):
-    """Whether a weight that has had a gradient is told by the state for 10,000 steps and more.
-
-    A momentum or an average that forgets 10% in a step is 0 after less than 1,000.
-    """
-    return isinstance(optimizer, _LONG_MEMORY)
-
-
-_LONG_MEMORY = (
-    AdaGrad,
-    SimplifiedAdam,
-    Adam,
-    optimizers.Adagrad,
-    optimizers.Adam,
-    optimizers.Nadam,
-    optimizers.Adamax,
-    optimizers.Lamb,
-    optimizers.Ftrl,
-    optimizers.Muon,
-)
-# What Keras's optimizers remember of a weight; it leaves its first value with the first gradient.
-_MEMORY = {
-    optimizers.SGD: "momentums",
-    optimizers.Adagrad: "_accumulators",
-    optimizers.RMSprop: "_velocities",
-    optimizers.Adadelta: "_accumulated_grads",
-    optimizers.Adam: "_velocities",
-    optimizers.Nadam: "_velocities",
-    optimizers.Adamax: "_u",
-    optimizers.Lamb: "_velocities",
-    optimizers.Lion: "_momentums",
-    optimizers.Ftrl: "_accumulators",
-    optimizers.Muon: "adam_velocities",
-}
-
-
-# What is private stands in the next two functions, the two of the learning rate above, and
-# `_base.py`: Keras has no public way from a variable to its optimizer's state.
-def index(optimizer, variable):
-    try:
-        return optimizer._get_variable_index(variable)
-    except KeyError:
+    formula = formula_of(optimizer)
+    state = formula.evidence and state_of(optimizer, formula.evidence, variable)
+    if state is None:
         return None
+    first = getattr(optimizer, "initial_accumulator_value", 0)
+    return tf.convert_to_tensor(state) != tf.cast(first, state.dtype)
 
 
-def slot(optimizer, attribute, variable):
-    """The optimizer's state for the variable, in the precision in which we compute, or None."""
-    state = getattr(optimizer, attribute)[index(optimizer, variable)]
-    return None if state is None else tf.cast(state, precision(variable.dtype))
-
-
-def power(beta, t):
-    """beta^t as Keras computes it: from a beta of float32, even for float64 weights."""
-    return keras.ops.power(keras.ops.cast(beta, t.dtype.name), t)
-
-
-@functools.singledispatch
-def _formula(optimizer, variable, learning_rate, t):
-    raise NotImplementedError  # `formula_of` never returns this one
-
-
-effective_learning_rate.register = _formula.register
-
-
-@_formula.register
-def _(optimizer: LectureOptimizer, variable, learning_rate, t):
-    return optimizer.effective_learning_rate(variable, learning_rate, t)
-
-
-@_formula.register(optimizers.SGD)
-@_formula.register(optimizers.Lion)
-def _(optimizer, variable, learning_rate, t):
-    return learning_rate
-
-
-@_formula.register
-def _(optimizer: optimizers.Adagrad, variable, learning_rate, t):
-    accumulator = slot(optimizer, "_accumulators", variable)
-    return learning_rate / tf.sqrt(accumulator + optimizer.epsilon)
-
-
-@_formula.register
-def _(optimizer: optimizers.RMSprop, variable, learning_rate, t):
-    variance = slot(optimizer, "_velocities", variable)
-    if optimizer.centered:
-        variance -= tf.square(slot(optimizer, "_average_gradients", variable))
-    return learning_rate / tf.sqrt(variance + optimizer.epsilon)
-
-
-@_formula.register
-def _(optimizer: optimizers.Adadelta, variable, learning_rate, t):
-    steps = slot(optimizer, "_accumulated_delta_vars", variable)
-    gradients = slot(optimizer, "_accumulated_grads", variable)
-    rms_ratio = tf.sqrt(steps + optimizer.epsilon) / tf.sqrt(gradients + optimizer.epsilon)
-    return learning_rate * rms_ratio
-
-
-@_formula.register
-def _(optimizer: optimizers.Adam, variable, learning_rate, t):
-    v = slot(optimizer, "_velocity_hats" if optimizer.amsgrad else "_velocities", variable)
-    eta = learning_rate * tf.sqrt(1 - power(optimizer.beta_2, t))
-    return eta / (tf.sqrt(v) + optimizer.epsilon)
-
-
-@_formula.register
-def _(optimizer: optimizers.Nadam, variable, learning_rate, t):
-    v_hat = slot(optimizer, "_velocities", variable) / (1 - power(optimizer.beta_2, t))
-    return learning_rate / (tf.sqrt(v_hat) + optimizer.epsilon)
-
-
-@_formula.register
-def _(optimizer: optimizers.Adamax, variable, learning_rate, t):
-    return learning_rate / (slot(optimizer, "_u", variable) + optimizer.epsilon)
-
-
-@_formula.register
-def _(optimizer: optimizers.Lamb, variable, learning_rate, t):
-    m_hat = slot(optimizer, "_momentums", variable) / (1 - power(optimizer.beta_1, t))
-    v_hat = slot(optimizer, "_velocities", variable) / (1 - power(optimizer.beta_2, t))
-    factor = 1 / (tf.sqrt(v_hat) + optimizer.epsilon)
-    w_norm = tf.norm(tf.cast(variable, v_hat.dtype))
-    trust = w_norm / tf.norm(factor * m_hat)
-    usable = tf.math.is_finite(trust) & (trust > 0)  # Keras takes 1 where a norm is 0
-    return learning_rate * factor * tf.where(usable, trust, 1)
-
-
-@_formula.register
-def _(optimizer: optimizers.Ftrl, variable, learning_rate, t):
-    if optimizer.l1_regularization_strength:
-        raise ValueError(
-            f"{optimizer.name} has no effective learning rate: with l1_regularization_strength "
-            f"{optimizer.l1_regularization_strength} its step is not a multiple of the gradient."
-        )
-    accumulator = slot(optimizer, "_accumulators", variable)
-    quadratic = accumulator**-optimizer.learning_rate_power / learning_rate
-    l2 = optimizer.l2_regularization_strength + optimizer.beta / (2 * learning_rate)
-    return 1 / (quadratic + 2 * l2)
-
-
-@_formula.register
-def _(optimizer: optimizers.Adafactor, variable, learning_rate, t):
-    v = slot(optimizer, "_v", variable)
-    rms = tf.sqrt(tf.reduce_mean(tf.square(tf.cast(variable, v.dtype))))
-    rho = tf.minimum(learning_rate, 1 / tf.sqrt(t))
-    return tf.maximum(rms, optimizer.epsilon_2) * rho / tf.sqrt(v)
-
-
-@_formula.register
-def _(optimizer: optimizers.Muon, variable, learning_rate, t):
-    v = slot(optimizer, "adam_velocities", variable)
-    if v is None:
-        raise ValueError(
-            f"{optimizer.name} has no effective learning rate for {variable.name!r}: it "
-            "orthogonalizes this step, whose elements depend on all elements of the gradient."
-        )
-    eta = optimizer.adam_lr_ratio * learning_rate * tf.sqrt(1 - power(optimizer.adam_beta_2, t))
-    return eta / (tf.sqrt(v) + optimizer.epsilon)
+def keeps_evidence(optimizer):
+    """Whether the state still shows, 10,000 steps later, that a weight received a gradient."""
+    formula = formula_of(optimizer)
+    if formula.evidence is None:
+        return False
+    # Of a squared gradient of 1e-20 this leaves 1e-30, which float32 holds.
+    return formula.decay is None or getattr(optimizer, formula.decay) ** 10_000 > 1e-10

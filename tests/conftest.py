@@ -13,10 +13,10 @@ import matplotlib
 import pytest
 import reference
 import tensorflow as tf
+from keras_lecture_opt._base import LectureOptimizer
 
 import keras_lecture_opt
 from keras_lecture_opt import mnist
-from keras_lecture_opt._base import LectureOptimizer
 
 matplotlib.use("Agg")  # no windows
 

@@ -12,6 +12,8 @@ import pytest
 import tensorflow as tf
 from conftest import imported, run_alone
 from keras import optimizers
+from keras_lecture_opt._names import canonical_names
+from keras_lecture_opt._watched import map_shapes
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
@@ -19,8 +21,6 @@ from tensorboard.util import tensor_util
 
 import keras_lecture_opt
 from keras_lecture_opt import EffectiveLearningRateMonitor, _measure
-from keras_lecture_opt._names import canonical_names
-from keras_lecture_opt._watched import map_shapes
 
 screenshots = imported(pathlib.Path(__file__).parents[1] / "docs" / "screenshots.py")
 RNG = np.random.default_rng(0)

@@ -1,25 +1,25 @@
-"""AdaGrad: each weight gets its own learning rate, which can only fall."""
+"""RMSProp: AdaGrad that forgets."""
 
 import keras
 import tensorflow as tf
 
-from keras_lecture_opt._base import LectureOptimizer
+from keras_lecture_opt.rules._base import LectureOptimizer
 
 
 @keras.saving.register_keras_serializable(package="keras_lecture_opt")
-class AdaGrad(LectureOptimizer):
-    """Slow down the weights that have seen steep slopes (slide "AdaGrad"; Duchi et al., 2011).
+class RMSProp(LectureOptimizer):
+    """Divide by the recent size of the gradient (slide "RMSProp"; Tieleman & Hinton, 2012).
 
     For every weight w with gradient g, starting from G = 0::
 
-        G <- G + g^2
+        G <- gamma G + (1 - gamma) g^2
         w <- w - eta / (sqrt(G) + epsilon) g
 
-    `keras.optimizers.Adagrad` is another rule: it starts from G = 0.1 and adds epsilon inside
-    the root.
+    `keras.optimizers.RMSprop` is another rule: it adds epsilon inside the root.
 
     Args:
-        learning_rate: eta; a number >= 0, a Keras schedule or a callable. Defaults to 0.01.
+        learning_rate: eta; a number >= 0, a Keras schedule or a callable. Defaults to 0.001.
+        rho: gamma, the memory of G, in [0, 1). Defaults to 0.9.
         epsilon: keeps the division finite while G is 0; at 0, a weight whose gradients have
             all been 0 becomes NaN. Defaults to 1e-7.
         name: name of the optimizer.
@@ -30,22 +30,25 @@ class AdaGrad(LectureOptimizer):
 
     Example:
 
-    >>> w = keras.Variable([-1.0, -1.0])
-    >>> AdaGrad(learning_rate=0.25).apply([[-2.0, -50.0]], [w])  # the diagonal
+    >>> w = keras.Variable([2.0])
+    >>> RMSProp(learning_rate=0.25, rho=0.75).apply([[4.0]], [w])  # G = 4
     >>> print(w.numpy())
-    [-0.75 -0.75]
+    [1.5]
     """
 
-    slot_names = ("sum_of_squares",)
+    slot_names = ("mean_of_squares",)
+    evidence = ("mean_of_squares", "rho")
+    nearest_keras = (keras.optimizers.RMSprop, {})
 
-    def __init__(self, learning_rate=0.01, epsilon=1e-7, name="adagrad", **kwargs):
-        super().__init__(learning_rate, name, {"epsilon": epsilon}, **kwargs)
+    def __init__(self, learning_rate=0.001, rho=0.9, epsilon=1e-7, name="rmsprop", **kwargs):
+        super().__init__(learning_rate, name, {"rho": rho, "epsilon": epsilon}, **kwargs)
 
     def update_step(self, gradient, variable, learning_rate):
         [G] = self.slots(variable)
         g = tf.cast(gradient, G.dtype)
+        gamma = self.rho
 
-        self.assign_add(G, tf.square(g))
+        self.assign(G, gamma * G + (1 - gamma) * tf.square(g))
         self.assign_sub(variable, self.effective_learning_rate(variable, learning_rate) * g)
 
     def effective_learning_rate(self, variable, learning_rate, t=None):

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from keras_lecture_opt._base import LectureOptimizer
+from keras_lecture_opt.rules._base import LectureOptimizer, compute_dtype
 
 
 @keras.saving.register_keras_serializable(package="keras_lecture_opt")
@@ -42,6 +42,8 @@ class Nesterov(LectureOptimizer):
     """
 
     slot_names = ("velocity",)
+    evidence = ("velocity", "momentum")
+    nearest_keras = (keras.optimizers.SGD, {"momentum": 0.9, "nesterov": True})
 
     def __init__(self, learning_rate=0.01, momentum=0.9, name="nesterov", **kwargs):
         super().__init__(learning_rate, name, {"momentum": momentum}, **kwargs)
@@ -52,7 +54,11 @@ class Nesterov(LectureOptimizer):
         eta, mu = self.effective_learning_rate(variable, learning_rate), self.momentum
 
         self.assign(v, mu * v - eta * g)
-        self.assign_add(variable, mu * v - eta * g)
+        self.assign_add(variable, mu * v - eta * g)  # the same words, but v is now the new v
+
+    def effective_learning_rate(self, variable, learning_rate, t=None):
+        """eta, the factor on g, the same for every weight: see `LectureOptimizer`."""
+        return tf.cast(learning_rate, compute_dtype(variable))
 
     def w(self, variable):
         """The slide's w, behind the look-ahead point that the variable holds.

@@ -1,4 +1,4 @@
-"""Names for variables that are the same in every run, so that TensorBoard overlays them."""
+"""Names of variables that are the same in every run, so that TensorBoard overlays the runs."""
 
 import collections
 import re
@@ -7,12 +7,12 @@ import keras
 
 
 def canonical_names(model):
-    """Names such as `dense_1/kernel` for the variables of a model.
+    """Return names such as `dense_1/kernel` for the variables of a model.
 
     In one process Keras calls the first model's variable `sequential/dense_1/kernel` and the
-    second's `sequential_1/dense_3/kernel`. So the model's own name goes, and the names that Keras
-    gives automatically are numbered anew within the model. Names that the user gave stay, unless
-    they look like automatic ones: nobody can tell these apart.
+    second's `sequential_1/dense_3/kernel`. So the model's own name is dropped, and automatic names
+    are numbered within the model. Names that the user gave stay, unless they look like automatic
+    ones: nothing tells these apart.
 
     Returns:
         Dict from the `id` of each of the model's weights to its name, unique in the model.
@@ -34,7 +34,7 @@ def canonical_names(model):
                 renamed[place] = f"{base}_{n}" if n else base
         name = "/".join(renamed.get((*parts[: i + 1],), part) for i, part in enumerate(parts))
         unique, n = name, 0
-        while unique in taken:  # nothing keeps a user from giving one name twice
+        while unique in taken:  # a user may give one name twice
             n += 1
             unique = f"{name}_{n}"
         taken.add(unique)
@@ -43,7 +43,7 @@ def canonical_names(model):
 
 
 def automatic_names():
-    """What Keras may call a layer or a weight that the user has given no name."""
+    """Return what Keras may call a layer or a weight that the user gave no name."""
     classes, names = [keras.Layer], {"variable"}
     while classes:
         cls = classes.pop()

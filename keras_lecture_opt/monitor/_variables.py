@@ -1,4 +1,4 @@
-"""What the monitor logs of each variable."""
+"""Which variables the monitor logs, and what it measures of each."""
 
 import dataclasses
 import math
@@ -8,137 +8,132 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_lecture_opt import _cards
-from keras_lecture_opt._measure import QUANTILES, map_of, summarized
-from keras_lecture_opt._names import canonical_names
+from keras_lecture_opt.monitor import _summaries
+from keras_lecture_opt.monitor._measure import QUANTILES, map_rates, summarize
+from keras_lecture_opt.monitor._names import canonical_names
 from keras_lecture_opt.rates import (
-    has_had_gradient,
+    keeps_evidence,
+    missing_rate,
+    optimizer_of,
     rate_after_step,
-    remembers,
-    responsible,
+    updated_mask,
 )
 
 
 @dataclasses.dataclass(eq=False)
-class Watched:
+class MonitoredVariable:
     """A variable that the monitor logs."""
 
     name: str
     variable: keras.Variable
-    seen: tf.Tensor  # which weights have ever been updated
-    start: tf.Tensor | None = None  # the weights before training, if they are needed to tell that
+    ever_updated: tf.Tensor  # which weights have ever been updated
+    start: tf.Tensor | None = None  # the weights before training, if the mask above needs them
     optimizer: keras.optimizers.Optimizer | None = None  # that updates it
     tracked: list = dataclasses.field(default_factory=list)  # indices of single weights
     map_shape: tuple | None = None
 
-    def measure(self, learning_rate, seen):
-        """What an event logs of this variable, as a dict of tensors, to be called in a graph."""
+    def measure(self, learning_rate, ever_updated):
+        """Return what an event logs of this variable, as a dict of tensors; called in a graph."""
         rate = rate_after_step(self.optimizer, self.variable, learning_rate)
-        updated = has_had_gradient(self.optimizer, self.variable)
+        updated = updated_mask(self.optimizer, self.variable)
         if self.start is not None:
             moved = tf.convert_to_tensor(self.variable) != self.start
             updated = moved if updated is None else updated | moved
-        seen = tf.ones_like(seen) if updated is None else seen | updated
-        measured = {"seen": seen, **summarized(rate, seen)}
-        if updated is None:  # nobody knows
+        mask = tf.ones_like(ever_updated) if updated is None else ever_updated | updated
+        measured = {"ever_updated": mask, **summarize(rate, mask)}
+        if updated is None:  # nothing shows it
             del measured["never_updated"]
         if self.tracked:
             flat = [int(np.ravel_multi_index(i, rate.shape)) if i else 0 for i in self.tracked]
             measured["tracked"] = tf.gather(tf.reshape(rate, [-1]), flat)
-            measured["tracked_seen"] = tf.gather(tf.reshape(seen, [-1]), flat)
+            measured["tracked_updated"] = tf.gather(tf.reshape(mask, [-1]), flat)
         if self.map_shape:
-            measured["map"] = map_of(rate, seen, self.map_shape)
+            measured["map"] = map_rates(rate, mask, self.map_shape)
         return measured
 
-    def cards(self, measured):
-        """The summaries of what was measured."""
+    def summaries(self, measured):
+        """Yield the summaries of what was measured."""
         name = self.name
         quantiles = dict(zip(QUANTILES, measured["quantiles"], strict=True))
         if not math.isnan(quantiles["median"]):
-            yield _cards.scalar("effective_lr", name, quantiles["median"])
+            yield _summaries.scalar("effective_lr", name, quantiles["median"])
             for quantile, value in quantiles.items():
-                yield _cards.scalar("effective_lr_quantiles", f"{name}/{quantile}", value)
+                yield _summaries.scalar("effective_lr_quantiles", f"{name}/{quantile}", value)
         if measured["not_finite"]:
-            yield _cards.scalar("effective_lr_not_finite", name, measured["not_finite"])
+            yield _summaries.scalar("effective_lr_not_finite", name, measured["not_finite"])
         if "never_updated" in measured:
-            yield _cards.scalar("never_updated", name, measured["never_updated"])
-        yield _cards.histogram(name, measured["bars"])
+            yield _summaries.scalar("never_updated", name, measured["never_updated"])
+        yield _summaries.histogram(name, measured["bars"])
         for i, index in enumerate(self.tracked):
-            if measured["tracked_seen"][i]:
+            if measured["tracked_updated"][i]:
                 tag = f"{name}[{','.join(map(str, index))}]"
-                yield _cards.scalar("tracked_weights", tag, measured["tracked"][i])
+                yield _summaries.scalar("tracked_weights", tag, measured["tracked"][i])
         if self.map_shape:
-            yield _cards.image(name, measured["map"])
+            yield _summaries.image(name, measured["map"])
 
 
-def watch(model, known, at_start, tracked_weights, seed, write_images):
-    """Decides what to log of which variable of a model.
+def monitored_variables(model, known, at_start, tracked_weights, seed, write_images):
+    """Decide which variables of a model to log, and what of each.
 
     Args:
         model: a built model, whose optimizer is built.
-        known: list of what has been watched so far: it remembers which weights were updated.
-        at_start: whether training begins just now.
+        known: list of what has been monitored so far: it remembers which weights were updated.
+        at_start: whether training is about to start.
         tracked_weights, seed, write_images: the monitor's arguments.
 
     Returns:
-        A list of `Watched`, and a list of the errors of the variables that have no rate.
+        A list of `MonitoredVariable`, and a dict from the reason why variables have no rate to the
+        list of their names.
     """
     variables, names = model.trainable_variables, canonical_names(model)
     shapes = {names[id(v)]: tuple(v.shape) for v in variables}
-    tracked = chosen_weights(tracked_weights, seed, shapes)
+    tracked = tracked_indices(tracked_weights, seed, shapes)
     maps = map_shapes(variables, model) if write_images else {}
-    known = {id(w.variable): w for w in known}
-    refused = {}
-
-    @tf.function(autograph=False)
-    def try_all():  # is only traced: nothing is computed
-        for variable in variables:
-            try:
-                rate_after_step(responsible(model.optimizer, variable), variable, 1.0)
-            except ValueError as error:
-                refused[id(variable)] = str(error)
-
-    try_all.get_concrete_function()
-    watched = []
+    known = {id(m.variable): m for m in known}
+    monitored, left_out = [], {}
     for variable in variables:
         name = names[id(variable)]
-        if id(variable) in refused or not math.prod(shapes[name]):
+        if reason := missing_rate(model.optimizer, variable):
+            left_out.setdefault(reason, []).append(name)
             continue
-        w = known.get(id(variable)) or Watched(name, variable, tf.zeros(variable.shape, "bool"))
-        w.optimizer = responsible(model.optimizer, variable)
-        w.tracked, w.map_shape = tracked[name], maps.get(id(variable))
-        # Weight decay moves what no gradient has moved.
-        needs_start = not (w.optimizer.weight_decay or remembers(w.optimizer))
-        if at_start and needs_start and w.start is None:
-            w.start = tf.identity(variable)
-        watched.append(w)
-    return watched, [*refused.values()]
+        if not math.prod(shapes[name]):
+            continue
+        nothing = tf.zeros(variable.shape, "bool")
+        m = known.get(id(variable)) or MonitoredVariable(name, variable, nothing)
+        m.optimizer = optimizer_of(model.optimizer, variable)
+        m.tracked, m.map_shape = tracked[name], maps.get(id(variable))
+        # Weight decay moves weights that have no gradient.
+        needs_start = not (m.optimizer.weight_decay or keeps_evidence(m.optimizer))
+        if at_start and needs_start and m.start is None:
+            m.start = tf.identity(variable)
+        monitored.append(m)
+    return monitored, left_out
 
 
-def measurement(watched):
-    """A function that measures the rates of all watched variables.
+def trace_measure(monitored):
+    """Return a traced function that measures all monitored variables.
 
-    It takes, for each, the scalar learning rate and which weights had been updated before.
+    It takes two lists: for each variable the scalar learning rate, and its `ever_updated`.
     """
 
     @tf.function(autograph=False)
-    def measure(rates, seen):
+    def measure(rates, masks):
         results = []
-        for w, rate, seen_before in zip(watched, rates, seen, strict=True):
+        for m, rate, mask in zip(monitored, rates, masks, strict=True):
             # One after the other: only one variable's rates are in memory.
             with tf.control_dependencies(tf.nest.flatten(results[-1:])):
-                results.append(w.measure(rate, seen_before))
+                results.append(m.measure(rate, mask))
         return results
 
     # Traced at once: TensorFlow would warn of frequent tracing when a notebook trains many models.
     return measure.get_concrete_function(
-        [tf.TensorSpec([], tf.float64)] * len(watched),
-        [tf.TensorSpec(w.variable.shape, tf.bool) for w in watched],
+        [tf.TensorSpec([], tf.float64)] * len(monitored),
+        [tf.TensorSpec(m.variable.shape, tf.bool) for m in monitored],
     )
 
 
-def chosen_weights(tracked_weights, seed, shapes):
-    """The indices of the weights to track, by the name of their variable."""
+def tracked_indices(tracked_weights, seed, shapes):
+    """Return the indices of the weights to track, by the name of their variable."""
     if not isinstance(tracked_weights, dict):
         rng = np.random.default_rng(seed)
         chosen = {}
@@ -173,7 +168,10 @@ def chosen_weights(tracked_weights, seed, shapes):
 
 
 def map_shapes(variables, model):
-    """The shapes of the maps of the matrices: the first as the image it takes, if it takes one."""
+    """Return the shapes of the maps of the matrices, by the variable's id.
+
+    The first matrix is shown as the image that it takes, if it takes one.
+    """
     matrices = [v for v in variables if len(v.shape) == 2]
     shapes = {id(v): tuple(v.shape) for v in matrices}
     _, *pixels = getattr(model, "input_shape", None) or [None]

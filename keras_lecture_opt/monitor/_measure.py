@@ -1,4 +1,4 @@
-"""What an event of the monitor computes: a few numbers for millions of rates, fast.
+"""Reduces the rates of millions of weights to a few numbers, fast.
 
 A positive float32, read as an integer, grows with its value. Its upper half is therefore the number
 of a bin, 128 bins to a factor of 2: that takes no logarithm and no sorting, and every quantile can
@@ -12,20 +12,20 @@ QUANTILES = {"min": 0.0, "p05": 0.05, "median": 0.5, "p95": 0.95, "max": 1.0}
 SHIFT = 16  # drops the lower half of the 32 bits
 BINS = 1 << 31 - SHIFT
 INFINITE = 0x7F800000 >> SHIFT  # the bin of infinity; those of NaN follow
-BARS = 32  # bins to a bar of the histogram: 4 bars to a factor of 2
+BINS_PER_BAR = 32  # bins to a bar of the histogram: 4 bars to a factor of 2
 # The bars' edges, as log10 of the rate. A rate of 0 belongs to the first bar.
-EDGES = (np.arange(0, INFINITE + 1, BARS, dtype="int32") << SHIFT).view("float32")
+EDGES = (np.arange(0, INFINITE + 1, BINS_PER_BAR, dtype="int32") << SHIFT).view("float32")
 EDGES = np.log10(np.clip(EDGES, np.finfo("float32").tiny, np.finfo("float32").max))
 LARGEST_MAP = 64  # pixels
-PART = 1 << 20  # weights counted at once, to need little memory
+CHUNK = 1 << 20  # weights counted at once, which bounds the memory
 
 
-def summarized(rate, seen):
-    """Counts the rates of one variable.
+def summarize(rate, ever_updated):
+    """Count the rates of one variable.
 
     Args:
         rate: float tensor, the effective learning rate of each weight.
-        seen: boolean tensor of the same shape: which weights have ever been updated.
+        ever_updated: boolean tensor of the same shape: which weights have ever been updated.
 
     Returns:
         Dict of small tensors: "quantiles" of the finite rates of the weights that have been
@@ -33,12 +33,12 @@ def summarized(rate, seen):
         the others; "not_finite", how many rates are NaN or infinite; "bars", how many of the
         finite rates lie between each two `EDGES`.
     """
-    rate, seen, size = tf.reshape(rate, [-1]), tf.reshape(seen, [-1]), tf.size(rate)
-    parts = []
-    for i in range(0, rate.shape[0], PART):
-        with tf.control_dependencies(parts[-1] if parts else []):
-            parts.append(counted(rate[i : i + PART], seen[i : i + PART]))
-    counts, smallest, largest = zip(*parts, strict=True)
+    rate, ever_updated, size = tf.reshape(rate, [-1]), tf.reshape(ever_updated, [-1]), tf.size(rate)
+    chunks = []
+    for i in range(0, rate.shape[0], CHUNK):
+        with tf.control_dependencies(chunks[-1] if chunks else []):
+            chunks.append(count(rate[i : i + CHUNK], ever_updated[i : i + CHUNK]))
+    counts, smallest, largest = zip(*chunks, strict=True)
     smallest = tf.bitcast(tf.reduce_min(smallest), tf.float32)
     largest = tf.bitcast(tf.reduce_max(largest), tf.float32)
 
@@ -56,13 +56,15 @@ def summarized(rate, seen):
             "quantiles": tf.where(up_to[-1] > 0, quantiles, np.nan),
             "never_updated": tf.reduce_sum(never_updated) / size,
             "not_finite": size - tf.reduce_sum(finite),
-            "bars": tf.reduce_sum(tf.reshape(finite, [-1, BARS]), axis=1),
+            "bars": tf.reduce_sum(tf.reshape(finite, [-1, BINS_PER_BAR]), axis=1),
         }
 
 
-def counted(rate, seen):
-    """How many rates are in each bin, and the bits of the smallest and the largest."""
-    sign = tf.bitwise.bitwise_and(tf.cast(seen, tf.int32) - 1, -(1 << 31))  # set if never updated
+def count(rate, ever_updated):
+    """Return how many rates are in each bin, and the bits of the smallest and the largest."""
+    sign = tf.bitwise.bitwise_and(
+        tf.cast(ever_updated, tf.int32) - 1, -(1 << 31)
+    )  # set if never updated
     rate = tf.abs(tf.cast(rate, tf.float32))  # NaN often has its sign bit set
     bits = tf.bitwise.bitwise_or(tf.bitcast(rate, tf.int32), sign)
     unsigned = tf.bitcast(bits, tf.uint32)
@@ -73,18 +75,18 @@ def counted(rate, seen):
     return counts, tf.reduce_min(unsigned), tf.reduce_max(bits)
 
 
-def map_of(rate, seen, shape):
-    """The mean of log10(rate) over the weights that belong to a pixel.
+def map_rates(rate, ever_updated, shape):
+    """Return the mean of log10(rate) over the weights that belong to a pixel.
 
     Args:
         rate: float tensor, the effective learning rate of each weight.
-        seen: boolean tensor of the same shape: which weights have ever been updated.
+        ever_updated: boolean tensor of the same shape: which weights have ever been updated.
         shape: (height, width), whose product divides the number of weights.
 
     Returns:
         Float tensor of at most `LARGEST_MAP` pixels a side, NaN where no weight has been updated.
     """
-    usable = seen & tf.math.is_finite(rate) & (rate > 0)
+    usable = ever_updated & tf.math.is_finite(rate) & (rate > 0)
     logs = tf.where(usable, tf.math.log(rate) / np.log(10), 0)
 
     def pixels(values):

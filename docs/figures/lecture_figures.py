@@ -1,15 +1,19 @@
-"""Draw the lecture's pictures over surfaces: what the slides claim, with numbers.
+"""Draw the lecture's pictures on surfaces: what the slides claim, with numbers.
 
-    python examples/lecture_figures.py
+    python docs/figures/lecture_figures.py
 
-Writes docs/figures/*.png and docs/figures/README.md, which shows them with their captions. Expect
-about 15 s. Nothing is random: two runs draw equal pictures.
+Writes the pictures and README.md, which shows them with their captions, beside this script or into
+FOLDER. Expect about 15 s. Nothing is random: two runs draw equal pictures.
 """
 
+import argparse
 import os
 import pathlib
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no CUDA errors where there is no GPU
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+import keras_lecture_opt  # first: it keeps TensorFlow's start-up lines off the terminal
+
+# isort: split
 import numpy as np
 from matplotlib import pyplot as plt
 
@@ -20,13 +24,12 @@ from keras_lecture_opt import (
     Nesterov,
     RMSProp,
     SimplifiedAdam,
-    SteepestDescent,
+    _programs,
     plots,
 )
+from keras_lecture_opt._programs import markdown_table
 from keras_lecture_opt.landscapes import descend, quadratic, saddle
 
-FOLDER = pathlib.Path(__file__).resolve().parents[1] / "docs" / "figures"
-RULES = (SteepestDescent, Momentum, Nesterov, AdaGrad, RMSProp, SimplifiedAdam, Adam)
 ETA = 0.01
 POLICY = f"""\
 One rate policy for all: within a picture every rule has the same learning rate η, which is {ETA} \
@@ -48,7 +51,7 @@ def zigzag():
 
     descents = momenta(eta, 60)
     at_zigzag, at_default = momenta(eta, 5000), momenta(ETA, 5000)
-    counts = table(
+    counts = markdown_table(
         ["", f"η {eta}", f"η {ETA}"],
         [
             [label, settles(at_zigzag[label], 1e-3), settles(at_default[label], 1e-3)]
@@ -79,12 +82,12 @@ def lookahead():
     ax = plots.paths(descents)
     nesterov = descents[1]
     ax.plot(
-        *nesterov.lookahead[:20].T, "1", color=plots.color(nesterov), ms=12, label="its look-ahead"
+        *nesterov.lookahead[:20].T, "1", color=plots.color(Nesterov), ms=12, label="its look-ahead"
     )
     with plots.style():
         plots.legend(ax)
     ax.set(xlim=(-1.2, 1.6), ylim=(-0.35, 0.35))
-    farthest = table(
+    farthest = markdown_table(
         ["", "w₁", "w₂"],
         [[d.rule, *(f"{x:.3f}" for x in np.abs(d.path).max(axis=0))] for d in descents],
     )
@@ -100,7 +103,7 @@ is pulled back sooner. Largest distance from the optimum:
 def adagrad():
     """AdaGrad takes the diagonal, and stops; RMSProp forgets"""
     descents = [descend(quadratic, rule(ETA), steps=400) for rule in (AdaGrad, RMSProp)]
-    first = table(
+    first = markdown_table(
         ["", "first step", f"way in {descents[0].steps} steps", "loss after them"],
         [
             [
@@ -116,7 +119,7 @@ def adagrad():
     caption = f"""\
 The gradient at the start is (−2, −50); each weight's own rate makes the first step of AdaGrad \
 (+η, +η), the diagonal. Its rates only fall: "Stop learning!" RMSProp's rise again as gradients \
-fall, until it steps to and fro over the minimum, η far each time.
+fall, until it jumps back and forth over the minimum, η far in each step.
 
 {first}"""
     pictures = {
@@ -128,17 +131,17 @@ fall, until it steps to and fro over the minimum, η far each time.
 
 def saddle_point():
     """All seven from the saddle"""
-    descents = [descend(saddle, rule(ETA), steps=5000) for rule in RULES]
+    descents = [descend(saddle, rule(ETA), steps=5000) for rule in keras_lecture_opt.rules.RULES]
     ax = plots.losses(descents)
     ax.set_xscale("log")
     ax.set_xlim(left=1)
-    left = table(
+    left = markdown_table(
         ["", "steps until it leaves"],
         [[d.rule, d.steps if d.stopped else f"stays for {d.steps}"] for d in descents],
     )
     settings = f"w₁³ + w₂² from (−0.01, −1), η {ETA}, all else the lecture's defaults"
     caption = f"""\
-The gradient at the start is (0.0003, −2). The loss has no minimum: it falls for ever as w₁ \
+The gradient at the start is (0.0003, −2). The loss has no minimum: it falls without end as w₁ \
 does, and (0, 0) is a saddle. To leave is to reach w₁ < −1.5. Rules with one rate for all \
 weights first run down w₂ and then wait at the saddle until w₁, whose gradient is 6667 times \
 smaller, has grown; rules with a rate for each weight move along both from the first step.
@@ -151,7 +154,7 @@ smaller, has grown; rules with a rate for each weight move along both from the f
 def bias_correction():
     """Adam with and without bias correction"""
     descents = [descend(quadratic, rule(ETA), steps=50) for rule in (SimplifiedAdam, Adam)]
-    first = table(
+    first = markdown_table(
         ["", "first step", "in units of η"],
         [
             [d.rule, "({:+.6f}, {:+.6f})".format(*step), f"{step[0] / ETA:.4f}"]
@@ -175,17 +178,13 @@ Both averages start at 0, m leaves it faster than v, so without correction the f
 
 
 def settles(descent, loss):
-    """The step from which on the loss stays below that."""
+    """Return the step from which on the loss stays below that."""
     at_or_above = np.flatnonzero(descent.losses >= loss)[-1]
     return at_or_above + 1 if at_or_above < descent.steps else "never"
 
 
-def table(head, rows):
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join("| " + " | ".join(map(str, line)) + " |\n" for line in lines)
-
-
-def main(folder=FOLDER):
+def draw_all(folder):
+    """Draw every picture, and the page that shows them."""
     pages = [f"# The lecture's pictures\n\nDrawn by `make figures`. {POLICY}\n"]
     for draw in (zigzag, lookahead, adagrad, saddle_point, bias_correction):
         pictures, settings, caption = draw()
@@ -196,9 +195,23 @@ def main(folder=FOLDER):
         links = "\n\n".join(f"![{settings}]({name}.png)" for name in pictures)
         pages.append(f"## {draw.__doc__}\n\n{links}\n\n{settings}. {caption.rstrip()}\n")
         print(f"{draw.__doc__}: {', '.join(f'{name}.png' for name in pictures)}")
-    (folder / "README.md").write_text("\n".join(pages))
-    print(f"Wrote {folder}")
+    (folder / "README.md").write_text("\n".join(pages), encoding="utf-8")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument(
+        "folder",
+        nargs="?",
+        type=_programs.folder,
+        metavar="FOLDER",
+        default=pathlib.Path(__file__).parent,
+    )
+    folder = parser.parse_args().folder
+    _programs.check_writable(folder)
+    draw_all(folder)
+    print(f"Wrote {_programs.shown(folder)}")
 
 
 if __name__ == "__main__":
-    main()
+    _programs.run(main)

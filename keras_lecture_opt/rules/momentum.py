@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from keras_lecture_opt._base import LectureOptimizer
+from keras_lecture_opt.rules._base import LectureOptimizer, compute_dtype
 
 
 @keras.saving.register_keras_serializable(package="keras_lecture_opt")
@@ -37,6 +37,8 @@ class Momentum(LectureOptimizer):
     """
 
     slot_names = ("velocity",)
+    evidence = ("velocity", "momentum")
+    nearest_keras = (keras.optimizers.SGD, {"momentum": 0.9})
 
     def __init__(self, learning_rate=0.01, momentum=0.9, name="momentum", **kwargs):
         super().__init__(learning_rate, name, {"momentum": momentum}, **kwargs)
@@ -48,3 +50,7 @@ class Momentum(LectureOptimizer):
 
         self.assign(v, mu * v - eta * g)
         self.assign_add(variable, v)
+
+    def effective_learning_rate(self, variable, learning_rate, t=None):
+        """eta, the factor on g, the same for every weight: see `LectureOptimizer`."""
+        return tf.cast(learning_rate, compute_dtype(variable))

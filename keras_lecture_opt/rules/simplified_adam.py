@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from keras_lecture_opt._base import LectureOptimizer
+from keras_lecture_opt.rules._base import LectureOptimizer
 
 
 @keras.saving.register_keras_serializable(package="keras_lecture_opt")
@@ -41,6 +41,8 @@ class SimplifiedAdam(LectureOptimizer):
     """
 
     slot_names = ("first_moment", "second_moment")
+    evidence = ("second_moment", "beta_2")
+    nearest_keras = (keras.optimizers.Adam, {})
 
     def __init__(
         self,

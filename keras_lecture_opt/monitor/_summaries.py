@@ -1,4 +1,4 @@
-"""What TensorBoard needs to draw the monitor's cards."""
+"""The summaries that the monitor writes, as TensorBoard reads them."""
 
 import hashlib
 import warnings
@@ -14,20 +14,20 @@ from tensorboard.plugins.image import metadata as image_metadata
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.plugins.text.summary_v2 import text_pb
 
-from keras_lecture_opt._measure import EDGES, QUANTILES
+from keras_lecture_opt.monitor._measure import EDGES, QUANTILES
 
-# Shown behind a card's "i"; written with every event, so they are short.
+# TensorBoard shows them behind a card's "i". Written with every event, so they are short.
 DESCRIPTIONS = {
     "effective_lr": "Median over the weights that have ever been updated.",
     "effective_lr_quantiles": "Over the weights that have ever been updated.",
     "effective_lr_histogram": "log10 of the effective learning rates of all weights.",
     "effective_lr_map": "Dark 10^-5, bright 10^5, on a log scale; grey: never updated.",
     "effective_lr_not_finite": "How many rates are NaN or infinite.",
-    "never_updated": "Share of the weights that have never had a gradient but 0.",
-    "tracked_weights": "Effective learning rate of one weight, from its first update on.",
+    "never_updated": "Share of the weights whose gradient has always been zero.",
+    "tracked_weights": "Effective learning rate of one weight, from its first update.",
 }
 DECADES = (-5, 5)
-# Viridis, made for colour-blind readers and for grey prints, at five of its points.
+# Five points of Viridis, which color-blind readers and grey prints keep apart.
 VIRIDIS = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]]
 
 
@@ -36,18 +36,18 @@ def scalar(kind, name, value):
 
 
 def histogram(name, bars):
-    """A histogram of log10(rate), given how many rates lie between each two `EDGES`."""
+    """Return a histogram of log10(rate), given how many rates lie between each two `EDGES`."""
     kind = "effective_lr_histogram"
     summary = histogram_pb(f"{kind}/{name}", [], 1, DESCRIPTIONS[kind])  # for its metadata
     used = np.flatnonzero(bars)
-    part = slice(used[0], used[-1] + 1) if used.size else slice(0, 1)
-    rows = np.stack([EDGES[:-1][part], EDGES[1:][part], bars[part]], axis=1)
+    shown = slice(used[0], used[-1] + 1) if used.size else slice(0, 1)
+    rows = np.stack([EDGES[:-1][shown], EDGES[1:][shown], bars[shown]], axis=1)
     set_tensor(summary.value[0], rows, tf.float64)
     return summary
 
 
 def image(name, log10_rates):
-    """A map of log10(rate); NaN is drawn grey."""
+    """Return a map of log10(rate) in colors; NaN is grey."""
     kind = "effective_lr_map"
     height, width = log10_rates.shape
     points = np.linspace(*DECADES, len(VIRIDIS))
@@ -69,8 +69,8 @@ def set_tensor(value, content, dtype):
     value.tensor.ParseFromString(tensor.SerializeToString())
 
 
-def bands(names):
-    """A layout for Custom Scalars: for each variable the median in a band from p05 to p95."""
+def margin_chart_layout(names):
+    """Return a layout for Custom Scalars: for each variable the median in a band of quantiles."""
 
     def chart(name):
         tags = {q: f"effective_lr_quantiles/{name}/{q}" for q in QUANTILES}
@@ -85,8 +85,8 @@ def bands(names):
     return custom_scalar.pb(layout_pb2.Layout(category=[category]))
 
 
-def configuration_of(optimizers):
-    """The optimizers' classes and arguments, each a number, a string or a boolean."""
+def describe_configuration(optimizers):
+    """Return the optimizers' classes and arguments, each a number, a string or a boolean."""
     configuration = {}
     for optimizer in optimizers:
         prefix = f"{optimizer.name}/" if len(optimizers) > 1 else ""
@@ -107,16 +107,16 @@ def configuration_of(optimizers):
     return configuration
 
 
-def table(configuration):
-    """The configuration in a table, in Markdown."""
+def configuration_summary(configuration):
+    """Return a table of the configuration, in Markdown, for the Text tab."""
     rows = [f"| {argument} | {value} |" for argument, value in configuration.items()]
     return text_pb(
         "optimizer/configuration", "\n".join(["| argument | value |", "| --- | --- |", *rows])
     )
 
 
-def trial(configuration, given):
-    """A run of the HParams table: what is set in the configuration, what is given, the losses."""
+def hparams_summaries(configuration, given):
+    """Yield a run for the HParams tab: what the configuration sets, what is given, the losses."""
     chosen = {}
     for argument, value in configuration.items():
         is_off = value == "None" or value is False or argument.endswith(("name", "jit_compile"))
@@ -127,7 +127,7 @@ def trial(configuration, given):
         hparams.Metric("epoch_loss", group=group, display_name=f"{group} loss")
         for group in ("train", "validation")
     ]
-    # The table shows the name first. Runs of equal configuration are one trial.
+    # TensorBoard shows the name first. Runs of equal configuration are one trial.
     digest = hashlib.sha256(repr(chosen).encode()).hexdigest()[:6]
     name = f"{configuration.get('name', 'several')}-{digest}"
     columns = [hparams.HParam(argument) for argument in chosen]

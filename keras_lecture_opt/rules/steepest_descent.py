@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from keras_lecture_opt._base import LectureOptimizer
+from keras_lecture_opt.rules._base import LectureOptimizer, compute_dtype
 
 
 @keras.saving.register_keras_serializable(package="keras_lecture_opt")
@@ -30,6 +30,8 @@ class SteepestDescent(LectureOptimizer):
     [1.]
     """
 
+    nearest_keras = (keras.optimizers.SGD, {})
+
     def __init__(self, learning_rate=0.01, name="steepest_descent", **kwargs):
         super().__init__(learning_rate, name, **kwargs)
 
@@ -38,3 +40,7 @@ class SteepestDescent(LectureOptimizer):
         g = tf.cast(gradient, eta.dtype)
 
         self.assign_sub(variable, eta * g)
+
+    def effective_learning_rate(self, variable, learning_rate, t=None):
+        """eta, the factor on g, the same for every weight: see `LectureOptimizer`."""
+        return tf.cast(learning_rate, compute_dtype(variable))

@@ -1,0 +1,89 @@
+"""Every private name of Keras that this package uses, each with the reason.
+
+No other file touches one (a test reads the source and proves it). The names are the same in Keras
+3.12.0 and 3.15.1.
+"""
+
+import keras
+
+
+class UpdateHook(keras.optimizers.Optimizer):
+    """Gives public names to the places where Keras's TensorFlow backend handles all variables.
+
+    Keras calls them once for each step, for an optimizer that is built and gradients that are
+    never None; constraints follow outside. No public method sees all variables of a step:
+    `update_step` gets one at a time.
+    """
+
+    def _clip_gradients(self, grads):
+        return self.clip_all(grads)
+
+    def clip_all(self, gradients):
+        """Return the gradients, clipped as the optimizer's arguments say."""
+        return super()._clip_gradients(gradients)
+
+    def _distributed_tf_update_step(self, distribution, grads_and_vars, learning_rate):
+        gradients, variables = zip(*grads_and_vars, strict=True)
+        self.update_all(distribution, gradients, variables, learning_rate)
+
+    def update_all(self, distribution, gradients, variables, learning_rate):
+        """Update all variables; under a distribution strategy, in its cross-replica context.
+
+        Args:
+            distribution: the `tf.distribute.Strategy`, the default one included.
+            gradients: tuple of tensors.
+            variables: tuple of `tf.Variable`, one for each gradient.
+            learning_rate: the learning rate of this step, a scalar.
+        """
+        pairs = zip(gradients, variables, strict=True)
+        super()._distributed_tf_update_step(distribution, pairs, learning_rate)
+
+    def _update_model_variables_moving_average(self, trainable_variables):
+        self.update_averages(trainable_variables)
+
+    def update_averages(self, variables):
+        """Update the moving averages (`use_ema`) of the variables."""
+        super()._update_model_variables_moving_average(variables)
+
+
+def index_of(optimizer, variable):
+    """The variable's position in the optimizer's lists of state, or None.
+
+    Keras offers no public way from a variable to its state; its guide to custom optimizers uses
+    this method.
+    """
+    try:
+        return optimizer._get_variable_index(variable)
+    except KeyError:
+        return None
+
+
+def state_of(optimizer, name, variable):
+    """The optimizer's state `name` for the variable, a `keras.Variable`, or None if there is none.
+
+    Most of Keras's optimizers keep their lists of state under private names (`_velocities`), some
+    under public ones (`momentums`); `name` is without the underscore.
+    """
+    states = getattr(optimizer, f"_{name}", None) or getattr(optimizer, name, None)
+    return states[index_of(optimizer, variable)] if states else None
+
+
+def learning_rate_or_schedule(optimizer):
+    """What the optimizer was given: a `keras.Variable`, a schedule or a callable.
+
+    The public `learning_rate` of a schedule is the number of the step to come.
+    """
+    return optimizer._learning_rate
+
+
+def is_overwritten(variable):
+    """Whether the optimizer replaces the variable by its gradient, as it does float8's scales.
+
+    The attribute is public on the variables that have it, and missing on others.
+    """
+    return getattr(variable, "overwrite_with_gradient", False)
+
+
+def native(variable):
+    """The `tf.Variable` behind a Keras variable."""
+    return variable.value if isinstance(variable, keras.Variable) else variable

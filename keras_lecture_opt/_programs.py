@@ -1,0 +1,126 @@
+"""What the programs of this repository share: options, data, output, Ctrl-C."""
+
+import argparse
+import contextlib
+import os
+import pathlib
+import shlex
+import signal
+import sys
+
+import tensorflow as tf
+
+from keras_lecture_opt import mnist
+from keras_lecture_opt._resolve import optimizer_class
+
+
+def optimizer_type(text):
+    """`optimizer_class` as a type for argparse: returns the checked name."""
+    try:
+        optimizer_class(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
+def positive_integer(text):
+    """A type for argparse."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be an integer >= 1, not {text!r}")
+    return int(text)
+
+
+def frequency(text):
+    """A type for argparse: the monitor's `update_freq`."""
+    return text if text in ("epoch", "batch") else positive_integer(text)
+
+
+def folder(text):
+    """A type for argparse: a path, with `~` expanded."""
+    return pathlib.Path(text).expanduser()
+
+
+def add_mnist_options(parser):
+    """Add the options that say which part of MNIST to use, and where it is."""
+    parser.add_argument(
+        "--train-examples",
+        type=positive_integer,
+        metavar="N",
+        help="train on the first N; default: all",
+    )
+    parser.add_argument("--data-dir", type=folder, help="where TFDS keeps MNIST; default: TFDS's")
+
+
+def load_mnist(args):
+    """Return the training and the test images that the options ask for."""
+    try:
+        (x_train, y_train), test = mnist.load(args.data_dir)
+    except RuntimeError as error:
+        raise OSError(str(error)) from error
+    return (x_train[: args.train_examples], y_train[: args.train_examples]), test
+
+
+def check_writable(path):
+    """Make the folder; raise an OSError if that fails or it cannot be written to."""
+    path.mkdir(parents=True, exist_ok=True)
+    if not os.access(path, os.W_OK):
+        raise PermissionError(f"{path} cannot be written to")
+
+
+@contextlib.contextmanager
+def stopping_on_interrupt(model):
+    """Let Ctrl-C end `model.fit` after the batch; yield a list that then is not empty.
+
+    A KeyboardInterrupt would be lost if it came while Python frees an object. A second Ctrl-C
+    raises one all the same.
+    """
+    interruptions = []
+
+    def stop(signum, frame):
+        interruptions.append(signum)
+        model.stop_training = True
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:  # a program in the background ignores Ctrl-C
+        signal.signal(signal.SIGINT, stop)
+    try:
+        yield interruptions
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def tensorboard_command(path):
+    """Return the command that shows the runs in a folder, quoted for a shell."""
+    command = pathlib.Path(sys.executable).with_name("tensorboard")
+    return shlex.join([shown(command), "--logdir", shown(path)])
+
+
+def shown(path):
+    """Return the path as one would type it here."""
+    inside = pathlib.Path(path).is_relative_to(pathlib.Path.cwd())
+    return os.path.relpath(path) if inside else str(path)
+
+
+def markdown_table(head, rows):
+    """Return a table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(map(str, line)) + " |\n" for line in lines)
+
+
+def run(main, interrupted="Interrupted."):
+    """Run a program's `main` and exit with what it returns; end without a traceback.
+
+    Args:
+        main: function without arguments.
+        interrupted: what to say after Ctrl-C.
+    """
+    for stream in (sys.stdout, sys.stderr):  # a terminal may not have all characters
+        stream.reconfigure(errors="replace")
+    name = pathlib.Path(sys.argv[0]).name
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(interrupted)
+    except (OSError, tf.errors.OpError) as error:  # a full disk, say
+        sys.exit(f"{name}: error: {error}")

@@ -1,0 +1,39 @@
+"""The one way to name an optimizer: `Adam` of this package, `keras.Lion` of Keras."""
+
+import difflib
+
+import keras
+
+from keras_lecture_opt.rules import RULES
+
+
+def optimizer_class(name):
+    """Find an optimizer's class by its name.
+
+    Args:
+        name: a rule of this package, such as "Adam", or keras.NAME for one of Keras, such as
+            "keras.Lion".
+
+    Raises:
+        TypeError: `name` is not a string.
+        ValueError: there is no such class.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"The name of an optimizer must be a string, not {name!r}.")
+    known = {rule.__name__: rule for rule in RULES} | {
+        f"keras.{public}": cls
+        for public, cls in vars(keras.optimizers).items()
+        if isinstance(cls, type) and issubclass(cls, keras.optimizers.Optimizer)
+        # A base class and wrappers: none can be made from a learning rate.
+        if public not in ("Optimizer", "LossScaleOptimizer", "MultiOptimizer")
+    }
+    if name in known:
+        return known[name]
+    lower = {known_name.lower(): known_name for known_name in known}
+    close = difflib.get_close_matches(name.lower(), lower, n=1)
+    suggestion = f" Did you mean {lower[close[0]]}?" if close else ""
+    raise ValueError(
+        f"There is no optimizer {name!r}.{suggestion} Rules of this package: "
+        f"{', '.join(rule.__name__ for rule in RULES)}; those of Keras: keras.NAME, such as "
+        "keras.Lion."
+    )

@@ -1,0 +1,116 @@
+"""Each hyperparameter once: its name, its symbol on the slides, the numbers it may be."""
+
+import difflib
+import math
+import numbers
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_lecture_opt._arguments import check_boolean, check_number
+
+LARGEST = 3.4e38  # of float32, the type in which Keras keeps the learning rate
+UNIT = ("a number in [0, 1]", lambda x: 0 <= x <= 1)
+BELOW_ONE = ("a number in [0, 1)", lambda x: 0 <= x < 1)
+NOT_NEGATIVE = (f"a number in [0, {LARGEST}]", lambda x: 0 <= x <= LARGEST)
+POSITIVE = (f"a number in (0, {LARGEST}]", lambda x: 0 < x <= LARGEST)
+FINITE = ("a finite number", math.isfinite)
+
+
+@dataclass(frozen=True)
+class Hyperparameter:
+    """What is true of a hyperparameter, whichever rule has it."""
+
+    symbol: str  # on the slides
+    allowed: str
+    is_allowed: Callable
+    other_names: tuple = ()  # in other libraries and in other lectures
+
+
+HYPERPARAMETERS = {
+    "learning_rate": Hyperparameter(
+        "η",
+        f"{NOT_NEGATIVE[0]}, a schedule or a callable",
+        NOT_NEGATIVE[1],
+        ("lr", "eta", "alpha", "step_size"),
+    ),
+    # 1 is a world without friction: worth showing, and well defined.
+    "momentum": Hyperparameter("μ", *UNIT, ("mu",)),
+    # At 1 an average that starts at zero stays there.
+    "rho": Hyperparameter("γ", *BELOW_ONE, ("gamma", "decay")),
+    "beta_1": Hyperparameter("β₁", *BELOW_ONE, ("beta1", "b1", "betas")),
+    "beta_2": Hyperparameter("β₂", *BELOW_ONE, ("beta2", "b2")),
+    "epsilon": Hyperparameter("ε", *NOT_NEGATIVE, ("eps",)),
+}
+
+# Arguments of every Keras optimizer, which Keras checks little: (allowed, is_allowed, kind).
+KERAS_ARGUMENTS = {
+    "weight_decay": (*NOT_NEGATIVE, numbers.Real),
+    "clipnorm": (*POSITIVE, numbers.Real),
+    "clipvalue": (*POSITIVE, numbers.Real),
+    "global_clipnorm": (*POSITIVE, numbers.Real),
+    "ema_momentum": (*UNIT, numbers.Real),
+    "ema_overwrite_frequency": ("an integer >= 1", lambda n: n >= 1, numbers.Integral),
+    "loss_scale_factor": (*POSITIVE, numbers.Real),
+    "gradient_accumulation_steps": ("an integer >= 2", lambda n: n >= 2, numbers.Integral),
+}
+SWITCHES = ("use_ema", "jit_compile")
+
+
+def check_argument(rule, argument, value):
+    """Return what an optimizer may keep of an argument's value; raise if the value is wrong.
+
+    Args:
+        rule: name of the class, for the message.
+        argument: name of the argument. One that is not listed above must be a finite number.
+        value: its value.
+    """
+    if argument == "learning_rate":
+        return _check_learning_rate(rule, value)
+    if argument in SWITCHES:
+        return check_boolean(argument, value, rule)
+    if argument in KERAS_ARGUMENTS:
+        if value is None:  # it is off
+            return None
+        allowed, is_allowed, kind = KERAS_ARGUMENTS[argument]
+        return check_number(argument, value, allowed, is_allowed, rule, kind)
+    known = HYPERPARAMETERS.get(argument) or Hyperparameter("", *FINITE)
+    return check_number(argument, value, known.allowed, known.is_allowed, rule)
+
+
+def _check_learning_rate(rule, value):
+    known = HYPERPARAMETERS["learning_rate"]
+    # The class of a schedule is callable, too: a mistake.
+    if callable(value) and not isinstance(value, type):
+        return value
+    if isinstance(value, (keras.Variable, tf.Variable, tf.Tensor)):
+        static = tf.get_static_value(tf.convert_to_tensor(value))
+        if static is None:  # the number is known when the graph runs
+            return value
+        value = np.asarray(static)
+    # Keras accepts no integer here.
+    return float(check_number("learning_rate", value, known.allowed, known.is_allowed, rule))
+
+
+def refuse_unknown(rule, arguments, known):
+    """Raise a ValueError for the arguments that are not known, with what was probably meant.
+
+    Args:
+        rule: name of the class, for the message.
+        arguments: names of the arguments that were given.
+        known: names of all arguments that the class takes.
+    """
+    meant = {other: name for name, h in HYPERPARAMETERS.items() for other in h.other_names}
+    for argument in arguments:
+        if argument in known:
+            continue
+        close = [meant.get(argument), *difflib.get_close_matches(argument, known, n=1)]
+        close = [name for name in close if name in known]
+        suggestion = f" Did you mean `{close[0]}`?" if close else ""
+        raise ValueError(
+            f"{rule}: argument `{argument}` is not recognized.{suggestion} "
+            f"Its arguments are {', '.join(known)}."
+        )
