@@ -58,8 +58,8 @@ def parse(argv=None):
         "--steps-per-execution",
         type=positive,
         metavar="N",
-        help="batches in one call of TensorFlow, which is faster; default: at most 16, such that "
-        "the rates are logged after the right batches",
+        help="batches in one call of TensorFlow, which is faster; default: up to 32, so that the "
+        "rates are logged after the right batches",
     )
     _programs.add_mnist_options(parser)
     parser.add_argument(
@@ -84,16 +84,15 @@ def parse(argv=None):
     return args
 
 
-def steps_per_execution(update_freq, batches, most=16):
+def steps_per_execution(update_freq, batches, most=32):
     """Choose how many batches TensorFlow runs in one call.
 
-    A call returns to Python only after its last batch, and the monitor logs between calls: the
-    number divides the batches of an epoch and the batches between two events.
+    The monitor and the progress bar see the end of each call, so the number divides the batches of
+    an epoch, and those between two events of the monitor.
     """
-    if update_freq == "epoch":
-        return most
-    between = math.gcd(1 if update_freq == "batch" else update_freq, batches)
-    return max(n for n in range(1, most + 1) if between % n == 0)
+    between = {"epoch": batches, "batch": 1}.get(update_freq, update_freq)
+    common = math.gcd(between, batches)
+    return max(n for n in range(1, most + 1) if common % n == 0)
 
 
 def main():
