@@ -95,6 +95,8 @@ class Surface:
         allowed = "TeX that matplotlib can draw, without dollar signs"
         if not isinstance(self.formula, str):
             raise TypeError(must_be("formula", allowed, self.formula, owner))
+        if not self.formula:  # pictures show the name
+            return
         try:
             from matplotlib.mathtext import MathTextParser
         except ImportError:

@@ -10,8 +10,10 @@ import reference
 import tensorflow as tf
 from conftest import LECTURE
 
+import keras_lecture_opt
 from keras_lecture_opt import (
     Adam,
+    LectureOptimizer,
     Momentum,
     Nesterov,
     RMSProp,
@@ -136,13 +138,30 @@ def test_descent_is_numpys(rule, surface):
     np.testing.assert_allclose(descent.path, path, **tolerance)
     np.testing.assert_allclose(descent.losses, BY_HAND[surface.name][0](*path.T), **tolerance)
     np.testing.assert_allclose(descent.gradients, gradients, rtol=1e-9, atol=1e-12)
-    rates = {
-        "AdaGrad": lambda state, t: ETA / (np.sqrt(state[0]) + 1e-7),
-        "RMSProp": lambda state, t: ETA / (np.sqrt(state[0]) + 1e-7),
-        "SimplifiedAdam": lambda state, t: ETA / (np.sqrt(state[1]) + 1e-8),
-        "Adam": lambda state, t: ETA / (np.sqrt(state[1] / (1 - 0.999**t)) + 1e-8),
-    }.get(rule.__name__, lambda state, t: np.full(2, ETA))
-    expected = [rates(state, t) for t, state in enumerate(states, start=1)]
+    # The rates are those of an eager call; what these are, test_rates says.
+    optimizer, w = rule(learning_rate=ETA), keras.Variable(surface.start, dtype="float64")
+    for g, rate in zip(gradients[:3], descent.rates[:3], strict=True):
+        optimizer.apply([tf.constant(g)], [w])
+        np.testing.assert_allclose(effective_learning_rate(optimizer, w), rate, rtol=1e-9)
+
+
+RATES = {  # of the slides, typed by hand, from the state after step t
+    "SteepestDescent": lambda state, t: np.full(2, ETA),
+    "Momentum": lambda state, t: np.full(2, ETA),
+    "Nesterov": lambda state, t: np.full(2, ETA),
+    "AdaGrad": lambda state, t: ETA / (np.sqrt(state[0]) + 1e-7),
+    "RMSProp": lambda state, t: ETA / (np.sqrt(state[0]) + 1e-7),
+    "SimplifiedAdam": lambda state, t: ETA / (np.sqrt(state[1]) + 1e-8),
+    "Adam": lambda state, t: ETA / (np.sqrt(state[1] / (1 - 0.999**t)) + 1e-8),
+}
+
+
+@pytest.mark.parametrize("name", RATES)
+def test_rates_are_numpys(name):
+    rule = getattr(keras_lecture_opt, name)
+    descent = descend(quadratic, rule(learning_rate=ETA), steps=60)
+    states = referenced(rule, quadratic, 60, learning_rate=ETA)[2]
+    expected = [RATES[name](state, t) for t, state in enumerate(states, start=1)]
     np.testing.assert_allclose(descent.rates, expected, rtol=1e-9)
 
 
@@ -309,25 +328,65 @@ def test_surface_may_ignore_a_weight():
     assert descend(flat, SteepestDescent(0.25), steps=1).path[1].tolist() == [0.5, 1]
 
 
-@pytest.mark.parametrize("domain", [None, (0, 1), ((0, 1), (1, 0)), ((0, np.nan), (0, 1)), "ab"])
-def test_wrong_domain_is_refused(domain):
-    with pytest.raises(ValueError, match=r"`domain` must be two finite ranges, .*not "):
+@pytest.mark.parametrize(
+    ("domain", "error"),
+    [
+        (None, TypeError),
+        ("ab", TypeError),
+        ((("0", "1"), ("0", "1")), TypeError),
+        ((0, 1), ValueError),
+        (((0, 1), (0, 1, 2)), ValueError),
+        (((0, 1), (1, 0)), ValueError),
+        (((0, np.nan), (0, 1)), ValueError),
+    ],
+)
+def test_wrong_domain_is_refused(domain, error):
+    with pytest.raises(error, match=r"Surface 'odd': `domain` must be two finite ranges, .*not "):
         Surface("odd", quadratic.function, domain, (0.5, 0.5))
 
 
 @pytest.mark.parametrize(
-    "point", [None, 1, (1,), (1, 2, 3), "ab", ("1", "1"), (np.nan, 0), (0, np.inf), (9, 0)]
+    ("point", "error"),
+    [
+        (None, TypeError),
+        ("ab", TypeError),
+        (("1", "1"), TypeError),
+        (1, ValueError),
+        ((1,), ValueError),
+        ((1, 2, 3), ValueError),
+        ((np.nan, 0), ValueError),
+        ((0, np.inf), ValueError),
+        ((9, 0), ValueError),
+    ],
 )
-def test_wrong_point_is_refused(point):
-    with pytest.raises(ValueError, match="`start` must be"):
+def test_wrong_point_is_refused(point, error):
+    with pytest.raises(error, match="`start` must be"):
         Surface("odd", quadratic.function, DOMAIN, point)
-    with pytest.raises(ValueError, match=r"`minima`.* must be"):
+    with pytest.raises(error, match=r"`minima`.* must be"):
         Surface("odd", quadratic.function, DOMAIN, (0, 0), minima=[point])
-    with pytest.raises(ValueError, match="`minima` must be points, not 3"):
-        Surface("odd", quadratic.function, DOMAIN, (0, 0), minima=3)
     if point is not None:  # which is the surface's own
-        with pytest.raises(ValueError, match="`start` must be"):
+        with pytest.raises(error, match="`start` must be"):
             descend(quadratic, Adam(), start=point)
+
+
+def test_minima_must_be_several_points():
+    with pytest.raises(TypeError, match="Surface 'odd': `minima` must be points, not 3"):
+        Surface("odd", quadratic.function, DOMAIN, (0, 0), minima=3)
+
+
+@pytest.mark.parametrize(
+    "formula", [r"\frac{w_1}", "w_1^", r"\nothing w_1", "$w_1$", "w_1$ + $w_2"]
+)
+def test_formula_that_no_picture_can_show_is_refused_at_once(formula):
+    message = r"Surface 'odd': `formula` must be TeX .*, without dollar signs, not "
+    with pytest.raises(ValueError, match=message):
+        Surface("odd", quadratic.function, DOMAIN, (0, 0), formula=formula)
+
+
+def test_formula_may_be_left_out_but_is_text():
+    assert Surface("odd", quadratic.function, DOMAIN, (0, 0)).formula == ""
+    with pytest.raises(TypeError, match=r"`formula` must be TeX .*, not 3"):
+        Surface("odd", quadratic.function, DOMAIN, (0, 0), formula=3)
 
 
 def test_the_edge_is_inside_the_domain():
@@ -343,31 +402,67 @@ def test_start_without_a_finite_loss_is_refused():
         descend(log, Adam(), start=(0, 1))
 
 
+STEPS = "`steps` must be an integer >= 1 and <= 2147483647"
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
         ({"surface": lambda w1, w2: w1}, TypeError, "`surface` must be a Surface, not <function"),
         ({"optimizer": "adam"}, TypeError, "`optimizer` must be a .*Optimizer, not 'adam'"),
         ({"optimizer": Adam}, TypeError, "`optimizer` must be a .*Optimizer, not <class"),
-        ({"steps": 0}, ValueError, "`steps` must be an integer >= 1 and < 2.31, not 0"),
-        ({"steps": 2.5}, ValueError, "`steps` must be an integer >= 1 and < 2.31, not 2.5"),
-        (
-            {"steps": 2**31},
-            ValueError,
-            "`steps` must be an integer >= 1 and < 2.31, not 2147483648",
-        ),
-        ({"steps": True}, ValueError, "`steps` must be an integer >= 1 and < 2.31, not True"),
+        ({"steps": 0}, ValueError, f"{STEPS}, not 0"),
+        ({"steps": 2**31}, ValueError, f"{STEPS}, not 2147483648"),
+        ({"steps": 2.5}, TypeError, f"{STEPS}, not 2.5"),
+        ({"steps": True}, TypeError, f"{STEPS}, not True"),
+        ({"steps": "10"}, TypeError, f"{STEPS}, not '10'"),
         ({"velocity": (1, 1)}, ValueError, "`velocity` must be left out: RMSProp has none"),
         (
             {"velocity": (1, np.inf), "optimizer": Momentum()},
             ValueError,
             "`velocity` must be two finite numbers",
         ),
+        (
+            {"velocity": "11", "optimizer": Momentum()},
+            TypeError,
+            "`velocity` must be two finite numbers, not '11'",
+        ),
     ],
 )
 def test_wrong_arguments_are_refused(arguments, error, message):
     with pytest.raises(error, match=message):
         descend(**{"surface": quadratic, "optimizer": RMSProp(), **arguments})
+
+
+def test_numpy_numbers_are_numbers():
+    one = np.float32(1)
+    surface = Surface(
+        "bowl", quadratic.function, np.array(DOMAIN), (one, one), minima=np.zeros((1, 2))
+    )
+    descent = descend(surface, Momentum(np.float32(ETA)), (one, -one), np.int64(3), np.zeros(2))
+    assert descent.steps == 3
+    np.testing.assert_array_equal(descent.path[0], [1, -1])
+
+
+class SignDescent(LectureOptimizer):
+    """A rule of a user, with a hyperparameter that this package does not know."""
+
+    def __init__(self, learning_rate=0.01, scale=1.0, name="sign_descent", **kwargs):
+        super().__init__(learning_rate, name, {"scale": scale}, **kwargs)
+
+    def update_step(self, gradient, variable, learning_rate):
+        eta = self.effective_learning_rate(variable, learning_rate)
+        self.assign_sub(variable, eta * tf.sign(gradient))
+
+    def effective_learning_rate(self, variable, learning_rate, t=None):
+        return self.scale * tf.cast(learning_rate, variable.dtype)
+
+
+def test_rule_of_a_user_has_a_path_and_rates():
+    descent = descend(quadratic, SignDescent(0.125, scale=2.0), steps=3)
+    assert descent.rule == "SignDescent"
+    np.testing.assert_allclose(descent.path[:, 0], [-1, -0.75, -0.5, -0.25])
+    np.testing.assert_allclose(descent.rates, np.full((3, 2), 0.25))
 
 
 def test_refused_arguments_leave_the_optimizer_unused():

@@ -30,9 +30,12 @@ def loss_and_gradients(weights, x, y):
 def test_training_follows_numpy(rule, mnist_data):
     """fit's losses and weights; in float64, so that little but the order of sums may differ."""
     formula, arguments = LECTURE[rule.__name__]
-    # Keras bounds the loss of an image at 16.1, that of a probability of 1e-7. An adaptive rule's
-    # first step is eta for every weight: at 2^-7 images would go there.
-    arguments = {**arguments, "learning_rate": 2.0**-13 if "epsilon" in arguments else 2.0**-7}
+    # Keras bounds the loss of an image at 16.1, that of a probability of 1e-7. Images would reach
+    # that at 2^-7 where a first step is about eta for every weight, however small its gradient.
+    unit = {**arguments, "learning_rate": 1.0}
+    first_step, _ = next(formula(np.zeros(1), [np.full(1, 1e-3)], **unit))
+    eta = 2.0**-7 if abs(first_step) < 0.1 else 2.0**-13
+    arguments = {**arguments, "learning_rate": eta}
     (x, y), _ = mnist_data
     x, y = x[: BATCH * STEPS], y[: BATCH * STEPS]
     model = mnist.mlp()
@@ -78,5 +81,25 @@ def test_network_is_the_lectures():
     assert model.inputs[0].dtype == "uint8"
     dropped = [layer.rate for layer in mnist.mlp(dropout=0.5).layers if "dropout" in layer.name]
     assert dropped == [0.5, 0.5]
-    with pytest.raises(ValueError, match="rate"):
-        mnist.mlp(dropout=1.5)
+    small = mnist.mlp(hidden=(np.int64(12), 8), dropout=np.float32(0.25))
+    assert [w.shape for w in small.get_weights()[::2]] == [(784, 12), (12, 8), (8, 10)]
+    assert mnist.mlp(hidden=()).count_params() == 7850  # softmax regression
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"dropout": 1}, ValueError, r"`dropout` must be a number in \[0, 1\), not 1"),
+        ({"dropout": -0.5}, ValueError, "`dropout` must be .*not -0.5"),
+        ({"dropout": "0.5"}, TypeError, "`dropout` must be .*not '0.5'"),
+        ({"dropout": None}, TypeError, "`dropout` must be .*not None"),
+        ({"hidden": (0,)}, ValueError, "`hidden` must be an integer >= 1, not 0"),
+        ({"hidden": (10, -1)}, ValueError, "`hidden` must be an integer >= 1, not -1"),
+        ({"hidden": 5}, TypeError, "`hidden` must be integers >= 1, one for each layer, not 5"),
+        ({"hidden": (2.5,)}, TypeError, r"`hidden` must be integers >= 1, .*not \(2.5,\)"),
+        ({"hidden": "12"}, TypeError, "`hidden` must be integers >= 1, .*not '12'"),
+    ],
+)
+def test_network_that_cannot_be_built_is_refused(arguments, error, message):
+    with pytest.raises(error, match=message):
+        mnist.mlp(**arguments)

@@ -11,8 +11,8 @@ import tensorflow as tf
 from keras import optimizers
 
 import keras_lecture_opt
-from keras_lecture_opt import effective_learning_rate
-from keras_lecture_opt.rates import has_had_gradient
+from keras_lecture_opt import effective_learning_rate, has_formula
+from keras_lecture_opt.rates import inner_optimizers, keeps_evidence, updated_mask
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -194,39 +194,23 @@ def test_half_precision_is_computed_in_float32(dtype):
     np.testing.assert_allclose(rate, [0.5 / np.sqrt(0.4), 0.5 / np.sqrt(1e-7)], rtol=0.01)
 
 
-class Harmonic(optimizers.SGD):
-    def update_step(self, gradient, variable, learning_rate):
-        t = tf.cast(self.iterations + 1, "float64")
-        super().update_step(gradient, variable, learning_rate / t)
-
-
-def test_unknown_optimizer_is_refused_and_can_be_registered():
-    optimizer = Harmonic(ETA)
-    *_, (variable, step) = constant_steps(optimizer, G, 3)
-    with pytest.raises(TypeError, match=r"of Harmonic is not known.*\n.*register\(Harmonic\)"):
-        effective_learning_rate(optimizer, variable)
-
-    @effective_learning_rate.register(Harmonic)
-    def _(optimizer, variable, learning_rate, t):
-        return learning_rate / t
-
-    subclass = type("Subclass", (Harmonic,), {})(ETA)  # that steps the same way
-    for optimizer in (Harmonic(ETA), subclass):
-        *_, (variable, step) = constant_steps(optimizer, G, 3)
-        rate = effective_learning_rate(optimizer, variable)
-        np.testing.assert_allclose(rate, -step / G, rtol=1e-10)
-
-
-def test_every_optimizer_of_keras_is_known_or_refused():
+def test_every_optimizer_of_keras_has_a_formula_or_is_refused():
     wrappers = {"Optimizer", "LossScaleOptimizer", "MultiOptimizer"}
-    known = {name.partition(",")[0] for name in [*LATEST, *NEXT, "Ftrl"]}
+    known = {name.partition(",")[0] for name in [*LATEST, *NEXT, "Ftrl", "Muon"]}
     for name, cls in vars(optimizers).items():
-        is_optimizer = isinstance(cls, type) and issubclass(cls, optimizers.Optimizer)
-        if is_optimizer and name not in wrappers | known | {"Muon"}:
+        if isinstance(cls, type) and issubclass(cls, optimizers.Optimizer) and name not in wrappers:
             optimizer = cls()
-            [(variable, _)] = constant_steps(optimizer, G, 1)
-            with pytest.raises(TypeError, match=f"{name} is not known"):
-                effective_learning_rate(optimizer, variable)
+            assert has_formula(optimizer) == (name in known), name
+            if name not in known:
+                [(variable, _)] = constant_steps(optimizer, G, 1)
+                with pytest.raises(TypeError, match=f"{name} is not known"):
+                    effective_learning_rate(optimizer, variable)
+
+
+def test_every_rule_has_a_formula(rule):
+    assert has_formula(rule())
+    assert has_formula(type("Renamed", (rule,), {})())
+    assert has_formula(optimizers.LossScaleOptimizer(rule()))
 
 
 def test_what_has_no_rate_is_refused():
@@ -248,18 +232,75 @@ def test_what_has_no_rate_is_refused():
             effective_learning_rate(optimizer, variable)
 
 
-REMEMBERS = {**LATEST, **{name: (make, G) for name, make in {**MOMENTUM, **NEXT}.items()}}
-FORGETS = ("SteepestDescent", "SGD", "SGD in a LossScaleOptimizer", "Adafactor")
+EVIDENCE = {**LATEST, **{name: (make, G) for name, make in {**MOMENTUM, **NEXT}.items()}}
+# "SteepestDescent" and the like have no state; Adafactor's is the sum of a row or of a column.
+WITHOUT_EVIDENCE = ("SteepestDescent", "SGD", "SGD in a LossScaleOptimizer", "Adafactor")
 
 
-@pytest.mark.parametrize("name", REMEMBERS)
-def test_which_weights_have_had_a_gradient(name):
-    optimizer, gradient = REMEMBERS[name][0](), np.array([0.0, 1e-3])
+@pytest.mark.parametrize("name", EVIDENCE)
+def test_which_weights_received_a_gradient(name):
+    optimizer, gradient = EVIDENCE[name][0](), np.array([0.0, 1e-3])
     *_, (variable, _) = constant_steps(optimizer, gradient, 3)
-    while isinstance(optimizer, optimizers.LossScaleOptimizer):
-        optimizer = optimizer.inner_optimizer
-    had = has_had_gradient(optimizer, variable)
-    if name in FORGETS and name not in MOMENTUM:
-        assert had is None
+    [optimizer] = inner_optimizers(optimizer)
+    updated = updated_mask(optimizer, variable)
+    if name in WITHOUT_EVIDENCE and name not in MOMENTUM:
+        assert updated is None
     else:
-        np.testing.assert_array_equal(had, [False, True])
+        np.testing.assert_array_equal(updated, [False, True])
+
+
+def test_which_weights_received_a_gradient_under_every_rule(rule):
+    optimizer = rule()
+    *_, (variable, _) = constant_steps(optimizer, np.array([0.0, 1e-3]), 3)
+    updated = updated_mask(optimizer, variable)
+    if rule.evidence:
+        np.testing.assert_array_equal(updated, [False, True])
+    else:
+        assert updated is None
+
+
+KEEPS = {  # (optimizer, whether its state shows an update 10,000 steps later)
+    "Adam": (lambda: keras_lecture_opt.Adam(), True),
+    "Adam, beta_2 0.9": (lambda: keras_lecture_opt.Adam(beta_2=0.9), False),
+    "SimplifiedAdam, beta_2 0.99": (lambda: keras_lecture_opt.SimplifiedAdam(beta_2=0.99), False),
+    "RMSProp": (lambda: keras_lecture_opt.RMSProp(), False),
+    "RMSProp, rho 0.9999": (lambda: keras_lecture_opt.RMSProp(rho=0.9999), True),
+    "RMSProp, rho 0.999": (lambda: keras_lecture_opt.RMSProp(rho=0.999), True),
+    "AdaGrad": (lambda: keras_lecture_opt.AdaGrad(), True),
+    "Momentum": (lambda: keras_lecture_opt.Momentum(), False),
+    "Momentum, mu 1": (lambda: keras_lecture_opt.Momentum(momentum=1.0), True),
+    "SteepestDescent": (lambda: keras_lecture_opt.SteepestDescent(), False),
+    "Keras's Adam": (lambda: optimizers.Adam(), True),
+    "Keras's Adam, beta_2 0.9": (lambda: optimizers.Adam(beta_2=0.9), False),
+    "RMSprop, rho 0.9999": (lambda: optimizers.RMSprop(rho=0.9999), True),
+    "Adagrad": (lambda: optimizers.Adagrad(), True),
+    "Adafactor": (lambda: optimizers.Adafactor(), False),
+}
+
+
+def still_shows(optimizer, steps):
+    """Whether the state shows the gradient of the first step after so many with gradient 0."""
+    variable = keras.Variable([1.0], dtype="float32")  # as most networks have
+    optimizer.build([variable])
+    gradient = tf.Variable([1e-3])  # visible beside Adagrad's first 0.1
+
+    @tf.function
+    def loop():
+        for _ in tf.range(steps):
+            optimizer.apply([gradient], [variable])
+            gradient.assign([0.0])
+
+    loop()
+    return bool(updated_mask(optimizer, variable))
+
+
+@pytest.mark.parametrize("name", KEEPS)
+def test_whether_the_state_keeps_the_evidence_depends_on_its_decay(name):
+    make, keeps = KEEPS[name]
+    assert keeps_evidence(make()) is keeps
+    if keeps:
+        assert still_shows(make(), 10_000)
+
+
+def test_small_beta_2_forgets_a_gradient_within_915_steps():
+    assert not still_shows(keras_lecture_opt.Adam(beta_2=0.9), 915)
