@@ -22,7 +22,7 @@ TITLE = "effective_lr{}/hidden_1/kernel"
 PICTURES = {  # name: (runs, cards, texts to wait for, height)
     "median": ("/train", "^effective_lr/(hidden|output).*kernel", [TITLE.format("")], 700),
     "where": (
-        "^(adagrad|adam|steepest_descent)/train",
+        "^(AdaGrad|Adam|SteepestDescent)/train",
         "^effective_lr_(hist|map).*/hidden_1/kernel",
         [TITLE.format("_histogram"), TITLE.format("_map")],
         980,

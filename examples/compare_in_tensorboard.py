@@ -28,7 +28,12 @@ DEFAULT = ["Nesterov", "AdaGrad", "keras.Adagrad", "RMSProp", "keras.RMSprop", "
 def parse(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument(
-        "optimizers", nargs="*", type=_programs.optimizer_type, metavar="NAME", default=DEFAULT
+        "optimizers",
+        nargs="*",
+        type=_programs.optimizer_type,
+        metavar="NAME",
+        default=DEFAULT,
+        help=f"such as Adam or keras.Adam; default: {' '.join(DEFAULT)}",
     )
     positive = _programs.positive_integer
     parser.add_argument("--epochs", type=positive, default=2, help="default: 2")

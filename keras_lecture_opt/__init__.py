@@ -27,7 +27,7 @@ __all__ = [
     "mnist",
 ]
 
-# Imported when they are first used: `plots` needs an extra, and `comparison` is for a few.
+# Imported when first used: `plots` needs an extra, and few users need `comparison`.
 _LAZY = ("landscapes", "plots", "comparison")
 
 

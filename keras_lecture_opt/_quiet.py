@@ -9,7 +9,7 @@ def quiet_start():
     """Discard what is written to stderr, if TF_CPP_MIN_LOG_LEVEL is 3.
 
     That variable asks TensorFlow to print nothing below fatal errors, but the lines about CUDA come
-    from a library that does not read it. Python's exceptions are raised as ever.
+    from a library that does not read it. Python's exceptions are raised as usual.
     """
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "3":
         yield

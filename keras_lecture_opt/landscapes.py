@@ -97,14 +97,14 @@ class Surface:
             raise TypeError(must_be("formula", allowed, self.formula, owner))
         if not self.formula:  # pictures show the name
             return
+        if "$" in self.formula:
+            raise ValueError(must_be("formula", allowed, self.formula, owner))
         try:
             from matplotlib.mathtext import MathTextParser
         except ImportError:
             return
         try:
-            MathTextParser("path").parse(f"${self.formula}$")
-            if "$" in self.formula:
-                raise ValueError("it contains a dollar sign")
+            MathTextParser("path").parse(f"${self.formula}$" if self.formula else "")
         except ValueError as error:
             message = must_be("formula", allowed, self.formula, owner)
             raise ValueError(f"{message} {error}") from error
@@ -350,8 +350,14 @@ def _descend(surface, optimizer, rule, variable, steps):
         g = tape.gradient(loss, theta)
         # A scaled loss has a scaled gradient, which a LossScaleOptimizer wants.
         optimizer.apply([optimizer.scale_loss(g)], [variable])
-        rate = effective_learning_rate(optimizer, variable) if has_rates else tf.zeros_like(theta)
-        rate = tf.where(optimizer.iterations > 0, rate, np.nan)
+        # -1 stands for NaN, which TensorFlow's numeric checks would refuse in a graph.
+        rate = no_rate = tf.constant([-1.0, -1.0], tf.float64)
+        if has_rates:  # there is none while gradients are accumulated for the first step
+            rate = tf.cond(
+                optimizer.iterations > 0,
+                lambda: effective_learning_rate(optimizer, variable),
+                lambda: no_rate,
+            )
         w, loss, theta = position()
         arrays = (
             path.write(i + 1, w),
@@ -378,6 +384,7 @@ def _descend(surface, optimizer, rule, variable, steps):
     # Each descent has a function of its own that is called once, which is no retracing.
     results = loop.get_concrete_function()()
     path, losses, lookahead, gradients, rates = (values.numpy() for values in results)
+    rates = np.where(rates == -1, np.nan, rates)
     taken, stopped = len(gradients), None
     if not (np.all(np.isfinite(path[-1])) and np.isfinite(losses[-1])):
         stopped = f"step {taken} is not finite"

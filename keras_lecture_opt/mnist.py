@@ -46,7 +46,7 @@ def load(data_dir=None):
                     manual_dir=ARCHIVES, try_download_gcs=False
                 )
             )
-        except Exception as error:  # TFDS passes on whatever was raised, wherever it was
+        except Exception as error:  # TFDS passes on any exception
             builder = _builder(data_dir)
             if not builder.is_prepared():  # another process may have built it
                 raise OSError(
@@ -96,7 +96,7 @@ def _check_archives():
 class PixelNetwork(keras.Sequential):
     """A `keras.Sequential` that refuses pixels of any type but uint8.
 
-    Keras would convert other pixels to uint8 without a word: those from 0 to 1 would become black.
+    Keras would convert other pixels to uint8 silently: those from 0 to 1 would become black.
     """
 
     @property

@@ -99,7 +99,7 @@ def effective_learning_rate(optimizer, variable):
         raise ValueError(f"{variable.name!r} has no effective learning rate: {reason}.")
     inner = optimizer_of(optimizer, variable)
     if tf.executing_eagerly() and not steps_taken(inner):
-        raise ValueError(f"{inner.name} has not taken a step yet: no weight has a rate.")
+        raise ValueError(f"{inner.name} has not taken a step yet. Train a step first.")
     return rate_after_step(inner, variable, latest_learning_rate(inner))
 
 
@@ -147,9 +147,14 @@ def require_formula(optimizer):
     for inner in inner_optimizers(optimizer):
         if formula_of(inner) is None:
             name = type(inner).__name__
+            or_override = (
+                "Override `effective_learning_rate` in the class, or register"
+                if isinstance(inner, LectureOptimizer)
+                else "Register"
+            )
             raise TypeError(
-                f"The effective learning rate of {name} is not known. Register the factor by which "
-                "its rule multiplies its direction:\n"
+                f"The effective learning rate of {name} is not known. {or_override} the factor by "
+                "which its rule multiplies its direction:\n"
                 f"@keras_lecture_opt.effective_learning_rate.register({name})\n"
                 "def _(optimizer, variable, learning_rate, t): ..."
             )

@@ -1,4 +1,4 @@
-"""What several test modules need: the rules, found by discovery, and MNIST, made once."""
+"""What several test modules need: the rules, ways to compile a step, and MNIST, built once."""
 
 import importlib.util
 import os
@@ -13,7 +13,6 @@ import matplotlib
 import pytest
 import reference
 import tensorflow as tf
-from keras_lecture_opt._base import LectureOptimizer
 
 import keras_lecture_opt
 from keras_lecture_opt import mnist
@@ -25,23 +24,8 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
 
-# The lecture's defaults, typed from its notes: (reference, arguments).
-ADAM = {"learning_rate": 0.001, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8}
-LECTURE = {
-    "SteepestDescent": (reference.steepest_descent, {"learning_rate": 0.01}),
-    "Momentum": (reference.momentum, {"learning_rate": 0.01, "momentum": 0.9}),
-    "Nesterov": (reference.nesterov, {"learning_rate": 0.01, "momentum": 0.9}),
-    "AdaGrad": (reference.adagrad, {"learning_rate": 0.01, "epsilon": 1e-7}),
-    "RMSProp": (reference.rmsprop, {"learning_rate": 0.001, "rho": 0.9, "epsilon": 1e-7}),
-    "SimplifiedAdam": (reference.simplified_adam, ADAM),
-    "Adam": (reference.adam, ADAM),
-}
-# By discovery: a rule that is not in the table above fails, instead of going untested.
-RULES = [
-    rule
-    for rule in LectureOptimizer.__subclasses__()
-    if rule.__module__.startswith(keras_lecture_opt.__name__)
-]
+RULES = keras_lecture_opt.rules.RULES
+LECTURE = {name: (rule.formula, rule.arguments) for name, rule in reference.RULES.items()}
 COMPILE = {
     "eager": lambda function: function,
     "graph": tf.function,
@@ -50,7 +34,7 @@ COMPILE = {
 
 
 def imported(script):
-    """The module in a script outside of the package."""
+    """Import a script from outside the package."""
     spec = importlib.util.spec_from_file_location(script.stem, script)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -58,7 +42,7 @@ def imported(script):
 
 
 def run_alone(script, *arguments):
-    """Runs Python code in a process of its own, which may import the test modules."""
+    """Run Python code in a process of its own, which may import the test modules."""
     tests = os.path.dirname(__file__)
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script), *arguments],
@@ -93,7 +77,7 @@ def float64():
 
 @pytest.fixture(scope="session")
 def mnist_dir(tmp_path_factory):
-    """A TFDS folder with MNIST in it, made as a user's first `load` makes it."""
+    """A TFDS folder with MNIST in it, built as a user's first `load` builds it."""
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:  # the parallel processes share it
         folder = folder.parent

@@ -1,4 +1,4 @@
-"""What a rule accepts, and what it says about what it does not."""
+"""Which arguments a rule accepts, and what it says of others."""
 
 import inspect
 import json
@@ -6,6 +6,9 @@ import json
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+
+import keras_lecture_opt
 
 BAD = {
     "learning_rate": [-0.1, float("nan"), float("inf"), 1e300, 10**400, "0.1", None, True, [0.1]],
@@ -21,25 +24,79 @@ BAD = {
     "ema_momentum": [1.5, "0.9"],
     "ema_overwrite_frequency": [0, 2.5],
     "loss_scale_factor": [0, -2.0],
+    "use_ema": ["yes", 1, None],
+    "jit_compile": ["auto", 0],
     "gradient_accumulation_steps": [1, 2.5, "2"],
 }
 
 
 @pytest.mark.parametrize("argument", BAD)
 def test_bad_value_is_named(rule, argument):
-    own = inspect.signature(rule).parameters
-    if argument in ("momentum", "rho", "beta_1", "beta_2", "epsilon") and argument not in own:
-        with pytest.raises(ValueError, match=f"not recognized.*{argument}"):
+    """In the constructor, and when it is set later."""
+    optimizer = rule()
+    if not hasattr(optimizer, argument):
+        with pytest.raises(ValueError, match=f"{rule.__name__}: argument `{argument}` is not rec"):
             rule(**{argument: 0.5})
         return
+    before = optimizer.get_config()
     for value in BAD[argument]:
         kind = ValueError if type(value) in (int, float) else TypeError
-        with pytest.raises(kind) as error:
-            rule(**{argument: value})
-        message = str(error.value)
-        assert f"`{argument}` must be a" in message
-        assert repr(value) in message
-        assert rule.__name__ in message
+        if argument in ("use_ema", "jit_compile"):
+            kind = TypeError
+        if argument.endswith(("_steps", "_frequency")) and isinstance(value, float):
+            kind = TypeError
+        for give in (
+            lambda: rule(**{argument: value}),
+            lambda: setattr(optimizer, argument, value),
+        ):  # noqa: B023
+            with pytest.raises(kind) as error:
+                give()
+            message = str(error.value)
+            assert f"`{argument}` must be " in message
+            assert repr(value) in message
+            assert rule.__name__ in message
+    assert optimizer.get_config() == before
+
+
+def test_what_is_set_later_counts(rule):
+    optimizer = rule()
+    for rate in (np.float32(0.5), np.array(0.25), tf.constant(0.125), keras.Variable(0.5), 1):
+        optimizer.learning_rate = rate
+        assert float(optimizer.learning_rate) == float(rate)
+    optimizer.clipnorm = np.int64(2)
+    assert type(optimizer.clipnorm) is int
+    optimizer.clipnorm = None
+    assert optimizer.get_config()["clipnorm"] is None
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("lr", "learning_rate"), ("clip_norm", "clipnorm"), ("weight_decays", "weight_decay")],
+)
+def test_unknown_argument_is_named_with_what_was_meant(rule, given, meant):
+    with pytest.raises(ValueError, match=rf"{rule.__name__}: argument `{given}`.*mean `{meant}`\?"):
+        rule(**{given: 0.5})
+    with pytest.raises(ValueError, match="argument `nonsense` is not recognized. Its arguments"):
+        rule(nonsense=1)
+
+
+def test_own_hyperparameters_have_names_in_other_libraries():
+    with pytest.raises(ValueError, match="Adam: argument `beta1`.*Did you mean `beta_1`"):
+        keras_lecture_opt.Adam(beta1=0.5)
+    with pytest.raises(ValueError, match="RMSProp: argument `gamma`.*Did you mean `rho`"):
+        keras_lecture_opt.RMSProp(gamma=0.5)
+
+
+def test_hyperparameter_of_a_rule_of_ones_own_must_be_a_finite_number():
+    class Own(keras_lecture_opt.LectureOptimizer):
+        def __init__(self, slope=1.0):
+            super().__init__(0.1, "own", {"slope": slope})
+
+    assert Own(np.float32(-2)).get_config()["slope"] == -2
+    with pytest.raises(ValueError, match="Own: `slope` must be a finite number, not inf"):
+        Own(float("inf"))
+    with pytest.raises(TypeError, match="Own: `slope` must be a finite number, not 'steep'"):
+        Own().slope = "steep"
 
 
 def test_class_of_a_schedule_is_refused(rule):

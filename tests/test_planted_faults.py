@@ -3,12 +3,14 @@
 import keras
 import pytest
 import tensorflow as tf
+import test_compiled
 import test_contexts
 import test_sparse
 from conftest import LECTURE
 from test_rules import ETA, assert_follows
 
 from keras_lecture_opt import AdaGrad, Adam, Momentum, Nesterov, RMSProp, SimplifiedAdam
+from keras_lecture_opt._keras_private import UpdateHook
 
 
 def epsilon_inside_the_root(rule):
@@ -124,8 +126,23 @@ class LastOfTheRepeatedRows(AdaGrad):
 
 
 class NeverCompiled(AdaGrad):
-    def apply(self, grads, trainable_variables=None):
-        keras.optimizers.Optimizer.apply(self, grads, trainable_variables)
+    def update_all(self, *arguments):
+        UpdateHook.update_all(self, *arguments)
+
+
+class ForgetsToClip(AdaGrad):
+    def _update_cluster(self, variables, learning_rate, gradients, scales):
+        super()._update_cluster(variables, learning_rate, gradients, [])
+
+
+class FirstVariableOnly(AdaGrad):
+    def _update_compiled(self, variables, gradients, learning_rate):
+        super()._update_compiled(variables[:1], gradients[:1], learning_rate)
+
+
+class NoAverages(AdaGrad):
+    def update_averages(self, variables):
+        pass
 
 
 class StateInHalfPrecision(AdaGrad):
@@ -133,7 +150,18 @@ class StateInHalfPrecision(AdaGrad):
         return keras.optimizers.Optimizer.add_variable(self, shape, initializer, dtype, **kwargs)
 
 
+def own_arguments(name):
+    cases = [case for case in test_contexts.SETTINGS if [*case[0]] == name]
+    return lambda rule: test_contexts.assert_keras_own_arguments(rule, cases)
+
+
 AROUND = {
+    "forgets to clip": (ForgetsToClip, own_arguments(["clipnorm"])),
+    "no averages": (NoAverages, own_arguments(["use_ema", "ema_momentum"])),
+    "first variable only": (
+        FirstVariableOnly,
+        lambda rule: test_contexts.test_fit(rule, "default"),
+    ),
     "rate of the trace": (RateOfTheTrace, test_contexts.test_callback_that_sets_the_rate),
     "last of the repeated rows": (
         LastOfTheRepeatedRows,
@@ -141,7 +169,7 @@ AROUND = {
     ),
     "never compiled": (
         NeverCompiled,
-        test_contexts.test_graph_holds_one_cluster_unless_told_otherwise,
+        test_compiled.test_the_update_is_one_cluster_unless_told_otherwise,
     ),
     "state in half precision": (
         StateInHalfPrecision,

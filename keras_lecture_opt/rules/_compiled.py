@@ -1,4 +1,4 @@
-"""All that is about XLA: one cluster for the update of all variables."""
+"""All that is about XLA: it compiles the update of all variables."""
 
 import platform
 import warnings
@@ -22,7 +22,7 @@ VARIABLES_PER_CLUSTER = 50
 
 
 class CompiledUpdate(UpdateHook):
-    """Updates all variables in one XLA cluster, where XLA can compile it.
+    """Updates all variables in XLA clusters, where XLA can compile them.
 
     Uncompiled, each elementwise operation reads and writes the whole variable again.
     """
@@ -34,7 +34,7 @@ class CompiledUpdate(UpdateHook):
         return gradients if self._clips_in_cluster() else super().clip_all(gradients)
 
     def update_all(self, distribution, gradients, variables, learning_rate):
-        """Update all variables, one cluster for each replica."""
+        """Update all variables, in clusters of their own for each replica."""
         if not self._compiles():
             super().update_all(distribution, gradients, variables, learning_rate)
             return
@@ -99,8 +99,8 @@ class CompiledUpdate(UpdateHook):
         elif error := xla_error(cluster, flat):
             function(*inputs)
             warnings.warn(
-                f"{self.name}: XLA cannot compile this update, so it runs uncompiled. "
-                f"`jit_compile=False` selects that from the start. The reason: {error}",
+                f"{self.name}: XLA cannot compile this update, so it runs uncompiled: {error} Pass "
+                "`jit_compile=False` to select that from the start.",
                 stacklevel=2,
             )
         else:

@@ -15,8 +15,8 @@ from keras_lecture_opt._arguments import check_boolean, check_number
 LARGEST = 3.4e38  # of float32, the type in which Keras keeps the learning rate
 UNIT = ("a number in [0, 1]", lambda x: 0 <= x <= 1)
 BELOW_ONE = ("a number in [0, 1)", lambda x: 0 <= x < 1)
-NOT_NEGATIVE = (f"a number in [0, {LARGEST}]", lambda x: 0 <= x <= LARGEST)
-POSITIVE = (f"a number in (0, {LARGEST}]", lambda x: 0 < x <= LARGEST)
+NOT_NEGATIVE = ("a number >= 0 that float32 can hold", lambda x: 0 <= x <= LARGEST)
+POSITIVE = ("a number > 0 that float32 can hold", lambda x: 0 < x <= LARGEST)
 FINITE = ("a finite number", math.isfinite)
 
 
@@ -31,12 +31,7 @@ class Hyperparameter:
 
 
 HYPERPARAMETERS = {
-    "learning_rate": Hyperparameter(
-        "η",
-        f"{NOT_NEGATIVE[0]}, a schedule or a callable",
-        NOT_NEGATIVE[1],
-        ("lr", "eta", "alpha", "step_size"),
-    ),
+    "learning_rate": Hyperparameter("η", *NOT_NEGATIVE, ("lr", "eta", "alpha", "step_size")),
     # 1 is a world without friction: worth showing, and well defined.
     "momentum": Hyperparameter("μ", *UNIT, ("mu",)),
     # At 1 an average that starts at zero stays there.
@@ -83,6 +78,7 @@ def check_argument(rule, argument, value):
 
 def _check_learning_rate(rule, value):
     known = HYPERPARAMETERS["learning_rate"]
+    allowed = f"{known.allowed}, a schedule or a callable"
     # The class of a schedule is callable, too: a mistake.
     if callable(value) and not isinstance(value, type):
         return value
@@ -92,7 +88,7 @@ def _check_learning_rate(rule, value):
             return value
         value = np.asarray(static)
     # Keras accepts no integer here.
-    return float(check_number("learning_rate", value, known.allowed, known.is_allowed, rule))
+    return float(check_number("learning_rate", value, allowed, known.is_allowed, rule))
 
 
 def refuse_unknown(rule, arguments, known):

@@ -1,0 +1,247 @@
+"""Which updates XLA compiles, and that the others run all the same; in float64 against NumPy."""
+
+import platform
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import RULES, run_alone
+from test_contexts import (
+    ETA,
+    START,
+    applying,
+    assert_follows,
+    assert_trained,
+    by_norm,
+    expected,
+    fit,
+    gradients_at,
+    linear_model,
+    loop_over,
+    mirrored,
+    train_together,
+)
+
+from keras_lecture_opt.landscapes import descend, quadratic
+from keras_lecture_opt.rules import _compiled
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+def graph_of(step):
+    return step.get_concrete_function(*map(tf.constant, START)).graph
+
+
+def clusters(graph):
+    """The functions in a graph that XLA must compile."""
+    library = graph.as_graph_def().library.function
+    return [f for f in library if f.attr["_XlaMustCompile"].b]
+
+
+def clusters_of(optimizer):
+    variables = [keras.Variable(w) for w in START]
+    return len(clusters(graph_of(applying(optimizer, variables))))
+
+
+def test_the_update_is_one_cluster_unless_told_otherwise(rule):
+    assert clusters_of(rule()) == 1
+    assert clusters_of(rule(clipnorm=0.5)) == 1
+    assert clusters_of(rule(use_ema=True)) == 2  # one for the averages
+    assert clusters_of(rule(jit_compile=False, use_ema=True)) == 0
+
+
+def test_many_variables_are_several_clusters(rule, monkeypatch):
+    monkeypatch.setattr(_compiled, "VARIABLES_PER_CLUSTER", 1)
+    assert clusters_of(rule(clipnorm=0.5)) == 2
+    optimizer = rule(ETA, clipnorm=0.5)
+    [variables] = train_together([optimizer])
+    assert_follows(optimizer, variables, *expected(rule, clip=by_norm(0.5)))
+
+
+def test_subclass_that_xla_cannot_compile_runs_without(rule):
+    class Printing(rule):
+        def update_step(self, gradient, variable, learning_rate):
+            tf.print(tf.norm(gradient), output_stream="file:///dev/null")
+            super().update_step(gradient, variable, learning_rate)
+
+    with pytest.warns(UserWarning, match="XLA cannot compile this update.*`jit_compile=False`"):
+        model = fit(linear_model(Printing(ETA)))
+    assert_trained(model, rule)
+    assert_trained(fit(linear_model(Printing(ETA, jit_compile=False))), rule)
+
+
+def test_subclass_that_xla_can_compile_is_compiled(rule):
+    class Own(rule):
+        pass
+
+    assert clusters_of(Own()) == 1
+
+
+def test_subclass_with_operations_of_its_own_is_compiled(rule):
+    """XLA is asked, also while TensorFlow traces the step that creates the variables."""
+
+    class Squashing(rule):
+        def update_step(self, gradient, variable, learning_rate):
+            super().update_step(tf.atan(gradient), variable, learning_rate)
+
+    optimizer, variables = Squashing(ETA), [keras.Variable(w) for w in START]
+    step = applying(optimizer, variables)
+    gradients = gradients_at(START, 0)
+    loop_over(lambda: step(*map(tf.constant, gradients)), 3)
+    assert len(clusters(graph_of(step))) == 1
+    squashed = [np.arctan(g) for g in gradients]
+    assert_follows(optimizer, variables, *expected(rule, 3, gradients=lambda w, i: squashed))
+
+
+@pytest.fixture(params=["numerics", "dump"])
+def callbacks_on_operations(request, tmp_path):
+    """TensorFlow's debugging puts operations into every graph that XLA cannot compile."""
+    if request.param == "numerics":
+        tf.debugging.enable_check_numerics()
+        yield
+        tf.debugging.disable_check_numerics()
+    else:
+        tf.debugging.experimental.enable_dump_debug_info(str(tmp_path))
+        yield
+        tf.debugging.experimental.disable_dump_debug_info()
+
+
+def test_under_tensorflows_debugging(callbacks_on_operations):
+    optimizers = [rule(ETA) for rule in RULES]
+    with pytest.warns(UserWarning, match="XLA cannot compile this update"):
+        trained = train_together(optimizers, steps=3)
+    for rule, optimizer, variables in zip(RULES, optimizers, trained, strict=True):
+        assert_follows(optimizer, variables, *expected(rule, 3))
+    with pytest.warns(UserWarning, match="XLA cannot compile this update"):
+        path = descend(quadratic, RULES[0](2.0**-8), steps=1).path
+    np.testing.assert_array_equal(path[1], [-1 + 2 / 256, -1 + 50 / 256])
+
+
+def test_on_a_macs_gpu_nothing_is_compiled(rule, monkeypatch):
+    """As Keras itself decides there."""
+    monkeypatch.setattr(platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(platform, "processor", lambda: "arm")
+    assert clusters_of(rule()) == 1
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind])
+    assert clusters_of(rule(clipnorm=0.5, use_ema=True)) == 0
+
+
+def replicated_step(rule):
+    """A step on two replicas, each of which gives half of the gradient; Keras sums them."""
+    strategy, gradients = mirrored(), gradients_at(START, 0)
+    with strategy.scope():
+        variables, optimizer = [keras.Variable(w) for w in START], rule(ETA)
+        optimizer.build(variables)
+
+    @tf.function
+    def step():
+        strategy.run(lambda: optimizer.apply([tf.constant(g / 2) for g in gradients], variables))
+
+    def copies():
+        of_variables = (strategy.experimental_local_results(v.value) for v in variables)
+        return [[copy.numpy() for copy in copies] for copies in of_variables]
+
+    return step, copies
+
+
+def assert_replicas_follow(copies, rule, steps):
+    weights, _ = expected(rule, steps, gradients=lambda w, i: gradients_at(START, 0))
+    for of_variable, w in zip(copies(), weights, strict=True):
+        assert len(of_variable) == 2
+        for copy in of_variable:
+            np.testing.assert_allclose(copy, w, rtol=0, atol=1e-12)
+
+
+def test_one_cluster_for_each_replica(rule):
+    step, copies = replicated_step(rule)
+    loop_over(step, 3)
+    assert len(clusters(step.get_concrete_function().graph)) == 2
+    assert_replicas_follow(copies, rule, 3)
+
+
+def test_rule_that_xla_cannot_compile_on_replicas(rule):
+    class Printing(rule):
+        def update_step(self, gradient, variable, learning_rate):
+            tf.print(tf.norm(gradient), output_stream="file:///dev/null")
+            super().update_step(gradient, variable, learning_rate)
+
+    step, copies = replicated_step(Printing)
+    with pytest.warns(UserWarning, match="XLA cannot compile this update"):
+        step()
+    assert_replicas_follow(copies, rule, 1)
+
+
+def test_variables_on_two_devices(rule):
+    variables = []
+    for w, device in zip(START, ("CPU:0", "CPU:1"), strict=True):
+        with tf.device(device):
+            variables.append(keras.Variable(w))
+    optimizer = rule(ETA)
+    step = applying(optimizer, variables)
+    gradients = gradients_at(START, 0)
+    for _ in range(3):
+        step(*map(tf.constant, gradients))
+    assert_follows(optimizer, variables, *expected(rule, 3, gradients=lambda w, i: gradients))
+
+
+def test_variables_on_the_second_device(rule):
+    with tf.device("CPU:1"):
+        variables = [keras.Variable(w) for w in START]
+        optimizer = rule(ETA)
+        optimizer.build(variables)
+    step = applying(optimizer, variables)
+    gradients = gradients_at(START, 0)
+    for _ in range(3):
+        step(*map(tf.constant, gradients))
+    assert_follows(optimizer, variables, *expected(rule, 3, gradients=lambda w, i: gradients))
+
+
+def test_no_retrace(rule, monkeypatch):
+    traced, update_step = [], rule.update_step
+
+    def counting(self, gradient, variable, learning_rate):
+        traced.append(1)
+        update_step(self, gradient, variable, learning_rate)
+
+    monkeypatch.setattr(rule, "update_step", counting)
+    model = fit(linear_model(rule(ETA)), epochs=1)
+    first = len(traced)
+    assert first > 0
+    fit(model, epochs=1)
+    fit(model, epochs=1)
+    assert len(traced) == first
+    assert_trained(model, rule)
+
+
+def test_in_forward_mode(rule):
+    variable = keras.Variable(START[0])
+    optimizer = rule(ETA)
+    g = gradients_at(START, 0)[0]
+
+    @tf.function
+    def step():
+        with tf.autodiff.ForwardAccumulator(variable.value, tf.ones_like(variable)):
+            optimizer.apply([tf.constant(g)], [variable])
+
+    step()
+    assert_follows(optimizer, [variable], *expected(rule, 1, START[:1], lambda w, i: [g]))
+
+
+WITH_XLA = """
+    import keras
+    from test_contexts import ETA, RULES, assert_trained, fit, linear_model
+
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    for rule in RULES:
+        model = linear_model(rule(ETA), jit_compile=True)
+        assert model.jit_compile
+        assert_trained(fit(model), rule)
+"""
+
+
+def test_fit_with_jit_compile():
+    """In a process of its own: Keras does not compile where op determinism is on, as it is here."""
+    result = run_alone(WITH_XLA)
+    assert result.returncode == 0, result.stderr
