@@ -66,8 +66,8 @@ changes its sign {turns} times in 60 steps, while w₁ creeps. Above 2/50 it div
 μ damps this; a large one overshoots. Steps until the loss stays below 0.001:
 
 {counts}
-At η {ETA} steepest descent creeps and a μ of 0.5 or 0.9 is faster; 0.99 overshoots for a long time. At η \
-{eta}, a rate that suits steepest descent on this bowl, 0.9 is also too large."""
+At η {ETA} steepest descent creeps and a μ of 0.5 or 0.9 is faster; 0.99 overshoots for a long \
+time. At η {eta}, a rate that suits steepest descent on this bowl, 0.9 is also too large."""
     pictures = {"zigzag_paths": plots.panels(descents)[0], "zigzag_losses": plots.losses(descents)}
     return pictures, settings, caption
 
