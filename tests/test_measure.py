@@ -1,0 +1,46 @@
+"""How rates are counted: quantiles, shares, and the shapes of the maps."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from monitored import QUANTILES
+
+from keras_lecture_opt.monitor import _measure
+from keras_lecture_opt.monitor._variables import map_shapes
+
+
+@pytest.mark.parametrize("chunk", [_measure.CHUNK, 1000])
+def test_quantiles_of_many_weights(chunk, monkeypatch):
+    """Thirty orders of magnitude, counted at once or in chunks."""
+    monkeypatch.setattr(_measure, "CHUNK", chunk)
+    rng = np.random.default_rng(0)
+    rates = np.exp(rng.normal(-3, 8, size=(300, 101))).astype("float32")
+    updated = rng.random(rates.shape) < 0.75
+    updated[:30] = False  # some chunks have none
+    measured = _measure.summarize(tf.constant(rates), tf.constant(updated))
+    true = np.quantile(rates[updated], [*QUANTILES.values()], method="inverted_cdf")
+    np.testing.assert_allclose(measured["quantiles"], true, rtol=4e-3)
+    np.testing.assert_array_equal(measured["quantiles"].numpy()[[0, -1]], true[[0, -1]])
+    assert measured["never_updated"].numpy() == pytest.approx(1 - updated.mean())
+    assert measured["bars"].numpy().sum() == rates.size
+    assert measured["not_finite"] == 0
+
+
+def test_rates_of_which_some_are_not_finite():
+    rates = np.array([0.5, np.inf, -np.nan, 0.25, np.nan, 2.0, 0.0, 0.5], "float32")
+    updated = np.array([1, 1, 1, 1, 0, 0, 1, 1], "bool")
+    measured = _measure.summarize(tf.constant(rates), tf.constant(updated))
+    assert measured["not_finite"] == 3
+    assert measured["never_updated"] == 0.25
+    np.testing.assert_allclose(measured["quantiles"], [0, 0, 0.25, 0.5, 0.5], rtol=4e-3)
+    assert sum(measured["bars"]) == 5
+
+
+@pytest.mark.parametrize("shape", [(None, 3), (None, None, 3), (4,), (3, 4, 5, 6)])
+def test_maps_of_inputs_that_are_no_images_or_of_any_size(shape):
+    class Model:
+        input_shape = (None, *shape)
+
+    variable = keras.Variable(np.ones((12, 2)))
+    assert map_shapes([variable], Model) == {id(variable): (12, 2)}

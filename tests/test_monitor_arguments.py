@@ -1,0 +1,112 @@
+"""What the monitor refuses, before the first step, and what it accepts as a number or a path."""
+
+import numpy as np
+import pytest
+from keras import optimizers
+from monitored import Log, fit, network
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+from keras_lecture_opt import EffectiveLearningRateMonitor
+
+
+def test_folder_that_cannot_be_written_to(tmp_path):
+    (tmp_path / "file").write_text("")
+    model = network(optimizers.SGD())
+    monitor = EffectiveLearningRateMonitor(tmp_path / "file" / "run")
+    with pytest.raises(OSError, match=r"`log_dir` '.*file/run' cannot be written to"):
+        fit(model, monitor)
+    assert int(model.optimizer.iterations) == 0
+
+
+BAD = {
+    "update_freq": [("epochs", TypeError), (0, ValueError), (2.0, TypeError), (True, TypeError)],
+    "write_images": [(1, TypeError)],
+    "tracked_weights": [(-1, ValueError), ("2", TypeError)],
+    "seed": [(-1, ValueError), (None, TypeError)],
+    "hparams": [(3, TypeError), ({"batch_size": None}, TypeError), ({1: 2}, TypeError)],
+    "log_dir": [(b"runs", TypeError), (3, TypeError), (None, TypeError)],
+}
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "error"),
+    [(argument, *case) for argument, cases in BAD.items() for case in cases],
+)
+def test_bad_argument(argument, value, error, tmp_path):
+    with pytest.raises(error, match=f"`{argument}` must be .*not {value!r}"):
+        EffectiveLearningRateMonitor(**{"log_dir": tmp_path, argument: value})
+
+
+def test_numpy_scalars_are_numbers(tmp_path):
+    rng = np.random.default_rng(0)
+    monitor = EffectiveLearningRateMonitor(
+        tmp_path,
+        update_freq=np.int64(5),
+        write_images=np.bool_(True),
+        tracked_weights=np.uint8(1),
+        seed=rng.choice([3, 4]),
+        hparams={
+            "batch_size": rng.choice([32, 32]),
+            "noise": np.float32(0.5),
+            "augmented": np.bool_(False),
+            "of_zero_dimensions": np.array(2.0),
+            "data": np.str_("mnist"),
+        },
+    )
+    assert (monitor.update_freq, monitor.write_images, monitor.tracked_weights) == (5, True, 1)
+    fit(network(optimizers.SGD()), monitor)
+    log = Log(tmp_path / "train")
+    assert log.steps("effective_lr/dense/bias") == [5, 10]
+    text = log.last("optimizer/configuration").item().decode()
+    for row in ("| batch_size | 32 |", "| noise | 0.5 |", "| augmented | False |"):
+        assert row in text
+    [session] = [data for tag, data in Log(tmp_path).metadata.items() if "session" in tag]
+    start = HParamsPluginData.FromString(session.content).session_start_info
+    assert start.hparams["batch_size"].number_value == 32
+    assert start.hparams["augmented"].WhichOneof("kind") == "bool_value"
+    assert start.hparams["of_zero_dimensions"].number_value == 2
+    assert start.hparams["data"].string_value == "mnist"
+
+
+def test_home_folder_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    fit(network(optimizers.SGD()), EffectiveLearningRateMonitor("~/run"), epochs=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize(
+    ("tracked", "message"),
+    [
+        (
+            {"dense/weights": [(0, 0)]},
+            r"no variable 'dense/weights' is trained; there are 'dense/kernel'",
+        ),
+        ({"dense/kernel": [(0, 8)]}, r"'dense/kernel', of shape \(4, 8\), has no weight \(0, 8\)"),
+        ({"dense/kernel": [(-1, 0)]}, r"has no weight \(-1, 0\)"),
+        ({"dense/kernel": [(0,)]}, r"has no weight \(0,\)"),
+        ({"dense/bias": [1.0]}, r"has no weight \(1.0,\)"),
+        ({"dense/kernel": (0, 1)}, r"has no weight \(0,\)"),
+        ({"dense/bias": ["a"]}, r"has no weight \('a',\)"),
+        ({"dense/bias": 1}, r"'dense/bias' needs a list of indices, not 1"),
+    ],
+)
+def test_weight_that_does_not_exist(tracked, message, tmp_path):
+    model = network(optimizers.SGD())
+    error = TypeError if "needs a list" in message else ValueError
+    with pytest.raises(error, match=message):
+        fit(model, EffectiveLearningRateMonitor(tmp_path, tracked_weights=tracked))
+    assert int(model.optimizer.iterations) == 0
+
+
+class OwnRule(optimizers.SGD):
+    def update_step(self, gradient, variable, learning_rate):
+        super().update_step(gradient, variable, learning_rate)
+
+
+def test_unknown_optimizer_is_refused_before_the_first_step(tmp_path):
+    model = network(OwnRule())
+    with pytest.raises(TypeError, match="OwnRule is not known"):
+        fit(model, EffectiveLearningRateMonitor(tmp_path))
+    assert int(model.optimizer.iterations) == 0
+    assert not [*tmp_path.iterdir()]

@@ -1,0 +1,110 @@
+"""Training does not notice the monitor, which logs beside other callbacks and in any context."""
+
+import keras
+import numpy as np
+import pytest
+from conftest import run_alone
+from keras import optimizers
+from monitored import Log, expected_tags, fit, network
+
+import keras_lecture_opt
+from keras_lecture_opt import EffectiveLearningRateMonitor
+
+
+@pytest.fixture(scope="module")
+def keras_alone(tmp_path_factory):
+    """What Keras's callback writes without the monitor, by `update_freq`."""
+    logs = {}
+    for update_freq in ("epoch", "batch", 3):
+        folder = tmp_path_factory.mktemp("alone")
+        fit(network(optimizers.SGD()), keras.callbacks.TensorBoard(folder, update_freq=update_freq))
+        logs[update_freq] = Log(folder / "train")
+    return logs
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("update_freq", ["epoch", "batch", 3])
+def test_beside_keras_own_callback(order, update_freq, keras_alone, tmp_path):
+    model = network(optimizers.SGD())
+    monitor = EffectiveLearningRateMonitor(tmp_path / "both", 2)
+    own = keras.callbacks.TensorBoard(tmp_path / "both", update_freq=update_freq)
+    fit(model, *[monitor, own][::order])
+    log = Log(tmp_path / "both" / "train")
+    assert expected_tags().items() <= log.plugins.items()
+    assert log.steps("effective_lr/dense/bias") == [2, 4, 6, 8, 10, 12, 14]
+
+    alone = keras_alone[update_freq]
+    assert {t for t in log.tags if t not in expected_tags()} == set(alone.tags)
+    if update_freq != 3:  # Keras's own then leaves it out, alone or not
+        np.testing.assert_array_equal(log.values["epoch_loss"], alone.values["epoch_loss"])
+
+
+def test_training_does_not_notice(tmp_path, rule):
+    monitor = EffectiveLearningRateMonitor(tmp_path, "batch", write_images=True, tracked_weights=2)
+    models = [network(rule()), network(rule())]
+    histories = [fit(models[0]), fit(models[1], monitor)]
+    assert histories[0].history == histories[1].history
+    for a, b in zip(*(m.weights + m.optimizer.variables for m in models), strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+    assert Log(tmp_path / "train").steps("never_updated/dense/bias") == [*range(1, 15)]
+
+
+class Stop(keras.callbacks.Callback):
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.model.optimizer.iterations == 5:
+            raise self.error
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_what_was_logged_survives_an_error(error, tmp_path):
+    model, monitor = network(optimizers.SGD()), EffectiveLearningRateMonitor(tmp_path, "batch")
+    with pytest.raises(error):
+        fit(model, monitor, Stop(error))
+    assert Log(tmp_path / "train").steps("effective_lr/dense/bias") == [1, 2, 3, 4]
+    fit(model, monitor, epochs=1)
+    steps = Log(tmp_path / "train").steps("effective_lr/dense/bias")
+    assert steps == [1, 2, 3, 4, *range(6, 13)]
+
+
+ALONE = """
+    import sys
+    import conftest  # two devices
+    import keras_lecture_opt
+    import tensorflow as tf
+    from monitored import fit, network
+    from keras_lecture_opt import EffectiveLearningRateMonitor
+    model = network(keras_lecture_opt.Adam(), jit_compile=True)
+    assert model.jit_compile
+    fit(model, EffectiveLearningRateMonitor(f"{sys.argv[1]}/xla", 3), shuffle=False)
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        model = network(keras_lecture_opt.Adam())
+    fit(model, EffectiveLearningRateMonitor(f"{sys.argv[1]}/mirrored", 3), shuffle=False)
+"""
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory):
+    """Logs of one training in this process, with `jit_compile`, and on two devices.
+
+    The last two need a process of their own: Keras does not compile where op determinism is on, as
+    it is here, and TensorFlow mixes up the strategies of one process.
+    """
+    folder = tmp_path_factory.mktemp("alone")
+    result = run_alone(ALONE, str(folder))
+    assert result.returncode == 0, result.stderr
+    model = network(keras_lecture_opt.Adam())
+    fit(model, EffectiveLearningRateMonitor(folder / "here", 3), shuffle=False)
+    return {name: Log(folder / name / "train") for name in ("here", "xla", "mirrored")}
+
+
+@pytest.mark.parametrize("which", ["xla", "mirrored"])
+def test_compiled_and_distributed_training_is_logged(which, logs):
+    assert logs[which].plugins == logs["here"].plugins == expected_tags()
+    assert logs[which].steps("effective_lr/dense/bias") == [3, 6, 9, 12]
+    for tag in expected_tags():
+        if tag.startswith(("effective_lr/", "never_updated/")):
+            np.testing.assert_allclose(logs["here"].last(tag), logs[which].last(tag), rtol=0.01)

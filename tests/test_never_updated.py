@@ -1,0 +1,65 @@
+"""Which weights the monitor counts as never updated."""
+
+import keras
+import numpy as np
+import pytest
+from keras import optimizers
+from monitored import Log, fit, network
+
+import keras_lecture_opt
+from keras_lecture_opt import EffectiveLearningRateMonitor
+from keras_lecture_opt.monitor._variables import monitored_variables
+
+FORGETFUL = {
+    "Momentum": keras_lecture_opt.Momentum,
+    "Adam, beta_2 0.9": lambda: keras_lecture_opt.Adam(beta_2=0.9),
+    "SimplifiedAdam, beta_2 0.9": lambda: keras_lecture_opt.SimplifiedAdam(beta_2=0.9),
+    "Keras's Adam, beta_2 0.9": lambda: optimizers.Adam(beta_2=0.9),
+    "RMSProp": keras_lecture_opt.RMSProp,
+    "SGD": lambda: optimizers.SGD(momentum=0.9),
+    "RMSprop": lambda: optimizers.RMSprop(weight_decay=0.0),
+}
+
+
+@pytest.mark.parametrize("name", FORGETFUL)
+def test_what_was_updated_once_stays_updated(name, tmp_path):
+    """Whatever the state forgets until the next event."""
+    x = np.zeros((1200, 2), "float32")
+    x[0, 0] = 1  # the first input is alive in the first batch only, the second never
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, use_bias=False)])
+    model.compile(FORGETFUL[name](), "mse", steps_per_execution=100)
+    monitor = EffectiveLearningRateMonitor(tmp_path)
+    model.fit(x, 9 * x[:, :1], batch_size=1, shuffle=False, callbacks=[monitor], verbose=0)
+    log = Log(tmp_path / "train")
+    assert log.last("never_updated/dense/kernel") == 0.5
+    assert log.steps("effective_lr/dense/kernel") == [1200]
+
+
+def test_weight_decay_is_not_taken_for_an_update(tmp_path):
+    for name, optimizer in (
+        ("adam", keras_lecture_opt.Adam(weight_decay=0.5)),
+        ("momentum", optimizers.SGD(momentum=0.5, weight_decay=0.5)),
+        ("sgd", optimizers.SGD(weight_decay=0.5)),
+    ):
+        fit(network(optimizer), EffectiveLearningRateMonitor(tmp_path / name))
+        log = Log(tmp_path / name / "train")
+        if name == "sgd":  # it does not remember whose gradient was 0
+            assert "never_updated/dense/kernel" not in log.tags
+        else:
+            assert log.last("never_updated/dense/kernel") == 0.25
+
+
+def test_state_that_keeps_the_evidence_needs_no_copy_of_the_weights():
+    """The weights that were put back where they began were updated all the same."""
+    for optimizer, needs_copy in (
+        (keras_lecture_opt.Adam(), False),
+        (keras_lecture_opt.RMSProp(rho=0.9999), False),
+        (keras_lecture_opt.Adam(beta_2=0.9), True),
+        (keras_lecture_opt.RMSProp(), True),
+    ):
+        model = network(optimizer)
+        optimizer.build(model.trainable_variables)
+        monitored, _ = monitored_variables(
+            model, [], at_start=True, tracked_weights=0, seed=0, write_images=False
+        )
+        assert [m.start is not None for m in monitored] == [needs_copy] * 4
