@@ -29,7 +29,9 @@ def optimizer_class(name):
     }
     if name in known:
         return known[name]
-    lower = {known_name.lower(): known_name for known_name in known}
+    # "sgd" means keras.SGD, and "adam" the rule of this package, which comes last.
+    lower = {known_name.removeprefix("keras.").lower(): known_name for known_name in known}
+    lower |= {known_name.lower(): known_name for known_name in known}
     close = difflib.get_close_matches(name.lower(), lower, n=1)
     suggestion = f" Did you mean {lower[close[0]]}?" if close else ""
     raise ValueError(

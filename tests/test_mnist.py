@@ -1,21 +1,16 @@
 """The data loader: the original images, without a network, and clear errors."""
 
-import gzip
+import contextlib
 import resource
 import shutil
 import socket
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from digits import original, small_build
 
 from keras_lecture_opt import mnist
-
-
-def original(name, header):
-    return np.frombuffer(gzip.open(mnist.ARCHIVES / name).read(), np.uint8, offset=header)
 
 
 def in_one_order(images, labels):
@@ -23,47 +18,73 @@ def in_one_order(images, labels):
     return rows[np.lexsort(rows.T[::-1])]
 
 
-@pytest.mark.parametrize(("part", "prefix", "n"), [(0, "train", 60_000), (1, "t10k", 10_000)])
-def test_it_is_the_original_mnist(mnist_data, part, prefix, n):
+def test_it_is_the_original_mnist(mnist_data):
     """Every image with its label, as in the archives; only the order is TFDS's."""
-    images, labels = mnist_data[part]
-    assert (images.shape, images.dtype) == ((n, 28, 28), np.uint8)
-    assert (labels.shape, labels.dtype) == ((n,), np.uint8)
-    expected = original(f"{prefix}-images-idx3-ubyte.gz", 16).reshape(n, 28, 28)
-    expected_labels = original(f"{prefix}-labels-idx1-ubyte.gz", 8)
-    np.testing.assert_array_equal(
-        in_one_order(images, labels), in_one_order(expected, expected_labels)
-    )
+    sizes = (("train", 60_000), ("t10k", 10_000))
+    for (images, labels), (prefix, n) in zip(mnist_data, sizes, strict=True):
+        assert (images.shape, images.dtype) == ((n, 28, 28), np.uint8)
+        assert (labels.shape, labels.dtype) == ((n,), np.uint8)
+        expected = original(f"{prefix}-images-idx3-ubyte.gz", 16).reshape(n, 28, 28)
+        expected_labels = original(f"{prefix}-labels-idx1-ubyte.gz", 8)
+        np.testing.assert_array_equal(
+            in_one_order(images, labels), in_one_order(expected, expected_labels)
+        )
 
 
-def test_order_is_the_same_in_every_run(mnist_data, mnist_dir):
-    (x, y), _ = mnist.load(mnist_dir)
-    np.testing.assert_array_equal(x, mnist_data[0][0])
-    np.testing.assert_array_equal(y, mnist_data[0][1])
+@pytest.fixture(scope="module")
+def small_dir(tmp_path_factory):
+    """A folder with a small data set, built where there is no network."""
 
-
-def test_no_network_is_needed(tmp_path, monkeypatch):
     def refuse(*args):
         raise AssertionError("the network was asked")
 
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    (x_train, _), (x_test, _) = mnist.load(tmp_path)
-    assert len(x_train) == 60_000
-    assert len(x_test) == 10_000
-    assert (tmp_path / "mnist" / "3.0.1").is_dir()
+    folder = tmp_path_factory.mktemp("small")
+    with small_build() as patch:
+        patch.setattr(socket, "getaddrinfo", refuse)
+        patch.setattr(socket.socket, "connect", refuse)
+        mnist.load(folder)
+    return folder
 
 
-def test_environment_variable_names_the_folder(mnist_dir, monkeypatch, tmp_path):
-    monkeypatch.setenv("TFDS_DATA_DIR", str(mnist_dir))
-    monkeypatch.setattr(mnist, "ARCHIVES", tmp_path)  # nothing there: it must not be made anew
-    assert mnist.load()[1][0].shape == (10_000, 28, 28)
+def test_no_network_is_needed(small_dir):
+    (x_train, _), (x_test, _) = mnist.load(small_dir)
+    assert len(x_train) == 600
+    assert len(x_test) == 100
+    assert (small_dir / "mnist" / "3.0.1").is_dir()
 
 
-def test_argument_comes_before_the_environment_variable(mnist_dir, monkeypatch, tmp_path):
+def test_order_is_the_same_in_every_run(small_dir, tmp_path):
+    with small_build():
+        again = mnist.load(tmp_path)
+    for one, other in zip(mnist.load(small_dir), again, strict=True):
+        np.testing.assert_array_equal(one[0], other[0])
+        np.testing.assert_array_equal(one[1], other[1])
+
+
+def test_environment_variable_names_the_folder(small_dir, monkeypatch, tmp_path):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(small_dir))
+    monkeypatch.setattr(mnist, "ARCHIVES", tmp_path)  # nothing there: it must not be built again
+    assert mnist.load()[1][0].shape == (100, 28, 28)
+
+
+def test_argument_comes_before_the_environment_variable(small_dir, monkeypatch, tmp_path):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "elsewhere"))
-    mnist.load(str(mnist_dir))
+    mnist.load(str(small_dir))
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_home_folder_is_expanded(small_dir, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(small_dir.parent))
+    monkeypatch.setattr(mnist, "ARCHIVES", tmp_path)  # nothing there: it must not be built again
+    assert len(mnist.load(f"~/{small_dir.name}")[1][1]) == 100
+    monkeypatch.setenv("TFDS_DATA_DIR", f"~/{small_dir.name}")
+    assert len(mnist.load()[1][1]) == 100
+
+
+def test_folder_must_be_a_path():
+    for folder in (b"data", 3):
+        with pytest.raises(TypeError, match=f"`data_dir` must be a string or a .*not {folder!r}"):
+            mnist.load(folder)
 
 
 @pytest.fixture
@@ -91,29 +112,29 @@ def test_missing_archive_is_named(archives, tmp_path):
 
 def test_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match=r"(?s)cannot be made in .*file.*TFDS_DATA_DIR"):
+    with pytest.raises(OSError, match=r"(?s)cannot be built in .*file.*TFDS_DATA_DIR"):
         mnist.load(tmp_path / "file" / "folder")
 
 
+@contextlib.contextmanager
+def limit_file_size(limit):
+    """Stands in for a full disk, which would need root."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 def test_full_folder(tmp_path):
-    """A limit on the size of files stands in for a full disk, which would need root."""
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            f"from keras_lecture_opt import mnist; mnist.load({str(tmp_path)!r})",
-        ],
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20)),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert f"OSError: MNIST cannot be made in {tmp_path}" in done.stderr
-    assert "has 150 MB free" in done.stderr
+    message = f"MNIST cannot be built in {tmp_path}(?s:.*) 150 MB free"
+    with small_build(), limit_file_size(2**16), pytest.raises(OSError, match=message):
+        mnist.load(tmp_path)
 
 
-def test_damaged_data_set(mnist_dir, tmp_path):
-    shutil.copytree(mnist_dir / "mnist", tmp_path / "mnist")
+def test_damaged_data_set(small_dir, tmp_path):
+    shutil.copytree(small_dir / "mnist", tmp_path / "mnist")
     [records] = (tmp_path / "mnist").glob("3.0.1/*train*")
     records.write_bytes(records.read_bytes()[:-1000])
     with pytest.raises(OSError, match=r"(?s)cannot be read from .*delete that folder"):
@@ -121,17 +142,17 @@ def test_damaged_data_set(mnist_dir, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["dataset_info.json", "features.json"])
-def test_damaged_metadata(mnist_dir, tmp_path, name):
-    shutil.copytree(mnist_dir / "mnist", tmp_path / "mnist")
+def test_damaged_metadata(small_dir, tmp_path, name):
+    shutil.copytree(small_dir / "mnist", tmp_path / "mnist")
     (tmp_path / "mnist" / "3.0.1" / name).write_text("{")
     with pytest.raises(OSError, match=r"(?s)cannot be read from .*3\.0\.1.*delete that folder"):
         mnist.load(tmp_path)
 
 
-def test_another_process_makes_it_at_the_same_time(mnist_dir, tmp_path, monkeypatch):
+def test_another_process_builds_it_at_the_same_time(small_dir, tmp_path, monkeypatch):
     def too_late(*args, **kwargs):
-        shutil.copytree(mnist_dir / "mnist", tmp_path / "mnist", dirs_exist_ok=True)
+        shutil.copytree(small_dir / "mnist", tmp_path / "mnist", dirs_exist_ok=True)
         raise FileExistsError("Cannot rename")
 
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", too_late)
-    assert mnist.load(tmp_path)[0][0].shape == (60_000, 28, 28)
+    assert mnist.load(tmp_path)[0][0].shape == (600, 28, 28)

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import LECTURE
+from digits import digits
 
 from keras_lecture_opt import mnist
 
@@ -27,7 +28,7 @@ def loss_and_gradients(weights, x, y):
 
 
 @pytest.mark.usefixtures("float64")
-def test_training_follows_numpy(rule, mnist_data):
+def test_training_follows_numpy(rule):
     """fit's losses and weights; in float64, so that little but the order of sums may differ."""
     formula, arguments = LECTURE[rule.__name__]
     # Keras bounds the loss of an image at 16.1, that of a probability of 1e-7. Images would reach
@@ -36,8 +37,7 @@ def test_training_follows_numpy(rule, mnist_data):
     first_step, _ = next(formula(np.zeros(1), [np.full(1, 1e-3)], **unit))
     eta = 2.0**-7 if abs(first_step) < 0.1 else 2.0**-13
     arguments = {**arguments, "learning_rate": eta}
-    (x, y), _ = mnist_data
-    x, y = x[: BATCH * STEPS], y[: BATCH * STEPS]
+    x, y = digits("train", BATCH * STEPS)
     model = mnist.mlp()
     model.compile(rule(**arguments), loss="sparse_categorical_crossentropy")
     weights = model.get_weights()

@@ -1,0 +1,109 @@
+"""What an import needs, prints and offers."""
+
+import ast
+import os
+import pathlib
+import runpy
+import sys
+
+import keras
+import pytest
+from conftest import run_alone
+
+import keras_lecture_opt
+from keras_lecture_opt import landscapes
+
+ROOT = pathlib.Path(__file__).parents[1]
+PACKAGE = pathlib.Path(keras_lecture_opt.__file__).parent
+
+FRESH = """
+    import sys
+    import keras_lecture_opt as k
+    assert "keras_lecture_opt.plots" not in sys.modules  # it needs an extra
+    assert {"landscapes", "plots", "comparison"} <= set(dir(k))
+    assert k.landscapes.descend and k.plots.color and k.comparison.Run
+    assert k.mnist.load and k.rules.RULES
+"""
+
+
+def test_import_prints_nothing_and_offers_every_module(monkeypatch):
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+    run = run_alone(FRESH)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+def test_name_that_does_not_exist():
+    with pytest.raises(AttributeError, match="'keras_lecture_opt' has no attribute 'adam'"):
+        _ = keras_lecture_opt.adam
+
+
+def test_quiet_start_hides_stderr_only_where_it_is_asked_to(monkeypatch, capfd):
+    from keras_lecture_opt._quiet import quiet_start
+
+    for level, shown in (("3", ""), ("0", "hidden"), (None, "hidden")):
+        if level is None:
+            monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL")
+        else:
+            monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", level)
+        with quiet_start():
+            os.write(2, b"hidden")
+        assert capfd.readouterr().err == shown
+        os.write(2, b"after")
+        assert capfd.readouterr().err == "after"
+
+
+def test_another_backend_is_refused_in_one_sentence(monkeypatch):
+    # Each of Keras's other backends needs a package of its own: this only says that it is there.
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(ImportError) as refused:
+        runpy.run_path(str(PACKAGE / "__init__.py"))
+    assert str(refused.value) == (
+        "keras_lecture_opt runs on Keras's TensorFlow backend only, and this is "
+        "'jax': set KERAS_BACKEND=tensorflow before Keras is imported."
+    )
+
+
+def test_without_the_extra_one_sentence_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(
+        ImportError, match=r"^keras_lecture_opt.plots needs the extra 'plot', pip install '.\[plot"
+    ):
+        runpy.run_path(str(PACKAGE / "plots.py"))
+
+
+def test_surfaces_need_no_extra(monkeypatch):
+    for name in [n for n in sys.modules if n.partition(".")[0] == "matplotlib"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    bowl = landscapes.Surface(
+        "bowl", landscapes.quadratic.function, ((-1, 1), (-1, 1)), (0, 1), formula="w_1^2"
+    )
+    assert landscapes.descend(bowl, keras_lecture_opt.Adam(), steps=1).steps == 1
+
+
+def test_version_is_stated_once():
+    from importlib.metadata import version
+
+    assert version("keras_lecture_opt") == keras_lecture_opt.__version__
+    assert f"## {keras_lecture_opt.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def imported_names(source):
+    """All modules and names that a source file imports."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+            yield from (alias.name for alias in node.names)
+
+
+def test_programs_do_not_import_one_another():
+    programs = [
+        *ROOT.glob("examples/*.py"),
+        *ROOT.glob("docs/**/*.py"),
+        *ROOT.glob("benchmarks/*.py"),
+    ]
+    names = {program.stem for program in programs}
+    assert {"fit_mnist", "compare_rules", "lecture_figures", "screenshots", "bench"} <= names
+    for program in programs:
+        assert not names & set(imported_names(program.read_text())), program
