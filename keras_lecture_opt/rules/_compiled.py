@@ -5,7 +5,7 @@ import warnings
 
 import tensorflow as tf
 
-from keras_lecture_opt._keras_private import UpdateHook, native
+from keras_lecture_opt._keras_private import UpdateHook
 
 # What the lecture's formulas, Keras's moving averages and TensorFlow's own bookkeeping are made of.
 # XLA compiles these. It is asked about anything else, which takes as long as tracing the update.
@@ -14,7 +14,6 @@ COMPILABLE = {
     *("ReadVariableOp", "AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp"),
     *("AddV2", "Sub", "Mul", "RealDiv", "Neg", "Pow", "Square", "Sqrt", "Cast", "NotEqual"),
 }
-
 
 # TensorFlow compiles and runs several clusters at once. One for all 214 variables of ResNet-50 took
 # a third longer to compile, and its steps a fifth longer, on two cores.
@@ -64,13 +63,13 @@ class CompiledUpdate(UpdateHook):
             for gradient, variable in zip(gradients, variables, strict=True):
                 self.update_step(gradient, variable, learning_rate)
 
-        self._run(update, variables, *inputs)
+        self._run(update, *inputs)
 
     def update_averages(self, variables):
         """Update the moving averages, in a cluster of their own."""
         update = super().update_averages
         if self._compiles() and not tf.distribute.has_strategy():
-            self._run(lambda: update(variables), [native(v) for v in variables])
+            self._run(lambda: update(variables))
         else:
             update(variables)
 
@@ -83,7 +82,7 @@ class CompiledUpdate(UpdateHook):
         # Under a strategy Keras clips before it sums the gradients of the replicas.
         return self.clipnorm and self._compiles() and not tf.distribute.has_strategy()
 
-    def _run(self, function, variables, *inputs):
+    def _run(self, function, *inputs):
         """Call the function, compiled into one XLA cluster where XLA can compile it."""
 
         # A new function in each trace: the optimizer keeps nothing that it could not copy or free.
@@ -93,10 +92,12 @@ class CompiledUpdate(UpdateHook):
             return tf.zeros([])  # TensorFlow's forward mode cannot call a function without a result
 
         flat = tf.nest.flatten(inputs)
-        devices = {v.device for v in [*variables, *map(native, self.variables)]}
+        specs = [tf.TensorSpec.from_tensor(i) for i in flat]
+        graph = cluster.get_concrete_function(*specs).graph
+        devices = {v.device for v in graph.variables}
         if len(devices) > 1:  # a cluster runs on one
             function(*inputs)
-        elif error := xla_error(cluster, flat):
+        elif error := xla_error(cluster, specs, graph):
             function(*inputs)
             warnings.warn(
                 f"{self.name}: XLA cannot compile this update, so it runs uncompiled: {error} Pass "
@@ -121,10 +122,8 @@ def xla_is_usable():
     return not (is_mac and tf.config.list_physical_devices("GPU"))
 
 
-def xla_error(cluster, inputs):
+def xla_error(cluster, specs, graph):
     """Return what XLA says when it cannot compile the cluster, or None."""
-    specs = [tf.TensorSpec.from_tensor(i) for i in inputs]
-    graph = cluster.get_concrete_function(*specs).graph
     if {operation.type for operation in graph.get_operations()} <= COMPILABLE:
         return None
     with tf.init_scope():
