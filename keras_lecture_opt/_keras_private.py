@@ -82,8 +82,3 @@ def is_overwritten(variable):
     The attribute is public on the variables that have it, and missing on others.
     """
     return getattr(variable, "overwrite_with_gradient", False)
-
-
-def native(variable):
-    """The `tf.Variable` behind a Keras variable."""
-    return variable.value if isinstance(variable, keras.Variable) else variable
