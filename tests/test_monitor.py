@@ -172,7 +172,7 @@ def test_rates_that_are_not_finite_are_counted(rate, tmp_path):
 
 
 def test_learning_rate_of_zero(tmp_path):
-    fit(network(optimizers.SGD(0.0)), EffectiveLearningRateMonitor(tmp_path))
+    fit(network(keras_lecture_opt.Adam(0.0)), EffectiveLearningRateMonitor(tmp_path))
     log = Log(tmp_path / "train")
     assert log.last("effective_lr/dense/kernel") == 0
     assert log.last("effective_lr_histogram/dense/kernel")[:, 2].sum() == 32
