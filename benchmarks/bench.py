@@ -32,7 +32,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_lecture_opt import _programs, landscapes, mnist
-from keras_lecture_opt.monitor._variables import monitored_variables, trace_measure
+from keras_lecture_opt.monitor._variables import monitored_variables
 
 tf.get_logger().setLevel("ERROR")  # it would warn that we trace many functions
 PAIRS = {  # name of the rule: (the rule, Keras's nearest)
@@ -242,9 +242,7 @@ def peak_of_event(shape):
         model.compile(ours.Adam(), "mse")
         model.optimizer.apply([tf.random.normal((inputs, units))], model.trainable_variables)
         (monitored,), _ = monitored_variables(model, [], True, 0, 0, False)
-        measure = trace_measure([monitored])
-        rate = tf.constant(0.001, tf.float64)
-        peak = peak_of(lambda: measure([rate], [monitored.ever_updated]))  # noqa: B023
+        peak = peak_of(lambda: monitored.measure(0.001))  # noqa: B023
     return peak
 
 

@@ -1,5 +1,6 @@
 """What several test modules need: the rules, ways to compile a step, and MNIST, built once."""
 
+import gc
 import importlib.util
 import os
 import subprocess
@@ -18,6 +19,7 @@ import keras_lecture_opt
 from keras_lecture_opt import mnist
 
 matplotlib.use("Agg")  # no windows
+gc.set_threshold(100_000)  # tracing makes millions of objects, and few are garbage
 
 # Two devices, to spread variables and strategies over.
 tf.config.set_logical_device_configuration(

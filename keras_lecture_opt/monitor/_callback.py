@@ -14,7 +14,7 @@ from keras_lecture_opt._arguments import (
     must_be,
 )
 from keras_lecture_opt.monitor import _summaries
-from keras_lecture_opt.monitor._variables import monitored_variables, trace_measure
+from keras_lecture_opt.monitor._variables import monitored_variables
 from keras_lecture_opt.rates import (
     inner_optimizers,
     latest_learning_rate,
@@ -64,8 +64,7 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
             where `keras.callbacks.TensorBoard(log_dir)` puts its `epoch_loss`; both may be used
             together.
         update_freq: `"epoch"`, `"batch"`, or an integer N: after every epoch, every batch, every
-            N batches. The first event includes tracing; each later one costs about as much as a
-            training step. Defaults to `"epoch"`.
+            N batches. An event costs about as much as a training step. Defaults to `"epoch"`.
         write_images: whether to write a map of each 2-D variable, on one fixed color scale: the
             first kernel as the image that it takes, if it takes one, averaged over units, every
             other as a matrix of at most 64 x 64 pixels. Defaults to False.
@@ -224,7 +223,6 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
         for reason, names in left_out.items():
             warnings.warn(f"Not logged: {', '.join(names)}: {reason}.", stacklevel=2)
         self._monitored_model = model
-        self._measure = trace_measure(self._monitored)
         self._write(_summaries.margin_chart_layout([m.name for m in self._monitored]))
 
     def _log(self):
@@ -239,12 +237,9 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
             rate = self._rates.get(id(optimizer))
             rate = latest_learning_rate(optimizer) if rate is None else rate
             latest[id(optimizer)] = tf.cast(rate, tf.float64)
-        rates = [latest[id(m.optimizer)] for m in self._monitored]
-        results = self._measure(rates, [m.ever_updated for m in self._monitored])
         summary = _summaries.Summary()
-        for m, measured in zip(self._monitored, results, strict=True):
-            m.ever_updated = measured.pop("ever_updated")
-            for one in m.summaries({key: value.numpy() for key, value in measured.items()}):
+        for m in self._monitored:
+            for one in m.summaries(m.measure(latest[id(m.optimizer)])):
                 summary.MergeFrom(one)
         self._write(summary)
         self._logged_step = step

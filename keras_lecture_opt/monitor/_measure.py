@@ -2,7 +2,7 @@
 
 A positive float32, read as an integer, grows with its value. Its upper half is therefore the number
 of a bin, 128 bins to a factor of 2: that takes no logarithm and no sorting, and every quantile can
-be read from the counts, to 0.4%. The sign bit is free to mark the weights never updated.
+be read from the counts, to 0.4%. A second half of the bins counts the weights never updated.
 """
 
 import numpy as np
@@ -18,61 +18,71 @@ EDGES = (np.arange(0, INFINITE + 1, BINS_PER_BAR, dtype="int32") << SHIFT).view(
 EDGES = np.log10(np.clip(EDGES, np.finfo("float32").tiny, np.finfo("float32").max))
 LARGEST_MAP = 64  # pixels
 CHUNK = 1 << 20  # weights counted at once, which bounds the memory
+HUGE = np.finfo("float32").max
 
 
+# Traced once in a process, whatever the shapes of the variables.
+@tf.function(
+    autograph=False,
+    input_signature=[tf.TensorSpec([None], tf.float32), tf.TensorSpec([None], tf.bool)],
+)
 def summarize(rate, ever_updated):
-    """Count the rates of one variable.
+    """Count the rates of one variable, where they are: only small results leave a GPU.
 
     Args:
-        rate: float tensor, the effective learning rate of each weight.
-        ever_updated: boolean tensor of the same shape: which weights have ever been updated.
+        rate: float32 vector, the effective learning rate of each weight; at least one.
+        ever_updated: boolean vector: which weights have ever been updated.
 
     Returns:
         Dict of small tensors: "quantiles" of the finite rates of the weights that have been
-        updated, in the order of `QUANTILES`, NaN if there are none; "never_updated", the share of
-        the others; "not_finite", how many rates are NaN or infinite; "bars", how many of the
-        finite rates lie between each two `EDGES`.
+        updated, in the order of `QUANTILES`; "updated", how many these are; "never_updated", the
+        share of the weights that have not been; "not_finite", how many rates are NaN or infinite;
+        "bars", how many of the finite rates lie between each two `EDGES`.
     """
-    rate, ever_updated, size = tf.reshape(rate, [-1]), tf.reshape(ever_updated, [-1]), tf.size(rate)
-    chunks = []
-    for i in range(0, rate.shape[0], CHUNK):
-        with tf.control_dependencies(chunks[-1] if chunks else []):
-            chunks.append(count(rate[i : i + CHUNK], ever_updated[i : i + CHUNK]))
-    counts, smallest, largest = zip(*chunks, strict=True)
-    smallest = tf.bitcast(tf.reduce_min(smallest), tf.float32)
-    largest = tf.bitcast(tf.reduce_max(largest), tf.float32)
+    size = tf.size(rate)
 
-    with tf.device("CPU:0"):
-        updated, never_updated = tf.unstack(tf.reshape(tf.add_n(counts), [2, BINS]))
-        finite = (updated + never_updated)[:INFINITE]
-        up_to = tf.cumsum(updated[:INFINITE])
-        ranks = tf.math.ceil(tf.cast(up_to[-1], tf.float64) * list(QUANTILES.values()))
-        bins = tf.searchsorted(up_to, tf.cast(ranks, tf.int32))
-        quantiles = tf.bitcast(bins * (1 << SHIFT) + (1 << SHIFT - 1), tf.float32)  # their middles
-        largest = tf.where(tf.math.is_finite(largest), largest, quantiles[-1])
-        quantiles = tf.clip_by_value(quantiles, smallest, largest)  # exact where all are equal
-        quantiles = tf.concat([[smallest], quantiles[1:-1], [largest]], axis=0)
-        return {
-            "quantiles": tf.where(up_to[-1] > 0, quantiles, np.nan),
-            "never_updated": tf.reduce_sum(never_updated) / size,
-            "not_finite": size - tf.reduce_sum(finite),
-            "bars": tf.reduce_sum(tf.reshape(finite, [-1, BINS_PER_BAR]), axis=1),
-        }
+    def count_chunk(start, counts, smallest, largest):
+        chunk = slice(start, start + CHUNK)
+        more, low, high = count(rate[chunk], ever_updated[chunk])
+        return start + CHUNK, counts + more, tf.minimum(smallest, low), tf.maximum(largest, high)
+
+    # Counts are in float64, exact up to 2^53: TensorFlow sums integers of 32 bits on the CPU.
+    nothing = tf.zeros([2 * BINS], tf.float64)
+    _, counts, smallest, largest = tf.while_loop(
+        lambda start, *_: start < size,
+        count_chunk,
+        (0, nothing, tf.constant(HUGE), tf.constant(0.0)),
+        parallel_iterations=1,  # one chunk at a time bounds the memory
+    )
+    updated, never_updated = tf.unstack(tf.reshape(counts, [2, BINS]))
+    finite = (updated + never_updated)[:INFINITE]
+    up_to = tf.cumsum(updated[:INFINITE])
+    ranks = tf.math.ceil(up_to[-1] * list(QUANTILES.values()))
+    bins = tf.minimum(tf.searchsorted(up_to, ranks), INFINITE - 1)
+    quantiles = tf.bitcast(bins * (1 << SHIFT) + (1 << SHIFT - 1), tf.float32)  # their middles
+    quantiles = tf.minimum(tf.maximum(quantiles, smallest), largest)  # exact where all are equal
+    size = tf.cast(size, tf.float64)
+    return {
+        "quantiles": tf.concat([[smallest], quantiles[1:-1], [largest]], axis=0),
+        "updated": up_to[-1],
+        "never_updated": tf.reduce_sum(never_updated) / size,
+        "not_finite": size - tf.reduce_sum(finite),
+        "bars": tf.reduce_sum(tf.reshape(finite, [-1, BINS_PER_BAR]), axis=1),
+    }
 
 
 def count(rate, ever_updated):
-    """Return how many rates are in each bin, and the bits of the smallest and the largest."""
-    sign = tf.bitwise.bitwise_and(
-        tf.cast(ever_updated, tf.int32) - 1, -(1 << 31)
-    )  # set if never updated
-    rate = tf.abs(tf.cast(rate, tf.float32))  # NaN often has its sign bit set
-    bits = tf.bitwise.bitwise_or(tf.bitcast(rate, tf.int32), sign)
-    unsigned = tf.bitcast(bits, tf.uint32)
-    bins = tf.bitcast(tf.bitwise.right_shift(unsigned, SHIFT), tf.int32)
-    with tf.device("CPU:0"):  # TensorFlow has no deterministic way to count on a GPU
-        counts = tf.math.bincount(bins, minlength=2 * BINS, maxlength=2 * BINS)
-    # The sign bit makes a signed integer small and an unsigned one large: neither is ever chosen.
-    return counts, tf.reduce_min(unsigned), tf.reduce_max(bits)
+    """Return how many rates are in each bin, and the smallest and the largest finite rate."""
+    never = tf.cast(tf.logical_not(ever_updated), tf.float32)
+    rate = tf.abs(rate)  # NaN often has its sign bit set
+    bins = tf.bitwise.right_shift(tf.bitcast(rate, tf.int32), SHIFT)
+    # Both halves of the bins, of the weights updated and of the others, are exact in float32.
+    bins = tf.cast(bins, tf.float32) + BINS * never
+    counts = tf.histogram_fixed_width(bins, [0.0, 2.0 * BINS], nbins=2 * BINS)
+    shown = ever_updated & tf.math.is_finite(rate)
+    smallest = tf.reduce_min(tf.where(shown, rate, HUGE))
+    largest = tf.reduce_max(tf.where(shown, rate, 0))
+    return tf.cast(counts, tf.float64), smallest, largest
 
 
 def map_rates(rate, ever_updated, shape):
@@ -84,14 +94,24 @@ def map_rates(rate, ever_updated, shape):
         shape: (height, width), whose product divides the number of weights.
 
     Returns:
-        Float tensor of at most `LARGEST_MAP` pixels a side, NaN where no weight has been updated.
+        Two float tensors of at most `LARGEST_MAP` pixels a side: the sum of the logarithms, and the
+        number of weights that have been updated; a weight on an edge belongs to both pixels.
     """
     usable = ever_updated & tf.math.is_finite(rate) & (rate > 0)
-    logs = tf.where(usable, tf.math.log(rate) / np.log(10), 0)
+    logs = tf.math.log(tf.where(usable, rate, 1)) / np.log(10)
+    down, across = (shares(side, min(side, LARGEST_MAP)) for side in shape)
 
     def pixels(values):
-        values = tf.reduce_sum(tf.reshape(tf.cast(values, tf.float32), [1, *shape, -1]), axis=3)
-        size = [min(side, LARGEST_MAP) for side in shape]
-        return tf.image.resize(values[..., tf.newaxis], size, method="area")[0, :, :, 0]
+        values = tf.reduce_sum(tf.reshape(tf.cast(values, tf.float32), [*shape, -1]), axis=2)
+        return down @ values @ tf.transpose(across)
 
-    return pixels(logs) / pixels(usable)
+    return pixels(logs), pixels(usable)
+
+
+def shares(rows, pixels):
+    """The share of each row that belongs to each pixel, a matrix of shape (pixels, rows)."""
+    edges = np.linspace(0, rows, pixels + 1)
+    start, end = edges[:-1, np.newaxis], edges[1:, np.newaxis]
+    row = np.arange(rows)
+    overlap = np.minimum(end, row + 1) - np.maximum(start, row)
+    return tf.constant(np.maximum(overlap, 0), tf.float32)

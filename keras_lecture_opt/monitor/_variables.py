@@ -32,30 +32,36 @@ class MonitoredVariable:
     tracked: list = dataclasses.field(default_factory=list)  # indices of single weights
     map_shape: tuple | None = None
 
-    def measure(self, learning_rate, ever_updated):
-        """Return what an event logs of this variable, as a dict of tensors; called in a graph."""
+    def measure(self, learning_rate):
+        """Return what an event logs of this variable, as a dict of arrays.
+
+        Args:
+            learning_rate: that of the latest step, a scalar.
+        """
         rate = rate_after_step(self.optimizer, self.variable, learning_rate)
         updated = updated_mask(self.optimizer, self.variable)
         if self.start is not None:
             moved = tf.convert_to_tensor(self.variable) != self.start
             updated = moved if updated is None else updated | moved
-        mask = tf.ones_like(ever_updated) if updated is None else ever_updated | updated
-        measured = {"ever_updated": mask, **summarize(rate, mask)}
+        mask = tf.ones_like(self.ever_updated) if updated is None else self.ever_updated | updated
+        self.ever_updated = mask
+        flat, flat_mask = tf.reshape(tf.cast(rate, tf.float32), [-1]), tf.reshape(mask, [-1])
+        measured = dict(summarize(flat, flat_mask))
         if updated is None:  # nothing shows it
             del measured["never_updated"]
         if self.tracked:
-            flat = [int(np.ravel_multi_index(i, rate.shape)) if i else 0 for i in self.tracked]
-            measured["tracked"] = tf.gather(tf.reshape(rate, [-1]), flat)
-            measured["tracked_updated"] = tf.gather(tf.reshape(mask, [-1]), flat)
+            indices = [int(np.ravel_multi_index(i, rate.shape)) if i else 0 for i in self.tracked]
+            measured["tracked"] = tf.gather(flat, indices)
+            measured["tracked_updated"] = tf.gather(flat_mask, indices)
         if self.map_shape:
-            measured["map"] = map_rates(rate, mask, self.map_shape)
-        return measured
+            measured["logs"], measured["mapped"] = map_rates(rate, mask, self.map_shape)
+        return {key: value.numpy() for key, value in measured.items()}
 
     def summaries(self, measured):
         """Yield the summaries of what was measured."""
         name = self.name
         quantiles = dict(zip(QUANTILES, measured["quantiles"], strict=True))
-        if not math.isnan(quantiles["median"]):
+        if measured["updated"]:
             yield _summaries.scalar("effective_lr", name, quantiles["median"])
             for quantile, value in quantiles.items():
                 yield _summaries.scalar("effective_lr_quantiles", f"{name}/{quantile}", value)
@@ -69,7 +75,8 @@ class MonitoredVariable:
                 tag = f"{name}[{','.join(map(str, index))}]"
                 yield _summaries.scalar("tracked_weights", tag, measured["tracked"][i])
         if self.map_shape:
-            yield _summaries.image(name, measured["map"])
+            with np.errstate(invalid="ignore"):  # 0 / 0 where no weight has been updated
+                yield _summaries.image(name, measured["logs"] / measured["mapped"])
 
 
 def monitored_variables(model, known, at_start, tracked_weights, seed, write_images):
@@ -108,28 +115,6 @@ def monitored_variables(model, known, at_start, tracked_weights, seed, write_ima
             m.start = tf.identity(variable)
         monitored.append(m)
     return monitored, left_out
-
-
-def trace_measure(monitored):
-    """Return a traced function that measures all monitored variables.
-
-    It takes two lists: for each variable the scalar learning rate, and its `ever_updated`.
-    """
-
-    @tf.function(autograph=False)
-    def measure(rates, masks):
-        results = []
-        for m, rate, mask in zip(monitored, rates, masks, strict=True):
-            # One after the other: only one variable's rates are in memory.
-            with tf.control_dependencies(tf.nest.flatten(results[-1:])):
-                results.append(m.measure(rate, mask))
-        return results
-
-    # Traced at once: TensorFlow would warn of frequent tracing when a notebook trains many models.
-    return measure.get_concrete_function(
-        [tf.TensorSpec([], tf.float64)] * len(monitored),
-        [tf.TensorSpec(m.variable.shape, tf.bool) for m in monitored],
-    )
 
 
 def tracked_indices(tracked_weights, seed, shapes):

@@ -110,6 +110,8 @@ class LectureOptimizer(CompiledUpdate):
             dtype = at_least_float32(dtype or keras.config.floatx())
         return super().add_variable(shape, initializer, dtype, **kwargs)
 
+    # AutoGraph leaves Keras's own optimizers alone, too. It would take a third of the first call.
+    @tf.autograph.experimental.do_not_convert
     def apply(self, grads, trainable_variables=None):
         """Apply the gradients of one step.
 
