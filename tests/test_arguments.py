@@ -1,5 +1,6 @@
 """Which arguments a rule accepts, and what it says of others."""
 
+import functools
 import inspect
 import json
 
@@ -30,6 +31,11 @@ BAD = {
 }
 
 
+def set_later(optimizer, **arguments):
+    for argument, value in arguments.items():
+        setattr(optimizer, argument, value)
+
+
 @pytest.mark.parametrize("argument", BAD)
 def test_bad_value_is_named(rule, argument):
     """In the constructor, and when it is set later."""
@@ -45,12 +51,9 @@ def test_bad_value_is_named(rule, argument):
             kind = TypeError
         if argument.endswith(("_steps", "_frequency")) and isinstance(value, float):
             kind = TypeError
-        for give in (
-            lambda: rule(**{argument: value}),
-            lambda: setattr(optimizer, argument, value),
-        ):  # noqa: B023
+        for give in (rule, functools.partial(set_later, optimizer)):
             with pytest.raises(kind) as error:
-                give()
+                give(**{argument: value})
             message = str(error.value)
             assert f"`{argument}` must be " in message
             assert repr(value) in message
@@ -76,14 +79,14 @@ def test_what_is_set_later_counts(rule):
 def test_unknown_argument_is_named_with_what_was_meant(rule, given, meant):
     with pytest.raises(ValueError, match=rf"{rule.__name__}: argument `{given}`.*mean `{meant}`\?"):
         rule(**{given: 0.5})
-    with pytest.raises(ValueError, match="argument `nonsense` is not recognized. Its arguments"):
+    with pytest.raises(ValueError, match="argument `nonsense` is not recognized"):
         rule(nonsense=1)
 
 
 def test_own_hyperparameters_have_names_in_other_libraries():
-    with pytest.raises(ValueError, match="Adam: argument `beta1`.*Did you mean `beta_1`"):
+    with pytest.raises(ValueError, match=r"Adam: argument `beta1`.*Did you mean `beta_1`"):
         keras_lecture_opt.Adam(beta1=0.5)
-    with pytest.raises(ValueError, match="RMSProp: argument `gamma`.*Did you mean `rho`"):
+    with pytest.raises(ValueError, match=r"RMSProp: argument `gamma`.*Did you mean `rho`"):
         keras_lecture_opt.RMSProp(gamma=0.5)
 
 

@@ -50,9 +50,10 @@ def assert_follows(optimizer, formula, arguments, mode="eager", dtype="float64")
     for i in range(STEPS):
         step(*(tf.constant(g[i], dtype=dtype) for g in gradients))
         actual.append([[x.numpy().astype("float64") for x in arrays] for arrays in followed])
-    for shape, of_shape, *data in zip(SHAPES, zip(*actual, strict=True), starts, gradients):
-        expected = [(w, *state) for w, state in formula(*data, **arguments)]
-        for j, (path, true) in enumerate(zip(zip(*of_shape), zip(*expected), strict=True)):
+    for i, shape in enumerate(SHAPES):
+        expected = [(w, *state) for w, state in formula(starts[i], gradients[i], **arguments)]
+        paths = zip(*(arrays[i] for arrays in actual), strict=True)
+        for j, (path, true) in enumerate(zip(paths, zip(*expected, strict=True), strict=True)):
             largest = np.abs(true).max(axis=tuple(range(1, len(shape) + 1)))
             limit = TOLERANCE[dtype][0 if j else 1] * np.maximum.accumulate(largest)
             error = np.abs(np.subtract(path, true)).T
