@@ -98,19 +98,26 @@ def under_tape(apply):
         apply()
 
 
-@pytest.mark.parametrize("built", ["built before", "built inside", "variables left out"])
 @pytest.mark.parametrize("loop", LOOPS)
-def test_custom_loop(rule, loop, built):
+def test_custom_loop(rule, loop):
+    """With variables given and left out, and built by the first step."""
     gradients = gradients_at(START, 0)
-    variables = [keras.Variable(w) for w in START]
-    optimizer = rule(learning_rate=ETA)
-    if built != "built inside":
-        optimizer.build(variables)
-    given = [] if built == "variables left out" else [variables]
-    if built == "built inside" and "XLA around" in loop:
-        optimizer.build(variables)  # XLA cannot create variables: TensorFlow's own limit
-    LOOPS[loop](lambda: optimizer.apply([tf.constant(g) for g in gradients], *given))
-    assert_follows(optimizer, variables, *expected(rule, 3, gradients=lambda w, i: gradients))
+    before, left_out, inside = ([keras.Variable(w) for w in START] for _ in range(3))
+    optimizers = [rule(learning_rate=ETA) for _ in range(3)]
+    given = [[before], [], [inside]]
+    for optimizer, variables in zip(optimizers, (before, left_out, inside), strict=True):
+        # XLA cannot create variables: TensorFlow's own limit.
+        if variables is not inside or "XLA around" in loop:
+            optimizer.build(variables)
+
+    def apply():
+        for optimizer, variables in zip(optimizers, given, strict=True):
+            optimizer.apply([tf.constant(g) for g in gradients], *variables)
+
+    LOOPS[loop](apply)
+    true = expected(rule, 3, gradients=lambda w, i: gradients)
+    for optimizer, variables in zip(optimizers, (before, left_out, inside), strict=True):
+        assert_follows(optimizer, variables, *true)
 
 
 def applying(optimizer, variables, **arguments):
@@ -436,19 +443,26 @@ CLIPPED = {  # arguments of the optimizer -> what they make of that gradient
 }
 
 
-@pytest.mark.parametrize("settings", CLIPPED)
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # NumPy's Inf / Inf
-def test_nan_and_inf_pass_through(rule, mode, settings):
-    variable, optimizer = keras.Variable(np.ones(6)), rule(ETA, **dict(settings))
-    optimizer.build([variable])
-    step = COMPILE[mode](lambda: optimizer.apply([tf.constant(NON_FINITE)], [variable]))
+def test_nan_and_inf_pass_through(rule, mode):
+    optimizers = [rule(ETA, **dict(settings)) for settings in CLIPPED]
+    variables = [keras.Variable(np.ones(6)) for _ in optimizers]
+    for optimizer, variable in zip(optimizers, variables, strict=True):
+        optimizer.build([variable])
+
+    @COMPILE[mode]
+    def step():
+        for optimizer, variable in zip(optimizers, variables, strict=True):
+            optimizer.apply([tf.constant(NON_FINITE)], [variable])
+
     loop_over(step, 2)
     formula, arguments = LECTURE[rule.__name__]
-    path = formula(np.ones(6), [CLIPPED[settings]] * 2, **{**arguments, "learning_rate": ETA})
-    *_, (w, state) = path
-    np.testing.assert_allclose(variable.numpy(), w, rtol=1e-12)
-    for slot, s in zip(optimizer.slots(variable), state, strict=True):
-        np.testing.assert_allclose(slot, s, rtol=1e-12)
+    for clipped, optimizer, variable in zip(CLIPPED.values(), optimizers, variables, strict=True):
+        path = formula(np.ones(6), [clipped] * 2, **{**arguments, "learning_rate": ETA})
+        *_, (w, state) = path
+        np.testing.assert_allclose(variable.numpy(), w, rtol=1e-12)
+        for slot, s in zip(optimizer.slots(variable), state, strict=True):
+            np.testing.assert_allclose(slot, s, rtol=1e-12)
 
 
 def test_embedding_beside_dense_layers(rule):

@@ -1,8 +1,9 @@
 """A sparse gradient with repeated rows does what the equal dense gradient does."""
 
+import functools
+
 import keras
 import numpy as np
-import pytest
 import tensorflow as tf
 from conftest import COMPILE, LECTURE
 
@@ -26,31 +27,38 @@ def dense(rows):
     return tf.tensor_scatter_nd_add(tf.zeros((4, 3)), [[row] for row in ROWS], rows)
 
 
-def trained(optimizer, mode, start, values, as_gradient):
-    """The weights and all state after training an embedding beside a dense variable."""
-    variables = [keras.Variable(start), keras.Variable([0.0, 0.0, 0.0])]
-    optimizer.build(variables)
+def trained(optimizers, mode, start, values):
+    """Train an embedding beside a dense variable with each optimizer, by both kinds of gradients.
+
+    Returns for each optimizer the weights and all state: a list for each kind.
+    """
+    runs = [(make(), kind) for make in optimizers for kind in (sparse, dense)]
+    variables = [[keras.Variable(start), keras.Variable([0.0, 0.0, 0.0])] for _ in runs]
+    for (optimizer, _), own in zip(runs, variables, strict=True):
+        optimizer.build(own)
 
     @COMPILE[mode]
     def step(rows):
-        optimizer.apply([as_gradient(rows), tf.reduce_sum(rows, 0)], variables)
+        for (optimizer, as_gradient), own in zip(runs, variables, strict=True):
+            optimizer.apply([as_gradient(rows), tf.reduce_sum(rows, 0)], own)
 
     for rows in values:
         step(tf.constant(rows))
-    return [v.numpy() for v in (*variables, *optimizer.variables)]
+    found = [
+        [v.numpy() for v in (*own, *optimizer.variables)]
+        for (optimizer, _), own in zip(runs, variables, strict=True)
+    ]
+    return zip(found[::2], found[1::2], strict=True)
 
 
-@pytest.mark.parametrize("settings", SETTINGS, ids=str)
-def test_sparse_is_dense(rule, mode, settings):
+def test_sparse_is_dense(rule, mode):
     rng = np.random.default_rng(0)
     start = rng.normal(size=(4, 3)).astype("float32")
     values = rng.normal(size=(4, 4, 3)).astype("float32")
-    paths = [
-        trained(rule(learning_rate=0.125, **settings), mode, start, values, as_gradient)
-        for as_gradient in (sparse, dense)
-    ]
-    for a, b in zip(*paths, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
+    makes = [functools.partial(rule, learning_rate=0.125, **settings) for settings in SETTINGS]
+    for settings, pair in zip(SETTINGS, trained(makes, mode, start, values), strict=True):
+        for a, b in zip(*pair, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7, err_msg=str(settings))
 
 
 def test_embedding_in_fit_follows_the_formula(rule):
