@@ -1,5 +1,6 @@
 """The one way to name an optimizer: `Adam` of this package, `keras.Lion` of Keras."""
 
+import contextlib
 import difflib
 
 import keras
@@ -39,3 +40,12 @@ def optimizer_class(name):
         f"{', '.join(rule.__name__ for rule in RULES)}; those of Keras: keras.NAME, such as "
         "keras.Lion."
     )
+
+
+def optimizer_name(cls):
+    """Return the name of an optimizer's class: that by which it is found, if there is one."""
+    for name in (cls.__name__, f"keras.{cls.__name__}"):
+        with contextlib.suppress(ValueError):
+            if optimizer_class(name) is cls:
+                return name
+    return f"{cls.__module__}.{cls.__qualname__}"

@@ -11,6 +11,7 @@ import os
 import pathlib
 import platform
 import time
+from collections.abc import Iterable
 
 import keras
 import tensorflow as tf
@@ -25,7 +26,7 @@ from keras_lecture_opt._arguments import (
     check_path,
     must_be,
 )
-from keras_lecture_opt._resolve import optimizer_class
+from keras_lecture_opt._resolve import optimizer_class, optimizer_name
 
 # Twice the cross-entropy of guessing among ten digits. A run whose cost over an epoch is above it
 # has diverged.
@@ -72,6 +73,11 @@ class Run:
     epochs: int = 20
 
     def __post_init__(self):
+        if not isinstance(self.hyperparameters, dict):
+            raise TypeError(must_be("hyperparameters", "a dict", self.hyperparameters))
+        if not isinstance(self.hidden, Iterable):
+            allowed = "a list of integers, one for each layer"
+            raise TypeError(must_be("hidden", allowed, self.hidden))
         hyperparameters = {k: as_python(v) for k, v in self.hyperparameters.items()}
         for name, value in hyperparameters.items():
             if not isinstance(value, (bool, int, float, str, type(None))):  # a schedule, say
@@ -93,8 +99,8 @@ class Run:
 
     @property
     def name(self):
-        """Name of the rule."""
-        return self.rule.__name__ if isinstance(self.rule, type) else self.rule
+        """Name of the rule, which differs between classes of one name in several modules."""
+        return optimizer_name(self.rule) if isinstance(self.rule, type) else self.rule
 
     def optimizer(self):
         """Return a new optimizer of the rule."""

@@ -13,6 +13,7 @@ from digits import digits
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
+import keras_lecture_opt
 from keras_lecture_opt import LectureOptimizer, comparison
 from keras_lecture_opt.comparison import Run, best, csv_rows, train, write_csv
 
@@ -133,7 +134,12 @@ def test_folder_tells_runs_apart_and_is_no_pattern(data, tmp_path):
     changes = {"rule": "AdaGrad", "hyperparameters": {"learning_rate": 0.1}, "seed": 4}
     changes |= {"hidden": (12,), "dropout": 0.1, "batch_size": 32}
     names = {dataclasses.replace(SMALL, **{k: v}).folder(300) for k, v in changes.items()}
-    assert len(names | {SMALL.folder(300), SMALL.folder(299)}) == len(changes) + 2
+    # Classes of one name in several modules are several rules.
+    for cls in (keras.optimizers.Adam, type("Adam", (keras.optimizers.SGD,), {})):
+        names.add(dataclasses.replace(SMALL, rule=cls).folder(300))
+    assert len(names | {SMALL.folder(300), SMALL.folder(299)}) == len(changes) + 4
+    by_class = dataclasses.replace(SMALL, rule=keras_lecture_opt.Adam)
+    assert by_class.folder(300) == SMALL.folder(300)
     assert dataclasses.replace(SMALL, epochs=9).folder(300) == SMALL.folder(300)
     with pytest.raises(ValueError, match=r"`folder` must be without .*, not '.*runs \[2\]"):
         train(SMALL, data, tmp_path / "runs [2]")
@@ -316,13 +322,13 @@ def test_rule_of_a_user_is_named_by_its_class(data, tmp_path, monkeypatch):
         SMALL, rule=OwnRule, hyperparameters={"learning_rate": 0.25}, epochs=1
     )
     steepest = dataclasses.replace(own, rule="SteepestDescent")
-    assert own.name == "OwnRule"
+    assert own.name == "test_comparison.OwnRule"
     rows = train(own, data, "~/runs")
     assert rows[0]["cost"] == train(steepest, data, "~/runs", brief=True)[0]["cost"]
-    [folder] = tmp_path.glob("runs/OwnRule,*")  # of the home folder
+    [folder] = tmp_path.glob("runs/test_comparison.OwnRule,*")  # of the home folder
     assert list(folder.glob("train/*.effective_lr"))
     [row] = csv_rows([(own, rows)], 300, "comparison")
-    assert (row["rule"], row["learning_rate"]) == ("OwnRule", 0.25)
+    assert (row["rule"], row["learning_rate"]) == (own.name, 0.25)
 
 
 def test_folder_must_be_a_path(data):

@@ -1,5 +1,6 @@
 """Which updates XLA compiles, and that the others run all the same; in float64 against NumPy."""
 
+import contextlib
 import platform
 
 import keras
@@ -92,6 +93,47 @@ def test_subclass_with_operations_of_its_own_is_compiled(rule):
     assert len(clusters(graph_of(step))) == 1
     squashed = [np.arctan(g) for g in gradients]
     assert_follows(optimizer, variables, *expected(rule, 3, gradients=lambda w, i: squashed))
+
+
+def test_operation_inside_another_function_that_xla_cannot_compile(rule):
+    class Nested(rule):
+        def update_step(self, gradient, variable, learning_rate):
+            @tf.function
+            def printed(g):
+                tf.print(tf.norm(g), output_stream="file:///dev/null")
+                return g + 0
+
+            super().update_step(printed(gradient), variable, learning_rate)
+
+    optimizer = Nested(ETA)
+    with pytest.warns(UserWarning, match="XLA cannot compile this update"):
+        [variables] = train_together([optimizer], steps=2)
+    assert_follows(optimizer, variables, *expected(rule, 2))
+
+
+def test_random_numbers_follow_the_seed():
+    class Noisy(RULES[0]):
+        def update_step(self, gradient, variable, learning_rate):
+            noise = tf.random.normal(gradient.shape, dtype=gradient.dtype)
+            super().update_step(gradient + noise, variable, learning_rate)
+
+    found = []
+    for jit_compile in (False, True):
+        keras.utils.set_random_seed(0)
+        refused = pytest.warns(UserWarning, match="would ignore the seed of RandomStandardNormal")
+        with refused if jit_compile else contextlib.nullcontext():
+            [(W, _)] = train_together([Noisy(ETA, jit_compile=jit_compile)], steps=2)
+        found.append(W.numpy())
+    np.testing.assert_array_equal(*found)
+
+
+def test_rule_that_writes_no_variable():
+    class Still(RULES[0]):
+        def update_step(self, gradient, variable, learning_rate):
+            pass
+
+    [(W, _)] = train_together([Still(ETA)], steps=1)
+    np.testing.assert_array_equal(W, START[0])
 
 
 @pytest.fixture(params=["numerics", "dump"])

@@ -1,6 +1,7 @@
 """All that is about XLA: it compiles the update of all variables."""
 
 import platform
+import re
 import warnings
 
 import tensorflow as tf
@@ -14,6 +15,9 @@ COMPILABLE = {
     *("ReadVariableOp", "AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp"),
     *("AddV2", "Sub", "Mul", "RealDiv", "Neg", "Pow", "Square", "Sqrt", "Cast", "NotEqual"),
 }
+
+# Random operations with a state: XLA draws other numbers, whatever the seed.
+RANDOM = re.compile("^(?!Stateless).*(Random|TruncatedNormal|Multinomial)")
 
 # TensorFlow compiles and runs several clusters at once. One for all 214 variables of ResNet-50 took
 # a third longer to compile, and its steps a fifth longer, on two cores.
@@ -95,7 +99,7 @@ class CompiledUpdate(UpdateHook):
         specs = [tf.TensorSpec.from_tensor(i) for i in flat]
         graph = cluster.get_concrete_function(*specs).graph
         devices = {v.device for v in graph.variables}
-        if len(devices) > 1:  # a cluster runs on one
+        if len(devices) != 1:  # a cluster runs on one; a rule may write no variable
             function(*inputs)
         elif error := xla_error(cluster, specs, graph):
             function(*inputs)
@@ -124,8 +128,13 @@ def xla_is_usable():
 
 def xla_error(cluster, specs, graph):
     """Return what XLA says when it cannot compile the cluster, or None."""
-    if {operation.type for operation in graph.get_operations()} <= COMPILABLE:
+    definition = graph.as_graph_def()
+    bodies = [definition.node, *(f.node_def for f in definition.library.function)]
+    operations = {node.op for body in bodies for node in body}
+    if operations <= COMPILABLE:
         return None
+    if unseeded := [op for op in operations if RANDOM.search(op)]:
+        return f"it would ignore the seed of {', '.join(unseeded)}."
     with tf.init_scope():
         if not all(v.is_initialized() for v in graph.variables):
             return None  # TensorFlow traces a second time, once the variables exist
