@@ -249,7 +249,7 @@ def test_mini_batches_are_compared(example):
 
 
 def test_curves_have_the_colors_of_the_rules_and_a_band(example):
-    rules = ["Nesterov", "keras.Adadelta", "keras.Lion", "AdaGrad"]
+    rules = ["Nesterov", "keras.Adadelta", "keras.Ftrl", "AdaGrad"]
     args = example.parse([*rules, "--batch-sizes", "32", "128"])
     rows = [{"cost": cost, "diverged": False} for cost in (0.5, 0.25)]
     higher = [{"cost": 2 * row["cost"], "diverged": False} for row in rows]
@@ -258,7 +258,7 @@ def test_curves_have_the_colors_of_the_rules_and_a_band(example):
         (dataclasses.replace(SMALL, rule="Nesterov", batch_size=32, seed=0), rows),
         (dataclasses.replace(SMALL, rule="Nesterov", batch_size=32, seed=1), higher),
         (dataclasses.replace(SMALL, rule="keras.Adadelta", batch_size=128), rows),
-        (dataclasses.replace(SMALL, rule="keras.Lion", batch_size=128), rows),
+        (dataclasses.replace(SMALL, rule="keras.Ftrl", batch_size=128), rows),
         (dataclasses.replace(SMALL, rule="AdaGrad", batch_size=128), ended),
     ]
     [ax] = example.cost_curves(args, runs).axes

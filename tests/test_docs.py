@@ -122,9 +122,16 @@ def test_pages_are_there():
     assert {"README", "rules", "monitor", "landscapes", "speed", "limits"} <= names
 
 
-def test_readmes_table_has_every_rule(rule):
-    [update] = rows(PAGES[0])[rule.__name__]
-    assert "←" in update
+LECTURE = ["SteepestDescent", "Momentum", "Nesterov", "AdaGrad", "RMSProp"]
+LECTURE += ["SimplifiedAdam", "Adam"]
+
+
+def test_readmes_table_has_the_lectures_rules():
+    """A rule that is added later needs no row there."""
+    table = rows(PAGES[0])
+    for name in LECTURE:
+        [update] = table[name]
+        assert "←" in update
 
 
 def test_table_of_rules_is_the_code(rule):

@@ -48,7 +48,8 @@ class CompiledUpdate(UpdateHook):
         # Keras calls `extended.update` for each variable. One call for all of them gives each
         # replica its own copies and gradients.
         first, *others = variables
-        arguments = (others, list(gradients), tf.convert_to_tensor(learning_rate))
+        rate = tf.ensure_shape(learning_rate, [])  # a schedule by tf.py_function hides its shape
+        arguments = (others, list(gradients), rate)
         distribution.extended.update(first, update_replica, args=arguments, group=False)
 
     def _update_compiled(self, variables, gradients, learning_rate):
@@ -101,7 +102,7 @@ class CompiledUpdate(UpdateHook):
         devices = {v.device for v in graph.variables}
         if len(devices) != 1:  # a cluster runs on one; a rule may write no variable
             function(*inputs)
-        elif error := xla_error(cluster, specs, graph):
+        elif error := xla_error(cluster, specs, graph, *devices):
             function(*inputs)
             warnings.warn(
                 f"{self.name}: XLA cannot compile this update, so it runs uncompiled: {error} Pass "
@@ -126,7 +127,7 @@ def xla_is_usable():
     return not (is_mac and tf.config.list_physical_devices("GPU"))
 
 
-def xla_error(cluster, specs, graph):
+def xla_error(cluster, specs, graph, device):
     """Return what XLA says when it cannot compile the cluster, or None."""
     definition = graph.as_graph_def()
     bodies = [definition.node, *(f.node_def for f in definition.library.function)]
@@ -135,7 +136,7 @@ def xla_error(cluster, specs, graph):
         return None
     if unseeded := [op for op in operations if RANDOM.search(op)]:
         return f"it would ignore the seed of {', '.join(unseeded)}."
-    with tf.init_scope():
+    with tf.init_scope(), tf.device(device):
         if not all(v.is_initialized() for v in graph.variables):
             return None  # TensorFlow traces a second time, once the variables exist
         try:
