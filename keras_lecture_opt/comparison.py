@@ -11,7 +11,6 @@ import os
 import pathlib
 import platform
 import time
-from collections.abc import Iterable
 
 import keras
 import tensorflow as tf
@@ -22,7 +21,6 @@ from keras_lecture_opt import has_formula, mnist
 from keras_lecture_opt._arguments import (
     as_python,
     check_integer,
-    check_number,
     check_path,
     must_be,
 )
@@ -75,21 +73,17 @@ class Run:
     def __post_init__(self):
         if not isinstance(self.hyperparameters, dict):
             raise TypeError(must_be("hyperparameters", "a dict", self.hyperparameters))
-        if not isinstance(self.hidden, Iterable):
-            allowed = "a list of integers, one for each layer"
-            raise TypeError(must_be("hidden", allowed, self.hidden))
         hyperparameters = {k: as_python(v) for k, v in self.hyperparameters.items()}
         for name, value in hyperparameters.items():
             if not isinstance(value, (bool, int, float, str, type(None))):  # a schedule, say
                 allowed = "numbers, strings, booleans or None"
                 raise TypeError(must_be("hyperparameters", allowed, f"{name}={value!r}"))
+        dropout, hidden = mnist.check_network(self.dropout, self.hidden)
         checked = {
             "hyperparameters": hyperparameters,
             "seed": check_integer("seed", self.seed, 0, 2**32 - 1),  # NumPy's limit
-            "hidden": tuple(check_integer("hidden", units, 1) for units in self.hidden),
-            "dropout": check_number(
-                "dropout", self.dropout, "a number in [0, 1)", lambda x: 0 <= x < 1
-            ),
+            "hidden": hidden,
+            "dropout": dropout,
             "batch_size": check_integer("batch_size", self.batch_size, 1),
             "epochs": check_integer("epochs", self.epochs, 1),
         }
