@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from digits import digits
+from own_rules import OwnRule
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 import keras_lecture_opt
-from keras_lecture_opt import LectureOptimizer, comparison
+from keras_lecture_opt import comparison
 from keras_lecture_opt.comparison import Run, best, csv_rows, train, write_csv
 
 SMALL = Run("Adam", {"learning_rate": 0.01}, seed=3, hidden=(12, 8), batch_size=64, epochs=4)
@@ -303,29 +304,16 @@ def test_numpy_scalars_are_numbers():
     assert run.folder(300) == plain.folder(300)
 
 
-class OwnRule(LectureOptimizer):
-    """A rule of a user."""
-
-    def __init__(self, learning_rate=0.01, name="own", **kwargs):
-        super().__init__(learning_rate, name, **kwargs)
-
-    def update_step(self, gradient, variable, learning_rate):
-        self.assign_sub(variable, self.effective_learning_rate(variable, learning_rate) * gradient)
-
-    def effective_learning_rate(self, variable, learning_rate, t=None):
-        return tf.cast(learning_rate, variable.dtype)
-
-
 def test_rule_of_a_user_is_named_by_its_class(data, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     own = dataclasses.replace(
         SMALL, rule=OwnRule, hyperparameters={"learning_rate": 0.25}, epochs=1
     )
     steepest = dataclasses.replace(own, rule="SteepestDescent")
-    assert own.name == "test_comparison.OwnRule"
+    assert own.name == "own_rules.OwnRule"
     rows = train(own, data, "~/runs")
     assert rows[0]["cost"] == train(steepest, data, "~/runs", brief=True)[0]["cost"]
-    [folder] = tmp_path.glob("runs/test_comparison.OwnRule,*")  # of the home folder
+    [folder] = tmp_path.glob("runs/own_rules.OwnRule,*")  # of the home folder
     assert list(folder.glob("train/*.effective_lr"))
     [row] = csv_rows([(own, rows)], 300, "comparison")
     assert (row["rule"], row["learning_rate"]) == (own.name, 0.25)

@@ -9,11 +9,10 @@ import pytest
 import reference
 import tensorflow as tf
 from conftest import LECTURE
+from own_rules import SignDescent
 
-import keras_lecture_opt
 from keras_lecture_opt import (
     Adam,
-    LectureOptimizer,
     Momentum,
     Nesterov,
     RMSProp,
@@ -145,23 +144,13 @@ def test_descent_is_numpys(rule, surface):
         np.testing.assert_allclose(effective_learning_rate(optimizer, w), rate, rtol=1e-9)
 
 
-RATES = {  # of the slides, typed by hand, from the state after step t
-    "SteepestDescent": lambda state, t: np.full(2, ETA),
-    "Momentum": lambda state, t: np.full(2, ETA),
-    "Nesterov": lambda state, t: np.full(2, ETA),
-    "AdaGrad": lambda state, t: ETA / (np.sqrt(state[0]) + 1e-7),
-    "RMSProp": lambda state, t: ETA / (np.sqrt(state[0]) + 1e-7),
-    "SimplifiedAdam": lambda state, t: ETA / (np.sqrt(state[1]) + 1e-8),
-    "Adam": lambda state, t: ETA / (np.sqrt(state[1] / (1 - 0.999**t)) + 1e-8),
-}
-
-
-@pytest.mark.parametrize("name", RATES)
-def test_rates_are_numpys(name):
-    rule = getattr(keras_lecture_opt, name)
+def test_rates_are_numpys(rule):
     descent = descend(quadratic, rule(learning_rate=ETA), steps=60)
     states = referenced(rule, quadratic, 60, learning_rate=ETA)[2]
-    expected = [RATES[name](state, t) for t, state in enumerate(states, start=1)]
+    known = reference.RULES[rule.__name__]
+    arguments = {**known.arguments, "learning_rate": ETA}
+    expected = [known.rate(state, t, **arguments) for t, state in enumerate(states, start=1)]
+    expected = [np.broadcast_to(rate, 2) for rate in expected]  # some are a number for all weights
     np.testing.assert_allclose(descent.rates, expected, rtol=1e-9)
 
 
@@ -442,20 +431,6 @@ def test_numpy_numbers_are_numbers():
     descent = descend(surface, Momentum(np.float32(ETA)), (one, -one), np.int64(3), np.zeros(2))
     assert descent.steps == 3
     np.testing.assert_array_equal(descent.path[0], [1, -1])
-
-
-class SignDescent(LectureOptimizer):
-    """A rule of a user, with a hyperparameter that this package does not know."""
-
-    def __init__(self, learning_rate=0.01, scale=1.0, name="sign_descent", **kwargs):
-        super().__init__(learning_rate, name, {"scale": scale}, **kwargs)
-
-    def update_step(self, gradient, variable, learning_rate):
-        eta = self.effective_learning_rate(variable, learning_rate)
-        self.assign_sub(variable, eta * tf.sign(gradient))
-
-    def effective_learning_rate(self, variable, learning_rate, t=None):
-        return self.scale * tf.cast(learning_rate, variable.dtype)
 
 
 def test_rule_of_a_user_has_a_path_and_rates():

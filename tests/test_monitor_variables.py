@@ -6,9 +6,10 @@ import pytest
 import tensorflow as tf
 from keras import optimizers
 from monitored import VARIABLES, Log, data, expected_tags, fit, network
+from own_rules import SignDescent
 
 import keras_lecture_opt
-from keras_lecture_opt import EffectiveLearningRateMonitor, LectureOptimizer
+from keras_lecture_opt import EffectiveLearningRateMonitor
 from keras_lecture_opt.monitor._names import canonical_names
 
 
@@ -198,22 +199,8 @@ def test_float8_variables_are_left_out_with_one_sentence(tmp_path):
         keras_lecture_opt.effective_learning_rate(model.optimizer, scale)
 
 
-class SignDescent(LectureOptimizer):
-    """A rule of a user: no state, and a hyperparameter that this package does not know."""
-
-    def __init__(self, learning_rate=0.01, scale=2.0, name="sign_descent", **kwargs):
-        super().__init__(learning_rate, name, {"scale": scale}, **kwargs)
-
-    def update_step(self, gradient, variable, learning_rate):
-        eta = self.effective_learning_rate(variable, learning_rate)
-        self.assign_sub(variable, eta * tf.sign(gradient))
-
-    def effective_learning_rate(self, variable, learning_rate, t=None):
-        return self.scale * tf.cast(learning_rate, variable.dtype)
-
-
 def test_rule_of_a_user(tmp_path):
-    fit(network(SignDescent(0.125)), EffectiveLearningRateMonitor(tmp_path))
+    fit(network(SignDescent(0.125, scale=2.0)), EffectiveLearningRateMonitor(tmp_path))
     log = Log(tmp_path / "train")
     assert log.plugins == expected_tags()
     assert log.last("effective_lr/dense/kernel") == 0.25

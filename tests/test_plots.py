@@ -6,12 +6,12 @@ import keras
 import matplotlib as mpl
 import numpy as np
 import pytest
-import tensorflow as tf
 from conftest import RULES
 from matplotlib import pyplot as plt
+from own_rules import OwnRule
 from PIL import Image
 
-from keras_lecture_opt import Adam, LectureOptimizer, Momentum, SteepestDescent, plots
+from keras_lecture_opt import Adam, Momentum, SteepestDescent, plots
 from keras_lecture_opt.landscapes import Surface, descend, quadratic, saddle
 
 
@@ -114,19 +114,6 @@ def test_keras_class_has_the_color_of_its_rule_and_others_one_of_their_own(rule)
         assert plots.color(nearest) == plots.color(nearest()) in map(plots.color, RULES)
     assert plots.color(rule) == plots.color(rule()) == plots.color(type("Below", (rule,), {}))
     assert plots.color(keras.optimizers.LossScaleOptimizer(rule())) == plots.color(rule)
-
-
-class OwnRule(LectureOptimizer):
-    """A rule of a user."""
-
-    def __init__(self, learning_rate=0.01, name="own", **kwargs):
-        super().__init__(learning_rate, name, **kwargs)
-
-    def update_step(self, gradient, variable, learning_rate):
-        self.assign_sub(variable, self.effective_learning_rate(variable, learning_rate) * gradient)
-
-    def effective_learning_rate(self, variable, learning_rate, t=None):
-        return tf.cast(learning_rate, variable.dtype)
 
 
 def test_rule_of_a_user_has_a_color_and_rates():

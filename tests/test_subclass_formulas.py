@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import optimizers
+from own_rules import SignDescent
 
 import keras_lecture_opt
 from keras_lecture_opt import LectureOptimizer, effective_learning_rate, has_formula
@@ -132,20 +133,6 @@ def test_message_says_how_to_register_and_t_counts_the_steps():
         optimizer.apply([gradient], [variable])
         rate = effective_learning_rate(optimizer, variable)
         np.testing.assert_allclose(rate, (before - variable.numpy()) / gradient, rtol=1e-5)
-
-
-class SignDescent(LectureOptimizer):
-    """A rule of a user: the factor of its direction, sign(g), is eta."""
-
-    def __init__(self, learning_rate=0.01, name="sign_descent", **kwargs):
-        super().__init__(learning_rate, name, **kwargs)
-
-    def update_step(self, gradient, variable, learning_rate):
-        eta = self.effective_learning_rate(variable, learning_rate)
-        self.assign_sub(variable, eta * tf.sign(gradient))
-
-    def effective_learning_rate(self, variable, learning_rate, t=None):
-        return tf.cast(learning_rate, variable.dtype)
 
 
 class Silent(LectureOptimizer):
