@@ -130,7 +130,7 @@ def test_variables_without_a_rate_are_left_out(tmp_path):
     with pytest.warns(
         UserWarning, match="Not logged: dense/kernel, dense_1/kernel: muon orthogonalizes"
     ):
-        fit(network(optimizers.Muon()), EffectiveLearningRateMonitor(tmp_path))
+        fit(network(optimizers.Muon(name="muon")), EffectiveLearningRateMonitor(tmp_path))
     biases = [name for name in VARIABLES if name.endswith("bias")]
     left = {"dense/kernel", "dense_1/kernel"} & {
         t.partition("/")[2] for t in Log(tmp_path / "train").tags
