@@ -78,6 +78,14 @@ def float64():
 
 
 @pytest.fixture(scope="session")
+def rules(request):
+    """The rules that the selected tests ask about: those which one graph, one fit may serve."""
+    tests = [test for test in request.session.items if hasattr(test, "callspec")]
+    asked = {test.callspec.params.get("rule") for test in tests}
+    return [rule for rule in RULES if rule in asked]
+
+
+@pytest.fixture(scope="session")
 def mnist_dir(tmp_path_factory):
     """A TFDS folder with MNIST in it, built as a user's first `load` builds it."""
     folder = tmp_path_factory.getbasetemp()
