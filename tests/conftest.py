@@ -82,7 +82,7 @@ def rules(request):
     """The rules that the selected tests ask about: those which one graph, one fit may serve."""
     tests = [test for test in request.session.items if hasattr(test, "callspec")]
     asked = {test.callspec.params.get("rule") for test in tests}
-    return [rule for rule in RULES if rule in asked]
+    return tuple(rule for rule in RULES if rule in asked)
 
 
 @pytest.fixture(scope="session")

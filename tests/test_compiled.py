@@ -8,21 +8,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import RULES, run_alone
-from test_contexts import (
+from linear import (
     ETA,
     START,
-    applying,
     assert_follows,
     assert_trained,
-    by_norm,
     expected,
     fit,
     gradients_at,
     linear_model,
-    loop_over,
     mirrored,
     train_together,
 )
+from test_contexts import applying, by_norm, loop_over
 
 from keras_lecture_opt.landscapes import descend, quadratic
 from keras_lecture_opt.rules import _compiled
@@ -272,14 +270,17 @@ def test_in_forward_mode(rule):
 
 WITH_XLA = """
     import keras
-    from test_contexts import ETA, RULES, assert_trained, fit, linear_model
+    from conftest import RULES
+    from linear import ETA, SideBySide, assert_trained, fit, linear_model
 
     keras.config.set_floatx("float64")
     keras.config.set_dtype_policy("float64")
-    for rule in RULES:
-        model = linear_model(rule(ETA), jit_compile=True)
-        assert model.jit_compile
-        assert_trained(fit(model), rule)
+    models = [linear_model(rule(ETA)) for rule in RULES]
+    together = SideBySide(models, jit_compile=True)
+    assert together.jit_compile
+    fit(together)
+    for rule, model in zip(RULES, models, strict=True):
+        assert_trained(model, rule)
 """
 
 

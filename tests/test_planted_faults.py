@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 import test_compiled
 import test_contexts
+import test_fit
 import test_sparse
 from conftest import LECTURE
 from test_rules import ETA, assert_follows
@@ -104,7 +105,7 @@ def test_fault_is_seen(fault):
 
 
 # What surrounds the formula lives in the base: faults there must be seen by the matrix of
-# test_contexts, for a class that passes for the rule.
+# test_contexts and test_fit, for a class that passes for the rule.
 
 
 class RateOfTheTrace(AdaGrad):
@@ -155,14 +156,18 @@ def own_arguments(name):
     return lambda rule: test_contexts.assert_keras_own_arguments(rule, cases)
 
 
+def in_fit(name):
+    return lambda rule: test_fit.assert_fit_with(name, rule, (rule,))
+
+
 AROUND = {
     "forgets to clip": (ForgetsToClip, own_arguments(["clipnorm"])),
     "no averages": (NoAverages, own_arguments(["use_ema", "ema_momentum"])),
     "first variable only": (
         FirstVariableOnly,
-        lambda rule: test_contexts.test_fit(rule, "default"),
+        in_fit("train_on_batch"),
     ),
-    "rate of the trace": (RateOfTheTrace, test_contexts.test_callback_that_sets_the_rate),
+    "rate of the trace": (RateOfTheTrace, in_fit("scheduler")),
     "last of the repeated rows": (
         LastOfTheRepeatedRows,
         test_sparse.test_embedding_in_fit_follows_the_formula,
