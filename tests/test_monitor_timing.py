@@ -10,29 +10,27 @@ from monitored import Log, expected_tags, fit, network
 import keras_lecture_opt
 from keras_lecture_opt import EffectiveLearningRateMonitor
 
-FREQUENCIES = {  # update_freq, arguments of compile -> steps of two epochs of 7 batches
-    "epoch": ("epoch", {}, [7, 14]),
-    "batch": ("batch", {}, [*range(1, 15)]),
-    "every 3": (3, {}, [3, 6, 9, 12]),
-    "every 7": (7, {}, [7, 14]),
-    "every 7, a NumPy integer": (np.int64(7), {}, [7, 14]),
-    "more than there are": (100, {}, []),
-    "executions": ("batch", {"steps_per_execution": 3}, [3, 6, 7, 10, 13, 14]),
-    "every 5, in executions": (5, {"steps_per_execution": 3}, [6, 10]),
-    "epochs of executions": ("epoch", {"steps_per_execution": 3}, [7, 14]),
-    "eager": (4, {"run_eagerly": True}, [4, 8, 12]),
-}
+EXECUTIONS = {"steps_per_execution": 3}
+FREQUENCIES = [  # arguments of compile; each update_freq and its steps of two epochs of 7 batches
+    ({}, [("epoch", [7, 14]), ("batch", [*range(1, 15)]), (3, [3, 6, 9, 12]), (7, [7, 14])]),
+    ({}, [(np.int64(7), [7, 14]), (100, [])]),
+    (EXECUTIONS, [("epoch", [7, 14]), ("batch", [3, 6, 7, 10, 13, 14]), (5, [6, 10])]),
+    ({"run_eagerly": True}, [(4, [4, 8, 12])]),
+]
 
 
-@pytest.mark.parametrize("frequency", FREQUENCIES)
-def test_update_freq(frequency, tmp_path):
-    update_freq, arguments, steps = FREQUENCIES[frequency]
-    model = network(optimizers.SGD(), **arguments)
-    fit(model, EffectiveLearningRateMonitor(tmp_path, update_freq))
-    log = Log(tmp_path / "train")
-    assert (
-        log.steps("effective_lr/dense/bias") == steps if steps else "effective_lr" not in log.tags
-    )
+@pytest.mark.parametrize(("arguments", "frequencies"), FREQUENCIES)
+def test_update_freq(arguments, frequencies, tmp_path):
+    """Monitors of several frequencies watch one `fit`."""
+    folders = [tmp_path / str(i) for i in range(len(frequencies))]
+    monitors = [
+        EffectiveLearningRateMonitor(folder, update_freq)
+        for folder, (update_freq, _) in zip(folders, frequencies, strict=True)
+    ]
+    fit(network(optimizers.SGD(), **arguments), *monitors)
+    for folder, (_, steps) in zip(folders, frequencies, strict=True):
+        logged = Log(folder / "train").values.get("effective_lr/dense/bias", [])
+        assert [step for step, _ in logged] == steps
 
 
 @pytest.mark.parametrize("update_freq", ["epoch", 4])
