@@ -1,6 +1,7 @@
 """Saving, loading and resuming: an optimizer comes back with its class, arguments and state."""
 
 import copy
+import itertools
 import json
 import pathlib
 import pickle
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 import reference
 import tensorflow as tf
-from conftest import RULES, imported
+from conftest import imported
+from linear import SideBySide
 
 import keras_lecture_opt
 
@@ -28,17 +30,20 @@ def model_with(optimizer):
     return model
 
 
-def fit(model, epochs):
-    model.fit(*data(), batch_size=16, epochs=epochs, shuffle=False, verbose=0)
-    return model
+def fit(models, **arguments):
+    arguments = {"batch_size": 16, "shuffle": False, "verbose": 0, **arguments}
+    SideBySide(list(models)).fit(*data(), **arguments)
 
 
-def assert_equal(model, other):
-    """Weights and the optimizer's whole state, bit for bit."""
-    a, b = (m.weights + m.optimizer.variables for m in (model, other))
-    assert [v.shape for v in a] == [v.shape for v in b]
-    for v, w in zip(a, b, strict=True):
-        np.testing.assert_array_equal(v.numpy(), w.numpy())
+def state(model):
+    """Weights and the optimizer's whole state."""
+    return [v.numpy() for v in model.weights + model.optimizer.variables]
+
+
+def assert_equal(state, other):
+    """Bit for bit."""
+    for v, w in zip(state, other, strict=True):
+        np.testing.assert_array_equal(v, w, strict=True)
 
 
 # Each as a user may set it: everything that differs from the default must come back.
@@ -85,14 +90,6 @@ def test_keras_finds_our_class_by_its_registered_name(rule):
     assert again.get_config() == unusual(rule).get_config()
 
 
-@pytest.fixture(scope="module", params=RULES, ids=lambda rule: rule.__name__)
-def trained(request):
-    """A rule, a model that it has trained for two epochs, and one that it has trained for four."""
-    rule = request.param
-    half, full = fit(model_with(rule(0.01)), 2), fit(model_with(rule(0.01)), 4)
-    return rule, half, full
-
-
 def saved_as_a_model(rule, half, folder):
     half.save(folder / "model.keras")
     return keras.models.load_model(folder / "model.keras")
@@ -126,31 +123,59 @@ def pickled(rule, half, folder):
 WAYS = [saved_as_a_model, saved_as_a_checkpoint, saved_as_weights, copied, pickled]
 
 
+@pytest.fixture(scope="module")
+def trained(rules, tmp_path_factory):
+    """The state after four epochs, by rule; and by rule and way, what resumed after two of them.
+
+    That is the resumed model, its state before it was trained, and the state it should have had.
+    """
+    models = {rule: model_with(rule(0.01)) for rule in rules}
+    resumed = {}
+
+    def save(epoch, logs):
+        if epoch == 1:
+            for rule, way in itertools.product(rules, WAYS):
+                model = way(rule, models[rule], tmp_path_factory.mktemp("saved"))
+                resumed[rule, way] = model, state(model), state(models[rule])
+
+    fit(models.values(), epochs=4, callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=save)])
+    full = {rule: state(model) for rule, model in models.items()}
+    fit([model for model, *_ in resumed.values()], epochs=2)
+    return full, resumed
+
+
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
-def test_training_resumes_bit_for_bit(trained, way, tmp_path):
-    rule, half, full = trained
-    resumed = way(rule, half, tmp_path)
-    assert type(resumed.optimizer) is rule
-    assert_equal(resumed, half)
-    assert_equal(fit(resumed, 2), full)
+def test_training_resumes_bit_for_bit(rule, way, trained):
+    full, resumed = trained
+    model, loaded, half = resumed[rule, way]
+    assert type(model.optimizer) is rule
+    assert_equal(loaded, half)
+    assert_equal(state(model), full[rule])
 
 
 SAVED = pathlib.Path(__file__).parent / "saved_by_0_1_0"
 make = imported(SAVED / "make.py")
 
 
+@pytest.fixture(scope="module")
+def continued():
+    """Load the models saved by version 0.1.0, and train them on."""
+    models = {name: keras.models.load_model(SAVED / f"{name}.keras") for name in make.RULES}
+    assert all(model.optimizer.iterations == 8 for model in models.values())
+    make.fit(SideBySide(list(models.values())))
+    return models
+
+
 @pytest.mark.parametrize("name", make.RULES)
-def test_model_saved_by_version_0_1_0_loads_and_continues(name):
+def test_model_saved_by_version_0_1_0_loads_and_continues(name, continued):
     """XLA may round a product and a sum once instead of twice."""
     expected = np.load(SAVED / "continued.npz")
-    model = keras.models.load_model(SAVED / f"{name}.keras")
+    model = continued[name]
     assert type(model.optimizer) is getattr(keras_lecture_opt, name)
-    assert model.optimizer.iterations == 8
-    make.fit(model)
-    variables = model.weights + model.optimizer.variables
+    variables = state(model)
     assert len(variables) == sum(key.startswith(f"{name}/") for key in expected)
     for i, v in enumerate(variables):
-        np.testing.assert_allclose(v.numpy(), expected[f"{name}/{i}"], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(v, expected[f"{name}/{i}"], rtol=1e-5, atol=1e-6)
 
 
 def test_network_saved_by_version_0_1_0_predicts_the_same():
