@@ -27,36 +27,37 @@ def dense(rows):
     return tf.tensor_scatter_nd_add(tf.zeros((4, 3)), [[row] for row in ROWS], rows)
 
 
-def trained(optimizers, mode, start, values):
-    """Train an embedding beside a dense variable with each optimizer, by both kinds of gradients.
+@functools.cache
+def trained(rule, mode, as_gradient):
+    """Train an embedding beside a dense variable, once for each of SETTINGS, all in one graph.
 
-    Returns for each optimizer the weights and all state: a list for each kind.
+    Returns for each of them the weights and all state.
     """
-    runs = [(make(), kind) for make in optimizers for kind in (sparse, dense)]
-    variables = [[keras.Variable(start), keras.Variable([0.0, 0.0, 0.0])] for _ in runs]
-    for (optimizer, _), own in zip(runs, variables, strict=True):
+    rng = np.random.default_rng(0)
+    start = rng.normal(size=(4, 3)).astype("float32")
+    values = rng.normal(size=(4, 4, 3)).astype("float32")
+    optimizers = [rule(learning_rate=0.125, **settings) for settings in SETTINGS]
+    variables = [[keras.Variable(start), keras.Variable([0.0, 0.0, 0.0])] for _ in optimizers]
+    for optimizer, own in zip(optimizers, variables, strict=True):
         optimizer.build(own)
 
     @COMPILE[mode]
     def step(rows):
-        for (optimizer, as_gradient), own in zip(runs, variables, strict=True):
+        for optimizer, own in zip(optimizers, variables, strict=True):
             optimizer.apply([as_gradient(rows), tf.reduce_sum(rows, 0)], own)
 
     for rows in values:
         step(tf.constant(rows))
-    found = [
+    return [
         [v.numpy() for v in (*own, *optimizer.variables)]
-        for (optimizer, _), own in zip(runs, variables, strict=True)
+        for optimizer, own in zip(optimizers, variables, strict=True)
     ]
-    return zip(found[::2], found[1::2], strict=True)
 
 
 def test_sparse_is_dense(rule, mode):
-    rng = np.random.default_rng(0)
-    start = rng.normal(size=(4, 3)).astype("float32")
-    values = rng.normal(size=(4, 4, 3)).astype("float32")
-    makes = [functools.partial(rule, learning_rate=0.125, **settings) for settings in SETTINGS]
-    for settings, pair in zip(SETTINGS, trained(makes, mode, start, values), strict=True):
+    """The dense step is eager in every mode: `test_contexts` compares the modes."""
+    runs = zip(trained(rule, mode, sparse), trained(rule, "eager", dense), strict=True)
+    for settings, pair in zip(SETTINGS, runs, strict=True):
         for a, b in zip(*pair, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7, err_msg=str(settings))
 
