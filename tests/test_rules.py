@@ -1,5 +1,6 @@
 """Every rule against its formula: weights and state, after every step, in every mode and type."""
 
+import functools
 import inspect
 
 import keras
@@ -27,6 +28,7 @@ TOLERANCE = {
 NUMPY_TYPE = {"float64": np.float64, "float32": np.float32, "bfloat16": ml_dtypes.bfloat16}
 
 
+@functools.cache
 def start_and_gradients(shape, dtype):
     """Numbers that the type holds exactly; sizes from 1e-9 to 1e2, some gradients always 0."""
     rng = np.random.default_rng(len(shape))
@@ -46,18 +48,20 @@ def assert_follows(optimizer, formula, arguments, mode="eager", dtype="float64")
     optimizer.build(variables)
     step = COMPILE[mode](lambda *grads: optimizer.apply(grads, variables))
     followed = [(v, *optimizer.slots(v)) for v in variables]
-    actual = []
+    # One call reads all of them, in a fifth of the time.
+    read = tf.function(lambda: [[tf.convert_to_tensor(x) for x in arrays] for arrays in followed])
+    paths = [formula(w, g, **arguments) for w, g in zip(starts, gradients, strict=True)]
+    largest = np.zeros([len(paths), len(followed[0])])
     for i in range(STEPS):
         step(*(tf.constant(g[i], dtype=dtype) for g in gradients))
-        actual.append([[x.numpy().astype("float64") for x in arrays] for arrays in followed])
-    for i, shape in enumerate(SHAPES):
-        expected = [(w, *state) for w, state in formula(starts[i], gradients[i], **arguments)]
-        paths = zip(*(arrays[i] for arrays in actual), strict=True)
-        for j, (path, true) in enumerate(zip(paths, zip(*expected, strict=True), strict=True)):
-            largest = np.abs(true).max(axis=tuple(range(1, len(shape) + 1)))
-            limit = TOLERANCE[dtype][0 if j else 1] * np.maximum.accumulate(largest)
-            error = np.abs(np.subtract(path, true)).T
-            assert np.all(error <= limit), f"shape {shape}, {'state' if j else 'weights'}"
+        for k, (shape, arrays, path) in enumerate(zip(SHAPES, read(), paths, strict=True)):
+            w, state = next(path)
+            for j, (x, true) in enumerate(zip(arrays, (w, *state), strict=True)):
+                largest[k, j] = max(largest[k, j], np.abs(true).max())
+                error = np.abs(x.numpy().astype("float64") - true)
+                limit = TOLERANCE[dtype][0 if j else 1] * largest[k, j]
+                what = "state" if j else "weights"
+                assert np.all(error <= limit), f"shape {shape}, step {i}, {what}"
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
