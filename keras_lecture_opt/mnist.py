@@ -1,10 +1,12 @@
 """The lecture's last example: the MNIST data set, and the network 784-1000-1000-10."""
 
 import hashlib
+import io
 import os
 import pathlib
 
 import keras
+import numpy as np
 
 from keras_lecture_opt._arguments import check_integer, check_number, check_path, must_be
 
@@ -41,19 +43,19 @@ def load(data_dir=None):
     if not builder.is_prepared():
         _check_archives()
         try:
-            builder.download_and_prepare(
+            _first_builder(data_dir).download_and_prepare(
                 download_config=tfds.download.DownloadConfig(
                     manual_dir=ARCHIVES, try_download_gcs=False
                 )
             )
         except Exception as error:  # TFDS passes on any exception
-            builder = _builder(data_dir)
-            if not builder.is_prepared():  # another process may have built it
+            if not _builder(data_dir).is_prepared():  # another process may have built it
                 raise OSError(
                     f"MNIST cannot be built in {builder.data_dir}: {error}\n"
                     "Choose a writable folder with 150 MB free: "
                     "`load(data_dir=...)` or the environment variable TFDS_DATA_DIR."
                 ) from error
+        builder = _builder(data_dir)
     try:
         parts = tfds.as_numpy(
             builder.as_dataset(split=["train", "test"], batch_size=-1, as_supervised=True)
@@ -71,6 +73,25 @@ def _builder(data_dir):
     except Exception as error:  # the builder reads what is there already
         folder = pathlib.Path(data_dir or "~/tensorflow_datasets", "mnist", "3.0.1")
         raise _unreadable(folder, error) from error
+
+
+def _first_builder(data_dir):
+    """Return TFDS's builder, but encoding all images in one call, which halves the time."""
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+
+    official = tfds.image_classification.MNIST
+
+    class MNIST(official, skip_registration=True):
+        __module__ = official.__module__  # the data set's metadata name it
+
+        def _generate_examples(self, **files):
+            keys, examples = zip(*super()._generate_examples(**files), strict=True)
+            images = tf.io.encode_png(np.stack([example["image"] for example in examples]))
+            for key, example, png in zip(keys, examples, images.numpy(), strict=True):
+                yield key, {**example, "image": io.BytesIO(png)}
+
+    return MNIST(version="3.0.1", data_dir=data_dir)
 
 
 def _unreadable(folder, error):
