@@ -1,10 +1,13 @@
 """The lecture's network on MNIST under each rule, step for step against plain NumPy."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
 from conftest import LECTURE
 from digits import digits
+from linear import SideBySide
 
 from keras_lecture_opt import mnist
 
@@ -27,38 +30,63 @@ def loss_and_gradients(weights, x, y):
     return loss, [z0.T @ d1, d1.sum(0), z1.T @ d2, d2.sum(0), z2.T @ d3, d3.sum(0)]
 
 
-@pytest.mark.usefixtures("float64")
-def test_training_follows_numpy(rule):
-    """fit's losses and weights; in float64, so that little but the order of sums may differ."""
+def arguments_for(rule):
+    """The defaults, with a rate at which no image reaches the bound of Keras's loss.
+
+    That is 16.1, of a probability of 1e-7. Images would reach it at 2^-7 where a first step is
+    about eta for every weight, however small its gradient.
+    """
     formula, arguments = LECTURE[rule.__name__]
-    # Keras bounds the loss of an image at 16.1, that of a probability of 1e-7. Images would reach
-    # that at 2^-7 where a first step is about eta for every weight, however small its gradient.
     unit = {**arguments, "learning_rate": 1.0}
     first_step, _ = next(formula(np.zeros(1), [np.full(1, 1e-3)], **unit))
-    eta = 2.0**-7 if abs(first_step) < 0.1 else 2.0**-13
-    arguments = {**arguments, "learning_rate": eta}
+    return {**arguments, "learning_rate": 2.0**-7 if abs(first_step) < 0.1 else 2.0**-13}
+
+
+@functools.cache
+def trained(rules):
+    """Train the network with each rule, in one `fit`.
+
+    Returns the first weights, and by rule the losses as `fit` shows them and the last weights.
+    """
+    models = [mnist.mlp() for _ in rules]
+    start = models[0].get_weights()
+    for rule, model in zip(rules, models, strict=True):
+        model.set_weights(start)
+        model.compile(rule(**arguments_for(rule)), loss="sparse_categorical_crossentropy")
+    losses = []
+
+    def keep(batch, logs):
+        losses.append([model.get_metrics_result()["loss"] for model in models])
+
     x, y = digits("train", BATCH * STEPS)
-    model = mnist.mlp()
-    model.compile(rule(**arguments), loss="sparse_categorical_crossentropy")
-    weights = model.get_weights()
+    callbacks = [keras.callbacks.LambdaCallback(on_train_batch_end=keep)]
+    SideBySide(models).fit(x, y, batch_size=BATCH, shuffle=False, verbose=0, callbacks=callbacks)
+    ends = [model.get_weights() for model in models]
+    return start, dict(zip(rules, zip(np.transpose(losses), ends, strict=True), strict=True))
+
+
+@pytest.mark.usefixtures("float64")
+def test_training_follows_numpy(rule, rules):
+    """fit's losses and weights; in float64, so that little but the order of sums may differ."""
+    formula, _ = LECTURE[rule.__name__]
+    weights, by_rule = trained(rules)
+    losses, trained_weights = by_rule[rule]
+    x, y = digits("train", BATCH * STEPS)
 
     expected = []
     gradients = [[] for _ in weights]  # each grows by one before the formula takes the next
-    rules = [formula(w, g, **arguments) for w, g in zip(weights, gradients, strict=True)]
+    paths = [formula(w, g, **arguments_for(rule)) for w, g in zip(weights, gradients, strict=True)]
     for i in range(STEPS):
         batch = slice(i * BATCH, (i + 1) * BATCH)
         loss, step = loss_and_gradients(weights, x[batch], y[batch])
         for g, path in zip(step, gradients, strict=True):
             path.append(g)
-        weights = [next(r)[0] for r in rules]
+        weights = [next(path)[0] for path in paths]
         expected.append(loss)
 
-    losses = []
-    keep = keras.callbacks.LambdaCallback(on_train_batch_end=lambda _, logs: losses.append(logs))
-    model.fit(x, y, batch_size=BATCH, shuffle=False, verbose=0, callbacks=[keep])
     means = np.cumsum(expected) / np.arange(1, STEPS + 1)  # Keras reports the running mean
-    np.testing.assert_allclose([logs["loss"] for logs in losses], means, rtol=1e-7)
-    for actual, w in zip(model.get_weights(), weights, strict=True):
+    np.testing.assert_allclose(losses, means, rtol=1e-7)
+    for actual, w in zip(trained_weights, weights, strict=True):
         np.testing.assert_allclose(actual, w, rtol=0, atol=1e-11)
 
 
