@@ -1,5 +1,6 @@
 """Descents over surfaces: against NumPy, with any Keras optimizer, and where they end."""
 
+import functools
 import inspect
 import re
 
@@ -121,9 +122,15 @@ def referenced(rule, surface, steps, **own):
     return np.array(path), np.array(gradients), np.array(states)
 
 
+@functools.cache
+def descended(rule, surface):
+    """The descent that `referenced` describes, compiled once for several tests."""
+    return descend(surface, rule(learning_rate=ETA), steps=60)
+
+
 @each_surface
 def test_descent_is_numpys(rule, surface):
-    descent = descend(surface, rule(learning_rate=ETA), steps=60)
+    descent = descended(rule, surface)
     path, gradients, states = referenced(rule, surface, 60, learning_rate=ETA)
     assert descent.stopped is None
     assert descent.steps == 60
@@ -145,7 +152,7 @@ def test_descent_is_numpys(rule, surface):
 
 
 def test_rates_are_numpys(rule):
-    descent = descend(quadratic, rule(learning_rate=ETA), steps=60)
+    descent = descended(rule, quadratic)
     states = referenced(rule, quadratic, 60, learning_rate=ETA)[2]
     known = reference.RULES[rule.__name__]
     arguments = {**known.arguments, "learning_rate": ETA}
