@@ -49,6 +49,17 @@ def started(monkeypatch):
     return starts
 
 
+@pytest.fixture
+def eagerly(monkeypatch):
+    """Train without a graph: tracing one takes longer than a few steps."""
+    compile = keras.Sequential.compile
+    monkeypatch.setattr(
+        keras.Sequential,
+        "compile",
+        lambda model, *args, **kwargs: compile(model, *args, **kwargs, run_eagerly=True),
+    )
+
+
 def assert_equal(one, other):
     for a, b in zip(tf.nest.flatten(one), tf.nest.flatten(other), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -105,11 +116,19 @@ def test_cost_and_accuracy_are_numpys(started, data, test_data, tmp_path, monkey
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(data, test_data, tmp_path_factory):
-    return train(SMALL, data, tmp_path_factory.mktemp("uninterrupted"), test_data)
+def runs(tmp_path_factory):
+    """Where the uninterrupted run has its folder."""
+    return tmp_path_factory.mktemp("uninterrupted")
 
 
-def test_resumed_run_is_the_uninterrupted_one(data, test_data, tmp_path, uninterrupted):
+@pytest.fixture(scope="module")
+def uninterrupted(data, test_data, runs):
+    return train(SMALL, data, runs, test_data)
+
+
+def test_resumed_or_longer_run_is_the_uninterrupted_one(data, test_data, tmp_path, uninterrupted):
+    short = dataclasses.replace(SMALL, epochs=3)
+
     def dies(row):
         if row["epoch"] == 2:
             raise KeyboardInterrupt
@@ -121,6 +140,9 @@ def test_resumed_run_is_the_uninterrupted_one(data, test_data, tmp_path, uninter
     for suffix in ("index", "data-00000-of-00001"):
         (saved / f"ckpt-3.{suffix}").write_bytes(b"half")
     moved = []
+    rows = train(short, data, tmp_path, test_data, progress=moved.append)
+    assert numbers(rows) == numbers(uninterrupted[:3])
+    assert [row["epoch"] for row in moved] == [3]
     rows = train(SMALL, data, tmp_path, test_data, progress=moved.append)
     assert numbers(rows) == numbers(uninterrupted)
     assert [row["epoch"] for row in moved] == [3, 4]
@@ -128,7 +150,8 @@ def test_resumed_run_is_the_uninterrupted_one(data, test_data, tmp_path, uninter
 
     again = train(SMALL, data, tmp_path, test_data, progress=moved.append)
     assert again == rows
-    assert len(moved) == 2  # it was done
+    assert train(short, data, tmp_path, test_data, progress=moved.append) == rows[:3]
+    assert len(moved) == 2  # both were done
 
 
 def test_folder_tells_runs_apart_and_is_no_pattern(data, tmp_path):
@@ -146,14 +169,7 @@ def test_folder_tells_runs_apart_and_is_no_pattern(data, tmp_path):
         train(SMALL, data, tmp_path / "runs [2]")
 
 
-def test_more_epochs_continue_a_run(data, test_data, tmp_path, uninterrupted):
-    short = dataclasses.replace(SMALL, epochs=3)
-    assert numbers(train(short, data, tmp_path, test_data)) == numbers(uninterrupted[:3])
-    assert numbers(train(SMALL, data, tmp_path, test_data)) == numbers(uninterrupted)
-    assert numbers(train(short, data, tmp_path, test_data)) == numbers(uninterrupted[:3])
-
-
-def test_logs_for_tensorboard_or_brief(data, tmp_path, uninterrupted):
+def test_logs_for_tensorboard_or_brief(data, tmp_path, runs, uninterrupted):
     brief = train(SMALL, data, tmp_path / "brief", brief=True)
     assert [row["cost"] for row in brief] == [row["cost"] for row in uninterrupted]
     assert {row["test_accuracy"] for row in brief} == {None}
@@ -164,8 +180,7 @@ def test_logs_for_tensorboard_or_brief(data, tmp_path, uninterrupted):
     assert sum(path.stat().st_size for path in kept) < 10_000
     assert train(SMALL, data, tmp_path / "brief", brief=True) == brief
 
-    train(dataclasses.replace(SMALL, epochs=1), data, tmp_path / "logged")
-    names = [path.name for path in tmp_path.glob("logged/*/train/*")]
+    names = [path.name for path in runs.glob("*/train/*")]
     assert any(name.endswith(".effective_lr") for name in names)
     assert any(name.endswith(".v2") for name in names)
 
@@ -177,7 +192,7 @@ class Own(keras.optimizers.SGD):
         super().update_step(gradient, variable, learning_rate)
 
 
-def test_hparams_tell_the_runs_apart_but_not_by_their_seeds(data, tmp_path, monkeypatch):
+def test_hparams_tell_the_runs_apart_but_not_by_their_seeds(data, tmp_path, monkeypatch, eagerly):
     monkeypatch.setattr(keras.optimizers, "Own", Own, raising=False)
     configurations = []
     adadelta = {"rule": "keras.Adadelta"}
@@ -212,7 +227,7 @@ def test_cost_is_that_with_dropout(data, tmp_path):
     assert len({rows[0]["cost"], rows[1]["cost"], rows[0]["test_cost"]}) == 3
 
 
-def test_divergence_is_recorded_and_ends_the_run(data, tmp_path):
+def test_divergence_is_recorded_and_ends_the_run(data, tmp_path, eagerly):
     far = dataclasses.replace(SMALL, rule="SteepestDescent", hyperparameters={"learning_rate": 1e6})
     rows = train(far, data, tmp_path)
     assert [row["diverged"] for row in rows] == [*[False] * (len(rows) - 1), True]
@@ -304,7 +319,7 @@ def test_numpy_scalars_are_numbers():
     assert run.folder(300) == plain.folder(300)
 
 
-def test_rule_of_a_user_is_named_by_its_class(data, tmp_path, monkeypatch):
+def test_rule_of_a_user_is_named_by_its_class(data, tmp_path, monkeypatch, eagerly):
     monkeypatch.setenv("HOME", str(tmp_path))
     own = dataclasses.replace(
         SMALL, rule=OwnRule, hyperparameters={"learning_rate": 0.25}, epochs=1
