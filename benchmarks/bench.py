@@ -5,9 +5,9 @@
 Both sides run in turns in one process; a ratio is the median over the turns of ours divided by
 the built-in's, with its quartiles. Prints tables and writes `benchmarks/results.csv`. The part
 `settings` compares updates with `clipnorm` and with `use_ema`. The part `fit` compares whole
-training steps, and `steps_per_execution=16` with 1. The part `monitor` compares an event, for the
-MNIST network with Adam at batch 128, with one training step, and a `fit` that logs with one that
-does not. The part `descend` compares a descent of 2000 steps, its compilation included, with as
+training steps, and `steps_per_execution=16` with 1. The part `monitor` compares a training step
+that is logged with one that is not ("ours" and "keras" in the table), and names the time before the
+first event. The part `descend` compares a descent of 2000 steps, its compilation included, with as
 many eager calls of `apply`.
 """
 
@@ -32,7 +32,6 @@ import numpy as np
 import tensorflow as tf
 
 from keras_lecture_opt import _programs, landscapes, mnist
-from keras_lecture_opt.monitor._variables import monitored_variables
 
 tf.get_logger().setLevel("ERROR")  # it would warn that we trace many functions
 PAIRS = {  # name of the rule: (the rule, Keras's nearest)
@@ -234,73 +233,83 @@ def memory():
 
 
 def peak_of_event(shape):
-    """Return the peak of the monitor's first event, in MiB, above what the monitor keeps."""
+    """Return the peak of a logged step above one that is not, in MiB; the copy is part of it."""
     for inputs, units in [(1, 1), shape]:  # the first loads what an event needs
-        model = keras.Sequential(
-            [keras.Input((inputs,)), keras.layers.Dense(units, use_bias=False)]
-        )
-        model.compile(ours.Adam(), "mse")
-        model.optimizer.apply([tf.random.normal((inputs, units))], model.trainable_variables)
-        (monitored,), _ = monitored_variables(model, [], True, 0, 0, False)
-        peak = peak_of(lambda: monitored.measure(0.001))  # noqa: B023
-    return peak
+        layer = keras.layers.Dense(units, use_bias=False)
+        model, optimizer = keras.Sequential([keras.Input((inputs,)), layer]), ours.Adam()
+        gradient = tf.random.normal((inputs, units))
+        step = tf.function(lambda g=gradient, o=optimizer, w=layer.kernel: o.apply([g], [w]))
+        optimizer.build([layer.kernel])
+        step()
+        watching = ours.EffectiveLearningRateMonitor(update_freq="batch")
+        watching.watch(model, optimizer)
+        peaks = [peak_of(step), peak_of(lambda: logged(watching, step))]  # noqa: B023
+    return peaks[1] - peaks[0]
+
+
+def logged(monitor, step):
+    with monitor.step():
+        step()
+
+
+def step_of(model, optimizer, images, labels):
+    """Return a training step, compiled and taken once."""
+    images, labels = tf.constant(images), tf.constant(labels)
+    optimizer.build(model.trainable_variables)
+
+    @tf.function(autograph=False)
+    def step():
+        with tf.GradientTape() as tape:
+            losses = keras.losses.sparse_categorical_crossentropy(labels, model(images))
+            loss = tf.reduce_mean(losses)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply(gradients, model.trainable_variables)
+
+    step()
+    return step
 
 
 def monitor():
-    with tempfile.TemporaryDirectory() as folder:
-        yield from compare_monitor(folder)
+    """A step that is logged, beside one that is not."""
     peak = peak_alone(peak_of_event, (100, 500_000))
     memory = {"peak_ours_mib": peak, "peak_copies": peak * 2**20 / (4 * 5e7)}
     yield {"case": "event, 5e7 parameters", "rule": "Adam", **memory}
-
-
-def compare_monitor(folder):
-    batch, rng = 128, np.random.default_rng(0)
-    x = rng.integers(0, 256, size=(200 * batch, 28, 28), dtype="uint8")
-    y = rng.integers(0, 10, size=200 * batch)
-    model = mnist.mlp()
-    model.compile(ours.Adam(), "sparse_categorical_crossentropy")
-
-    def train(batches, *callbacks):
-        n = batches * batch
-        model.fit(x[:n], y[:n], batch_size=batch, verbose=0, callbacks=[*callbacks])
-
-    def naive():
-        """Log what one would log without the monitor."""
-        with writer.as_default(step=int(model.optimizer.iterations)):
-            for v in model.trainable_variables:
-                rate = ours.effective_learning_rate(model.optimizer, v).numpy()
-                for q, value in zip((5, 50, 95), np.percentile(rate, (5, 50, 95)), strict=True):
-                    tf.summary.scalar(f"{v.path}/{q}", value)
-                tf.summary.histogram(v.path, rate)
-            writer.flush()
-
-    writer = tf.summary.create_file_writer(folder + "/naive")
-    event = ours.EffectiveLearningRateMonitor(folder + "/event")
-    histograms = keras.callbacks.TensorBoard(folder + "/histograms", histogram_freq=1)
-    train(40, event, histograms)
-    for callback in (event, histograms):  # they start again, to be called directly
-        callback.set_model(model)
-        callback.on_train_begin()
-    event.on_epoch_begin(0)
-    event.on_train_batch_begin(0)
-    events = {
-        "event": lambda: event.on_epoch_end(0),
-        "naive event": naive,
-        "TensorBoard, histogram_freq=1": lambda: histograms.on_epoch_end(0, {}),
+    rng = np.random.default_rng(0)
+    networks = {
+        "MNIST network, batch 128": (mnist.mlp, (128, 28, 28), "uint8"),
+        "ResNet-50, batch 16 of 64 x 64": (
+            lambda: keras.applications.ResNet50(weights=None, input_shape=(64, 64, 3), classes=10),
+            (16, 64, 64, 3),
+            "float32",
+        ),
     }
-    measured = {case: [] for case in events}
-    for _ in range(21):
-        for case, log in events.items():
-            train_step = seconds(lambda: train(40), 1) / 40
-            measured[case].append([seconds(log, 1), train_step])
-    for case in events:
-        yield {"case": case, "rule": "Adam", **compare(np.array(measured[case]))}
+    for name, (make, shape, dtype) in networks.items():
+        model, optimizer = make(), ours.Adam()
+        images = rng.integers(0, 256, size=shape).astype(dtype)
+        step = step_of(model, optimizer, images, rng.integers(0, 10, size=shape[0]))
+        for case, arguments in {"event": {}, "event, detail": {"detail": True}}.items():
+            with tempfile.TemporaryDirectory() as folder:
+                watching = ours.EffectiveLearningRateMonitor(folder, "batch", **arguments)
+                first = seconds(
+                    lambda: (watching.watch(model, optimizer), logged(watching, step)),  # noqa: B023
+                    1,
+                )
+                plain = seconds(step, 1)
+                measured = in_turns([lambda: logged(watching, step), step], 1, 15)  # noqa: B023
+                watching.close()
+            times = {"first_ours_s": first - plain, **compare(measured)}
+            yield {"case": f"{case}, {name}", "rule": "Adam", **times}
+        with tempfile.TemporaryDirectory() as folder:
+            histograms = keras.callbacks.TensorBoard(folder, histogram_freq=1)
+            histograms.set_model(model)
+            histograms.on_train_begin()
 
-    every_100 = ours.EffectiveLearningRateMonitor(folder + "/every_100", update_freq=100)
-    runs = [lambda: train(200, every_100), lambda: train(200)]
-    in_turns(runs, 1, 1)
-    yield {"case": "fit, update_freq=100", "rule": "Adam", **compare(in_turns(runs, 1, 21) / 200)}
+            def with_histograms():
+                step()  # noqa: B023
+                histograms.on_epoch_end(0, {})  # noqa: B023
+
+            times = compare(in_turns([with_histograms, step], 1, 5))
+        yield {"case": f"TensorBoard's histograms, {name[:8]}", "rule": "Adam", **times}
 
 
 def descent():

@@ -18,7 +18,7 @@ import keras_lecture_opt  # first: it keeps TensorFlow's start-up lines off the 
 import keras
 import tensorflow as tf
 
-from keras_lecture_opt import _programs, has_formula, mnist
+from keras_lecture_opt import _programs, mnist
 from keras_lecture_opt._resolve import optimizer_class
 
 TB_LOGS = pathlib.Path(__file__).resolve().parents[1] / "tb_logs"
@@ -51,9 +51,6 @@ def parse(argv=None):
     args = parser.parse_args(argv)
     args.optimizers = list(dict.fromkeys(args.optimizers))  # each once
     try:
-        for name in args.optimizers:
-            if not has_formula(optimizer_class(name)()):
-                raise ValueError(f"the effective learning rate of {name} is not known")
         keras.utils.set_random_seed(args.seed)
         _programs.check_writable(args.log_dir)
     except (OSError, ValueError) as error:
@@ -76,7 +73,7 @@ def main():
         callbacks = [
             keras.callbacks.TensorBoard(folder),
             keras_lecture_opt.EffectiveLearningRateMonitor(
-                folder, args.update_freq, write_images=True
+                folder, args.update_freq, write_images=True, detail=True
             ),
         ]
         with _programs.stopping_on_interrupt(model) as interruptions:

@@ -115,7 +115,7 @@ def main():
         or steps_per_execution(args.update_freq, batches),
     )
     monitor = keras_lecture_opt.EffectiveLearningRateMonitor(
-        args.log_dir, args.update_freq, write_images=True
+        args.log_dir, args.update_freq, write_images=True, detail=True
     )
     with _programs.stopping_on_interrupt(model) as interruptions:
         model.fit(

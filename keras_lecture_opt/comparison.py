@@ -14,10 +14,9 @@ import time
 
 import keras
 import tensorflow as tf
-from tensorboard.plugins.hparams import api as hparams
 
 import keras_lecture_opt
-from keras_lecture_opt import has_formula, mnist
+from keras_lecture_opt import mnist
 from keras_lecture_opt._arguments import (
     as_python,
     check_integer,
@@ -220,12 +219,7 @@ def _loggers(run, optimizer, folder):
         "dropout": run.dropout,
         "batch_size": run.batch_size,
     }
-    if has_formula(optimizer):
-        monitor = keras_lecture_opt.EffectiveLearningRateMonitor(folder, hparams=configuration)
-    else:
-        given = {k: v for k, v in run.hyperparameters.items() if v is not None}
-        configuration = {"optimizer": run.name, **given, **configuration}
-        monitor = hparams.KerasCallback(os.fspath(folder), configuration)
+    monitor = keras_lecture_opt.EffectiveLearningRateMonitor(folder, hparams=configuration)
     return [keras.callbacks.TensorBoard(folder), monitor]
 
 

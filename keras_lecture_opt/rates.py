@@ -146,18 +146,23 @@ def require_formula(optimizer):
     """Raise a TypeError that says how to register a formula, if the optimizer has none."""
     for inner in inner_optimizers(optimizer):
         if formula_of(inner) is None:
-            name = type(inner).__name__
-            or_override = (
-                "Override `effective_learning_rate` in the class, or register"
-                if isinstance(inner, LectureOptimizer)
-                else "Register"
-            )
-            raise TypeError(
-                f"The effective learning rate of {name} is not known. {or_override} the factor by "
-                "which its rule multiplies its direction:\n"
-                f"@keras_lecture_opt.effective_learning_rate.register({name})\n"
-                "def _(optimizer, variable, learning_rate, t): ..."
-            )
+            raise TypeError(unknown_formula(inner))
+
+
+def unknown_formula(optimizer):
+    """Return the sentences on an optimizer without a formula."""
+    name = type(optimizer).__name__
+    or_override = (
+        "Override `effective_learning_rate` in the class, or register"
+        if isinstance(optimizer, LectureOptimizer)
+        else "Register"
+    )
+    return (
+        f"The effective learning rate of {name} is not known. {or_override} the factor by "
+        "which its rule multiplies its direction:\n"
+        f"@keras_lecture_opt.effective_learning_rate.register({name})\n"
+        "def _(optimizer, variable, learning_rate, t): ..."
+    )
 
 
 def missing_rate(optimizer, variable):
@@ -209,10 +214,15 @@ def formula_of(optimizer):
 
 def rate_after_step(optimizer, variable, learning_rate):
     """The effective learning rate, given the scalar one of the latest step."""
+    return tf.broadcast_to(factor_after_step(optimizer, variable, learning_rate), variable.shape)
+
+
+def factor_after_step(optimizer, variable, learning_rate):
+    """As `rate_after_step`, but a scalar where all weights have the same rate."""
     dtype = compute_dtype(variable)
     t = tf.cast(optimizer.iterations, dtype)
     rate = formula_of(optimizer).factor(optimizer, variable, tf.cast(learning_rate, dtype), t)
-    return tf.broadcast_to(tf.cast(rate, dtype), variable.shape)
+    return tf.cast(rate, dtype)
 
 
 def latest_learning_rate(optimizer):

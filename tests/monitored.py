@@ -7,6 +7,8 @@ import numpy as np
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.util import tensor_util
 
+from keras_lecture_opt import EffectiveLearningRateMonitor
+
 QUANTILES = {"min": 0, "p05": 0.05, "median": 0.5, "p95": 0.95, "max": 1}
 VARIABLES = ["dense/kernel", "dense/bias", "dense_1/kernel", "dense_1/bias"]
 
@@ -33,6 +35,9 @@ def fit(model, *callbacks, epochs=2, **arguments):
     return model.fit(*data(), epochs=epochs, callbacks=[*callbacks], **arguments)
 
 
+detailed = functools.partial(EffectiveLearningRateMonitor, detail=True)
+
+
 class Log:
     """What a run's folder holds: tag -> [(step, value), ...]."""
 
@@ -53,11 +58,20 @@ class Log:
         return self.values[tag][-1][1]
 
 
+SHARED_TAGS = {
+    "optimizer/configuration": "text",
+    "custom_scalars__config__": "custom_scalars",
+    "all_layers/step_to_weight": "images",
+    "all_layers/effective_lr": "images",
+}
+
+
 def expected_tags(names=VARIABLES):
-    """The plugin of each tag that the monitor writes for these variables."""
-    tags = {"optimizer/configuration": "text", "custom_scalars__config__": "custom_scalars"}
+    """The plugin of each tag that the monitor writes for these variables, with `detail`."""
+    tags = dict(SHARED_TAGS)
     for name in names:
-        tags[f"effective_lr/{name}"] = "scalars"
+        for kind in ("effective_lr", "step", "step_to_weight", "weight"):
+            tags[f"{kind}/{name}"] = "scalars"
         tags[f"effective_lr_histogram/{name}"] = "histograms"
         tags[f"never_updated/{name}"] = "scalars"
         tags |= {f"effective_lr_quantiles/{name}/{q}": "scalars" for q in QUANTILES}

@@ -301,13 +301,6 @@ def test_compare_overlays_the_lectures_rules_and_keras_own(compare, main, tmp_pa
     [
         ("sgd", "There is no optimizer 'sgd'. Did you mean keras.SGD?"),
         ("keras.Adan", "There is no optimizer 'keras.Adan'"),
-        pytest.param(
-            "keras.ScheduleFreeAdamW",
-            "effective learning rate of keras.ScheduleFreeAdamW is not known",
-            marks=pytest.mark.skipif(
-                not hasattr(keras.optimizers, "ScheduleFreeAdamW"), reason="this Keras has none"
-            ),
-        ),
     ],
 )
 def test_compare_refuses_a_bad_name_before_it_trains(compare, name, message, capsys):

@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import json
 import pathlib
+import re
 import urllib.parse
 import urllib.request
 
@@ -13,12 +14,11 @@ import pytest
 import tensorflow as tf
 from conftest import imported
 from keras import optimizers
-from monitored import QUANTILES, VARIABLES, Log, expected_tags, fit, network
+from monitored import QUANTILES, VARIABLES, Log, detailed, expected_tags, fit, network
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 import keras_lecture_opt
-from keras_lecture_opt import EffectiveLearningRateMonitor
 
 screenshots = imported(pathlib.Path(__file__).parents[1] / "docs" / "screenshots.py")
 
@@ -67,7 +67,7 @@ def runs(tmp_path_factory):
     trained = {}
     for name, (make, _) in BY_HAND.items():
         trained[name] = Run(make(), tmp_path_factory.mktemp("run"))
-        fit(network(trained[name].optimizer), EffectiveLearningRateMonitor(trained[name].folder))
+        fit(network(trained[name].optimizer), detailed(trained[name].folder))
     return trained
 
 
@@ -76,13 +76,14 @@ def test_exact_tags_steps_and_files(runs):
     log = Log(folder / "train")
     assert log.plugins == expected_tags()
     for tag in log.tags:
-        assert log.steps(tag) == ([0] if "config" in tag else [7, 14])
-    assert Log(folder).plugins == {
-        "_hparams_/experiment": "hparams",
+        steps = [0] if "config" in tag else [14] if tag.startswith("all_layers") else [7, 14]
+        assert log.steps(tag) == steps
+    assert Log(folder / "hparams").plugins == {
         "_hparams_/session_start_info": "hparams",
+        "loss": "scalars",
     }
     files = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
-    assert sorted(str(path.parent) for path in files) == [".", "train"]
+    assert sorted(str(path.parent) for path in files) == ["hparams", "train"]
     assert all(path.name.startswith("events.out.tfevents.") for path in files)
 
 
@@ -115,7 +116,7 @@ def logged_median(log, name):
 def test_tracked_weights(tmp_path):
     chosen = {"dense/kernel": [(0, 3), (2, 5)], "dense_1/bias": [1]}
     model = network(keras_lecture_opt.Adam())
-    fit(model, EffectiveLearningRateMonitor(tmp_path / "chosen", tracked_weights=chosen))
+    fit(model, detailed(tmp_path / "chosen", tracked_weights=chosen))
     log = Log(tmp_path / "chosen" / "train")
     tracked = {tag for tag in log.tags if tag.startswith("tracked")}
     # The first chosen weight stands behind the dead input: it is never updated.
@@ -126,7 +127,7 @@ def test_tracked_weights(tmp_path):
 
     found = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        monitor = EffectiveLearningRateMonitor(tmp_path / name, tracked_weights=3, seed=seed)
+        monitor = detailed(tmp_path / name, tracked_weights=3, seed=seed)
         fit(network(optimizers.SGD(momentum=0.5)), monitor, epochs=1)
         tags = Log(tmp_path / name / "train").tags
         found.append({tag for tag in tags if tag.startswith("tracked")})
@@ -149,10 +150,10 @@ def test_maps(tmp_path):
     layers = [keras.layers.Flatten(), keras.layers.Dense(300), keras.layers.Dense(2)]
     model = keras.Sequential([keras.Input((6, 5)), keras.layers.Rescaling(1 / 255), *layers])
     model.compile(keras_lecture_opt.SteepestDescent(0.01), "mse")
-    monitor = EffectiveLearningRateMonitor(tmp_path, write_images=True)
+    monitor = detailed(tmp_path, write_images=True)
     model.fit(images, np.ones((16, 2)), callbacks=[monitor], verbose=0)
     log = Log(tmp_path / "train")
-    maps = {tag for tag, plugin in log.plugins.items() if plugin == "images"}
+    maps = {tag for tag in log.tags if tag.startswith("effective_lr_map")}
     assert maps == {"effective_lr_map/dense/kernel", "effective_lr_map/dense_1/kernel"}
     first = pixels(log, "effective_lr_map/dense/kernel")
     assert first.shape == (6, 5, 3)
@@ -164,7 +165,7 @@ def test_maps(tmp_path):
 
 @pytest.mark.parametrize("rate", [np.nan, np.inf])
 def test_rates_that_are_not_finite_are_counted(rate, tmp_path):
-    fit(network(optimizers.SGD(float(rate))), EffectiveLearningRateMonitor(tmp_path))
+    fit(network(optimizers.SGD(float(rate))), detailed(tmp_path))
     log = Log(tmp_path / "train")
     assert log.last("effective_lr_not_finite/dense/kernel") == 32
     assert "effective_lr/dense/kernel" not in log.tags
@@ -172,7 +173,7 @@ def test_rates_that_are_not_finite_are_counted(rate, tmp_path):
 
 
 def test_learning_rate_of_zero(tmp_path):
-    fit(network(keras_lecture_opt.Adam(0.0)), EffectiveLearningRateMonitor(tmp_path))
+    fit(network(keras_lecture_opt.Adam(0.0)), detailed(tmp_path))
     log = Log(tmp_path / "train")
     assert log.last("effective_lr/dense/kernel") == 0
     assert log.last("effective_lr_histogram/dense/kernel")[:, 2].sum() == 32
@@ -183,7 +184,7 @@ def test_other_precisions(policy, tmp_path):
     keras.config.set_dtype_policy(policy)
     try:
         model = network(keras_lecture_opt.AdaGrad())
-        fit(model, EffectiveLearningRateMonitor(tmp_path, "batch"))
+        fit(model, detailed(tmp_path, "batch"))
     finally:
         keras.config.set_dtype_policy("float32")
     log = Log(tmp_path / "train")
@@ -199,7 +200,7 @@ def test_other_precisions(policy, tmp_path):
 def test_configuration_is_shown(tmp_path):
     schedule = optimizers.schedules.ExponentialDecay(0.25, 4, 0.5)
     optimizer = keras_lecture_opt.AdaGrad(schedule, clipnorm=0.5, name="mine")
-    fit(network(optimizer), EffectiveLearningRateMonitor(tmp_path))
+    fit(network(optimizer), detailed(tmp_path))
     text = Log(tmp_path / "train").last("optimizer/configuration").item().decode()
     for row in (
         "| optimizer | keras_lecture_opt.AdaGrad |",
@@ -209,15 +210,15 @@ def test_configuration_is_shown(tmp_path):
     ):
         assert row in text
     rate = optimizers.SGD(lambda: 0.125)
-    fit(network(rate), EffectiveLearningRateMonitor(tmp_path / "callable"))
+    fit(network(rate), detailed(tmp_path / "callable"))
     assert Log(tmp_path / "callable" / "train").last("effective_lr/dense/bias") == 0.125
 
 
 def test_hparams_are_shown_as_they_are_given(tmp_path):
     given = {"batch_size": 128, "dropout": 0.0, "augmented": False, "data_name": "mnist"}
     optimizer = keras_lecture_opt.Momentum(momentum=0.0)
-    fit(network(optimizer), EffectiveLearningRateMonitor(tmp_path, hparams=given))
-    [session] = [data for tag, data in Log(tmp_path).metadata.items() if "session" in tag]
+    fit(network(optimizer), detailed(tmp_path, hparams=given))
+    session = Log(tmp_path / "hparams").metadata["_hparams_/session_start_info"]
     start = HParamsPluginData.FromString(session.content).session_start_info
     shown = {name: getattr(v, v.WhichOneof("kind")) for name, v in start.hparams.items()}
     assert shown == {
@@ -234,9 +235,12 @@ def test_hparams_are_shown_as_they_are_given(tmp_path):
 def test_bands_are_laid_out(runs):
     log = Log(runs["ours"].folder / "train")
     layout = layout_pb2.Layout.FromString(log.last("custom_scalars__config__").item())
-    [category] = layout.category
-    assert [chart.title for chart in category.chart] == VARIABLES[::-1]  # drawn from the last
-    for chart in category.chart:
+    overview, bands = layout.category
+    for chart in overview.chart:
+        [pattern] = chart.multiline.tag
+        assert len([tag for tag in log.tags if re.search(pattern, tag)]) == len(VARIABLES)
+    assert [chart.title for chart in bands.chart] == VARIABLES[::-1]  # drawn from the last
+    for chart in bands.chart:
         [series] = chart.margin.series
         assert {series.value, series.lower, series.upper} <= set(log.tags)
 
@@ -247,7 +251,7 @@ def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tensorboard")
     for optimizer in (keras_lecture_opt.Adam(), optimizers.Adam()):
         run = folder / type(optimizer).__module__.partition(".")[0]
-        monitor = EffectiveLearningRateMonitor(run, 5, write_images=True)
+        monitor = detailed(run, 5, write_images=True)
         fit(network(optimizer), monitor, keras.callbacks.TensorBoard(run))
     return screenshots.serve(folder)
 
@@ -274,7 +278,7 @@ def test_a_real_server_answers(server):
         query = {"run": run, "tag": "effective_lr_map/dense/kernel", "sample": 0}
         assert [i["step"] for i in get(server, "data/plugin/images/images", **query)] == [5, 10]
     layout = get(server, "data/plugin/custom_scalars/layout")
-    assert [chart["title"] for chart in layout["category"][0]["chart"]] == VARIABLES[::-1]
+    assert [chart["title"] for chart in layout["category"][1]["chart"]] == VARIABLES[::-1]
     active = get(server, "data/plugins_listing")
     for plugin in ("scalars", "histograms", "images", "custom_scalars", "text", "hparams"):
         assert active[plugin]["enabled"], plugin
@@ -290,4 +294,4 @@ def test_the_page_in_a_browser(server):
         driver.get(f"{server}#custom_scalars")
         screenshots.wait_for(driver, "from the 5th to the 95th percentile", *VARIABLES)
         driver.get(f"{server}#hparams")
-        screenshots.wait_for(driver, "adam-", "validation loss")
+        screenshots.wait_for(driver, "adam-", "learning_rate", "loss")

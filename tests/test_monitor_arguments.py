@@ -1,5 +1,7 @@
 """What the monitor refuses, before the first step, and what it accepts as a number or a path."""
 
+import re
+
 import numpy as np
 import pytest
 from keras import optimizers
@@ -24,7 +26,9 @@ BAD = {
     "tracked_weights": [(-1, ValueError), ("2", TypeError)],
     "seed": [(-1, ValueError), (None, TypeError)],
     "hparams": [(3, TypeError), ({"batch_size": None}, TypeError), ({1: 2}, TypeError)],
-    "log_dir": [(b"runs", TypeError), (3, TypeError), (None, TypeError)],
+    "log_dir": [(b"runs", TypeError), (3, TypeError)],
+    "variables": [(3, TypeError), ("(", ValueError), (["a", 1], TypeError)],
+    "detail": [("all", TypeError)],
 }
 
 
@@ -33,7 +37,7 @@ BAD = {
     [(argument, *case) for argument, cases in BAD.items() for case in cases],
 )
 def test_bad_argument(argument, value, error, tmp_path):
-    with pytest.raises(error, match=f"`{argument}` must be .*not {value!r}"):
+    with pytest.raises(error, match=f"`{argument}` must be .*not {re.escape(repr(value))}"):
         EffectiveLearningRateMonitor(**{"log_dir": tmp_path, argument: value})
 
 
@@ -60,7 +64,7 @@ def test_numpy_scalars_are_numbers(tmp_path):
     text = log.last("optimizer/configuration").item().decode()
     for row in ("| batch_size | 32 |", "| noise | 0.5 |", "| augmented | False |"):
         assert row in text
-    [session] = [data for tag, data in Log(tmp_path).metadata.items() if "session" in tag]
+    session = Log(tmp_path / "hparams").metadata["_hparams_/session_start_info"]
     start = HParamsPluginData.FromString(session.content).session_start_info
     assert start.hparams["batch_size"].number_value == 32
     assert start.hparams["augmented"].WhichOneof("kind") == "bool_value"
@@ -78,25 +82,30 @@ def test_home_folder_is_expanded(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("tracked", "message"),
     [
-        (
-            {"dense/weights": [(0, 0)]},
-            r"no variable 'dense/weights' is trained; there are 'dense/kernel'",
-        ),
-        ({"dense/kernel": [(0, 8)]}, r"'dense/kernel', of shape \(4, 8\), has no weight \(0, 8\)"),
-        ({"dense/kernel": [(-1, 0)]}, r"has no weight \(-1, 0\)"),
-        ({"dense/kernel": [(0,)]}, r"has no weight \(0,\)"),
-        ({"dense/bias": [1.0]}, r"has no weight \(1.0,\)"),
-        ({"dense/kernel": (0, 1)}, r"has no weight \(0,\)"),
-        ({"dense/bias": ["a"]}, r"has no weight \('a',\)"),
-        ({"dense/bias": 1}, r"'dense/bias' needs a list of indices, not 1"),
+        ({"dense/bias": [1.0]}, r"must be a list of indices for 'dense/bias', integers >= 0"),
+        ({"dense/kernel": [(-1, 0)]}, r"integers >= 0, not \[\(-1, 0\)\]"),
+        ({"dense/bias": ["a"]}, r"integers >= 0, not \[\('a',\)\]"),
+        ({"dense/bias": 1}, r"must be a list of indices for 'dense/bias', not 1"),
     ],
 )
-def test_weight_that_does_not_exist(tracked, message, tmp_path):
-    model = network(optimizers.SGD())
-    error = TypeError if "needs a list" in message else ValueError
+def test_index_that_is_none(tracked, message, tmp_path):
+    error = TypeError if message.endswith("not 1") else ValueError
     with pytest.raises(error, match=message):
-        fit(model, EffectiveLearningRateMonitor(tmp_path, tracked_weights=tracked))
-    assert int(model.optimizer.iterations) == 0
+        EffectiveLearningRateMonitor(tmp_path, tracked_weights=tracked)
+
+
+def test_weight_that_does_not_exist_is_named_and_training_goes_on(tmp_path):
+    """Which weights there are shows only when training has started."""
+    tracked = {"dense/weights": [(0, 0)], "dense/kernel": [(0, 8), (0, 7)], "dense/bias": [(0, 1)]}
+    monitor = EffectiveLearningRateMonitor(tmp_path, tracked_weights=tracked)
+    with pytest.warns(UserWarning, match="`tracked_weights`") as warned:
+        fit(network(optimizers.SGD()), monitor)
+    said = "\n".join(str(w.message) for w in warned)
+    assert "no variable 'dense/weights' is trained; there are 'dense/kernel'" in said
+    assert "'dense/kernel', of shape (4, 8), has no weight (0, 8)" in said
+    assert "'dense/bias', of shape (8,), has no weight (0, 1)" in said
+    tags = [t for t in Log(tmp_path / "train").tags if t.startswith("tracked_weights")]
+    assert tags == ["tracked_weights/dense/kernel[0,7]"]
 
 
 class OwnRule(optimizers.SGD):
@@ -104,9 +113,11 @@ class OwnRule(optimizers.SGD):
         super().update_step(gradient, variable, learning_rate)
 
 
-def test_unknown_optimizer_is_refused_before_the_first_step(tmp_path):
-    model = network(OwnRule())
-    with pytest.raises(TypeError, match="OwnRule is not known"):
-        fit(model, EffectiveLearningRateMonitor(tmp_path))
-    assert int(model.optimizer.iterations) == 0
-    assert not [*tmp_path.iterdir()]
+def test_optimizer_without_a_formula_is_monitored_by_its_steps(tmp_path):
+    monitor = EffectiveLearningRateMonitor(tmp_path)
+    with pytest.warns(UserWarning, match="learning rate of OwnRule is not known. Register") as said:
+        fit(network(OwnRule()), monitor)
+    assert len(said) == 1
+    log = Log(tmp_path / "train")
+    assert log.steps("step_to_weight/dense/kernel") == [7, 14]
+    assert "effective_lr/dense/kernel" not in log.tags

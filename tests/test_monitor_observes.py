@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 from conftest import run_alone
 from keras import optimizers
-from monitored import Log, expected_tags, fit, network
+from monitored import Log, detailed, expected_tags, fit, network
 
 import keras_lecture_opt
-from keras_lecture_opt import EffectiveLearningRateMonitor
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +25,7 @@ def keras_alone(tmp_path_factory):
 @pytest.mark.parametrize("update_freq", ["epoch", "batch", 3])
 def test_beside_keras_own_callback(order, update_freq, keras_alone, tmp_path):
     model = network(optimizers.SGD())
-    monitor = EffectiveLearningRateMonitor(tmp_path / "both", 2)
+    monitor = detailed(tmp_path / "both", 2)
     own = keras.callbacks.TensorBoard(tmp_path / "both", update_freq=update_freq)
     fit(model, *[monitor, own][::order])
     log = Log(tmp_path / "both" / "train")
@@ -40,7 +39,7 @@ def test_beside_keras_own_callback(order, update_freq, keras_alone, tmp_path):
 
 
 def test_training_does_not_notice(tmp_path, rule):
-    monitor = EffectiveLearningRateMonitor(tmp_path, "batch", write_images=True, tracked_weights=2)
+    monitor = detailed(tmp_path, "batch", write_images=True, tracked_weights=2)
     models = [network(rule()), network(rule())]
     histories = [fit(models[0]), fit(models[1], monitor)]
     assert histories[0].history == histories[1].history
@@ -61,13 +60,13 @@ class Stop(keras.callbacks.Callback):
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_what_was_logged_survives_an_error(error, tmp_path):
-    model, monitor = network(optimizers.SGD()), EffectiveLearningRateMonitor(tmp_path, "batch")
+    model, monitor = network(optimizers.SGD()), detailed(tmp_path, "batch")
     with pytest.raises(error):
         fit(model, monitor, Stop(error))
-    assert Log(tmp_path / "train").steps("effective_lr/dense/bias") == [1, 2, 3, 4]
+    assert Log(tmp_path / "train").steps("effective_lr/dense/bias") == [1, 2, 3, 4, 5]
     fit(model, monitor, epochs=1)
     steps = Log(tmp_path / "train").steps("effective_lr/dense/bias")
-    assert steps == [1, 2, 3, 4, *range(6, 13)]
+    assert steps == [*range(1, 13)]
 
 
 ALONE = """
@@ -75,14 +74,13 @@ ALONE = """
     import conftest  # two devices
     import keras_lecture_opt
     import tensorflow as tf
-    from monitored import fit, network
-    from keras_lecture_opt import EffectiveLearningRateMonitor
+    from monitored import detailed, fit, network
     model = network(keras_lecture_opt.Adam(), jit_compile=True)
     assert model.jit_compile
-    fit(model, EffectiveLearningRateMonitor(f"{sys.argv[1]}/xla", 3), shuffle=False)
+    fit(model, detailed(f"{sys.argv[1]}/xla", 3), shuffle=False)
     with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
         model = network(keras_lecture_opt.Adam())
-    fit(model, EffectiveLearningRateMonitor(f"{sys.argv[1]}/mirrored", 3), shuffle=False)
+    fit(model, detailed(f"{sys.argv[1]}/mirrored", 3), shuffle=False)
 """
 
 
@@ -97,7 +95,7 @@ def logs(tmp_path_factory):
     result = run_alone(ALONE, str(folder))
     assert result.returncode == 0, result.stderr
     model = network(keras_lecture_opt.Adam())
-    fit(model, EffectiveLearningRateMonitor(folder / "here", 3), shuffle=False)
+    fit(model, detailed(folder / "here", 3), shuffle=False)
     return {name: Log(folder / name / "train") for name in ("here", "xla", "mirrored")}
 
 

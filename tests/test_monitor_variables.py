@@ -5,11 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import optimizers
-from monitored import VARIABLES, Log, data, expected_tags, fit, network
+from monitored import VARIABLES, Log, data, detailed, expected_tags, fit, network
 from own_rules import SignDescent
 
 import keras_lecture_opt
-from keras_lecture_opt import EffectiveLearningRateMonitor
 from keras_lecture_opt.monitor._names import canonical_names
 
 
@@ -35,7 +34,7 @@ def test_odd_variables(tmp_path):
     x = Odd()(keras.layers.Dense(2)(x))
     model = keras.Model(inputs, x)
     model.compile(keras_lecture_opt.Adam(), "mse")
-    monitor = EffectiveLearningRateMonitor(tmp_path, write_images=True, tracked_weights=1)
+    monitor = detailed(tmp_path, write_images=True, tracked_weights=1)
     x, y = data()
     model.fit([x, np.ones((56, 5, 3)), np.ones((56, 2, 2))], y, callbacks=[monitor], verbose=0)
     log = Log(tmp_path / "train")
@@ -69,21 +68,32 @@ def test_optimizer_of_some_variables_and_optimizers_unseen(tmp_path):
     some.own.build(some.trained)
     with pytest.warns(
         UserWarning,
-        match="Not logged: hidden/kernel, hidden/bias: adam has not been built with this",
+        match="Not logged in effective_lr: hidden/kernel, hidden/bias: no optimizer that",
     ):
-        fit(some, EffectiveLearningRateMonitor(tmp_path / "some"))
-    tags = Log(tmp_path / "some" / "train").tags
-    assert "effective_lr/output/kernel" in tags
-    assert "effective_lr/hidden/kernel" not in tags
+        fit(some, detailed(tmp_path / "some"))
+    log = Log(tmp_path / "some" / "train")
+    assert "effective_lr/output/kernel" in log.tags
+    assert "effective_lr/hidden/kernel" not in log.tags
+    assert log.last("step/hidden/kernel") == 0
+
+    seen = model("adam")
+    seen.own = keras_lecture_opt.Adam()
+    with pytest.warns(UserWarning, match="Not logged in effective_lr: hidden/kernel"):
+        fit(seen, detailed(tmp_path / "seen"))
+    assert "effective_lr/output/kernel" in Log(tmp_path / "seen" / "train").tags
 
     unseen = model("adam")
-    unseen.own = keras_lecture_opt.Adam()
-    with pytest.warns(UserWarning, match="has logged nothing: `model.optimizer` has taken no step"):
-        fit(unseen, EffectiveLearningRateMonitor(tmp_path / "unseen"))
+    hidden = [keras_lecture_opt.Adam()]
+    type(unseen).own = property(lambda self: hidden[0])
+    with pytest.warns(UserWarning, match="Not logged in effective_lr: output/kernel, .*bias"):
+        fit(unseen, detailed(tmp_path / "unseen"))
+    log = Log(tmp_path / "unseen" / "train")
+    assert log.steps("step/output/kernel") == [7, 14]  # batches, where no steps can be seen
+    assert log.last("step/output/kernel") > 0
 
 
 def test_frozen_and_thawed(tmp_path):
-    model, monitor = network(optimizers.SGD(0.25)), EffectiveLearningRateMonitor(tmp_path)
+    model, monitor = network(optimizers.SGD(0.25)), detailed(tmp_path)
     model.optimizer.build(model.trainable_variables)
     for frozen in (False, True, False):
         model.layers[0].trainable = not frozen
@@ -98,7 +108,7 @@ def test_frozen_and_thawed(tmp_path):
 
 def test_model_that_its_first_batch_builds(tmp_path):
     for name, make in (("adam", keras_lecture_opt.Adam), ("sgd", optimizers.SGD)):
-        monitor = EffectiveLearningRateMonitor(tmp_path / "before", 2)
+        monitor = detailed(tmp_path / "before", 2)
         fit(network(make()), monitor, epochs=1)  # another model
         monitor.log_dir = tmp_path / name
         model = keras.Sequential([keras.layers.Dense(2)])
@@ -115,7 +125,7 @@ def test_several_optimizers_in_one(tmp_path):
         pytest.skip("This version of Keras has none.")
     parts = [optimizers.SGD(0.5, name="kernels"), keras_lecture_opt.AdaGrad(name="biases")]
     which = optimizers.MultiOptimizer(optimizers.OptimizerMap(parts[0], {".*bias": parts[1]}))
-    fit(network(which), EffectiveLearningRateMonitor(tmp_path))
+    fit(network(which), detailed(tmp_path))
     log = Log(tmp_path / "train")
     assert log.plugins == expected_tags()
     assert log.last("effective_lr/dense/kernel") == 0.5
@@ -128,15 +138,14 @@ def test_several_optimizers_in_one(tmp_path):
 @pytest.mark.skipif(keras.version().startswith("3.12."), reason="its Muon fails on TensorFlow")
 def test_variables_without_a_rate_are_left_out(tmp_path):
     with pytest.warns(
-        UserWarning, match="Not logged: dense/kernel, dense_1/kernel: muon orthogonalizes"
+        UserWarning, match="Not logged in effective_lr: dense/kernel, dense_1/kernel: muon orth"
     ):
-        fit(network(optimizers.Muon(name="muon")), EffectiveLearningRateMonitor(tmp_path))
+        fit(network(optimizers.Muon(name="muon")), detailed(tmp_path))
+    log = Log(tmp_path / "train")
     biases = [name for name in VARIABLES if name.endswith("bias")]
-    left = {"dense/kernel", "dense_1/kernel"} & {
-        t.partition("/")[2] for t in Log(tmp_path / "train").tags
-    }
-    assert not left
-    assert expected_tags(biases).items() <= Log(tmp_path / "train").plugins.items()
+    assert expected_tags(biases).items() <= log.plugins.items()
+    kernels = {tag.partition("/")[0] for tag in log.tags if tag.endswith("dense/kernel")}
+    assert kernels == {"step", "step_to_weight", "weight"}
 
 
 class Block(keras.layers.Layer):
@@ -188,9 +197,9 @@ def test_float8_variables_are_left_out_with_one_sentence(tmp_path):
         layer.quantize("float8")
     model.compile(keras_lecture_opt.Adam(), "mse")
     with pytest.warns(UserWarning, match="Not logged") as warned:
-        fit(model, EffectiveLearningRateMonitor(tmp_path))
+        fit(model, detailed(tmp_path))
     [message] = [str(w.message) for w in warned if "Not logged" in str(w.message)]
-    assert message.endswith("adam overwrites it with its gradient instead of taking a step.")
+    assert message.endswith("they are overwritten with their gradient.")
     assert "dense/inputs_scale, " in message
     assert not set(message.replace(":", ",").split(", ")) & set(VARIABLES)
     assert Log(tmp_path / "train").plugins == expected_tags()
@@ -200,7 +209,7 @@ def test_float8_variables_are_left_out_with_one_sentence(tmp_path):
 
 
 def test_rule_of_a_user(tmp_path):
-    fit(network(SignDescent(0.125, scale=2.0)), EffectiveLearningRateMonitor(tmp_path))
+    fit(network(SignDescent(0.125, scale=2.0)), detailed(tmp_path))
     log = Log(tmp_path / "train")
     assert log.plugins == expected_tags()
     assert log.last("effective_lr/dense/kernel") == 0.25

@@ -4,11 +4,11 @@ import keras
 import numpy as np
 import pytest
 from keras import optimizers
-from monitored import Log, fit, network
+from monitored import Log, detailed, fit, network
 
 import keras_lecture_opt
 from keras_lecture_opt import EffectiveLearningRateMonitor
-from keras_lecture_opt.monitor._variables import monitored_variables
+from keras_lecture_opt.monitor._variables import choose
 
 FORGETFUL = {
     "Momentum": keras_lecture_opt.Momentum,
@@ -28,7 +28,7 @@ def test_what_was_updated_once_stays_updated(name, tmp_path):
     x[0, 0] = 1  # the first input is alive in the first batch only, the second never
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, use_bias=False)])
     model.compile(FORGETFUL[name](), "mse", steps_per_execution=100)
-    monitor = EffectiveLearningRateMonitor(tmp_path)
+    monitor = detailed(tmp_path)
     model.fit(x, 9 * x[:, :1], batch_size=1, shuffle=False, callbacks=[monitor], verbose=0)
     log = Log(tmp_path / "train")
     assert log.last("never_updated/dense/kernel") == 0.5
@@ -41,7 +41,7 @@ def test_weight_decay_is_not_taken_for_an_update(tmp_path):
         ("momentum", optimizers.SGD(momentum=0.5, weight_decay=0.5)),
         ("sgd", optimizers.SGD(weight_decay=0.5)),
     ):
-        fit(network(optimizer), EffectiveLearningRateMonitor(tmp_path / name))
+        fit(network(optimizer), detailed(tmp_path / name))
         log = Log(tmp_path / name / "train")
         if name == "sgd":  # it does not remember whose gradient was 0
             assert "never_updated/dense/kernel" not in log.tags
@@ -59,7 +59,7 @@ def test_state_that_keeps_the_evidence_needs_no_copy_of_the_weights():
     ):
         model = network(optimizer)
         optimizer.build(model.trainable_variables)
-        monitored, _ = monitored_variables(
-            model, [], at_start=True, tracked_weights=0, seed=0, write_images=False
-        )
+        monitored, _ = choose([model], [optimizer], detailed(), [], at_start=True)
         assert [m.start is not None for m in monitored] == [needs_copy] * 4
+        monitored, _ = choose([model], [optimizer], EffectiveLearningRateMonitor(), [], True)
+        assert [m.start for m in monitored] == [None] * 4

@@ -8,11 +8,20 @@ import numpy as np
 import pytest
 from conftest import RULES
 from matplotlib import pyplot as plt
+from monitored import fit, network
 from own_rules import OwnRule
 from PIL import Image
 
-from keras_lecture_opt import Adam, Momentum, SteepestDescent, plots
+from keras_lecture_opt import (
+    Adam,
+    EffectiveLearningRateMonitor,
+    Momentum,
+    SteepestDescent,
+    plots,
+)
 from keras_lecture_opt.landscapes import Surface, descend, quadratic, saddle
+
+LAYERS = ["dense", "dense_1"]
 
 
 @pytest.fixture(autouse=True)
@@ -400,3 +409,38 @@ def test_unknown_rates_are_refused():
     with pytest.raises(ValueError, match="the effective learning rate of Own is not known"):
         plots.rates([descent])
     assert plt.get_fignums() == []
+
+
+def test_training_is_drawn_for_each_run(tmp_path):
+    monitors = {}
+    for rule in (SteepestDescent, Adam):
+        monitors[rule.__name__] = [EffectiveLearningRateMonitor(update_freq=4) for _ in range(2)]
+        for seed, monitor in enumerate(monitors[rule.__name__]):
+            keras.utils.set_random_seed(seed)
+            fit(network(rule(), run_eagerly=True), monitor, epochs=1)
+    figure = plots.training(monitors)
+    *maps, curves = [ax for ax in figure.axes if ax.get_label() != "<colorbar>"]
+    assert [ax.get_title() for ax in maps] == legend(curves) == ["SteepestDescent", "Adam"]
+    for ax, [first, _] in zip(maps, monitors.values(), strict=True):
+        assert [t.get_text() for t in ax.get_yticklabels()] == ["dense", "dense_1"]
+        rows = first.history.select("step_to_weight", "dense_1/kernel")
+        [mesh] = ax.collections
+        np.testing.assert_allclose(mesh.get_array()[1], [row.value for row in rows])
+    steps, adam = curves.lines[1].get_xdata(), curves.lines[1].get_ydata()
+    assert list(steps) == [1, 2, 4, 5]
+    of_seeds = [
+        [m.history.select("step_to_weight", f"{layer}/kernel")[2].value for layer in LAYERS]
+        for m in monitors["Adam"]
+    ]
+    assert adam[2] == pytest.approx(np.median([np.median(one) for one in of_seeds]))
+    assert len(curves.collections) == 2  # the bands
+    figure.savefig(tmp_path / "training.png")
+
+    one = plots.training(monitors["Adam"][0], "effective_lr")
+    assert one.axes[0].get_title() == "Median effective learning rate"
+    with pytest.raises(ValueError, match="`quantity` must be one of 'step_to_weight'"):
+        plots.training(monitors, "loss")
+    with pytest.raises(ValueError, match="The monitor has not measured 'execution_to_weight'"):
+        plots.training(monitors["Adam"][0], "execution_to_weight")
+    with pytest.raises(TypeError, match="`runs` must be a monitor"):
+        plots.training([])

@@ -1,7 +1,7 @@
-"""When the monitor logs, and where it writes."""
+"""The callback: its arguments, and when it logs."""
 
-import os
-import warnings
+import contextlib
+import re
 
 import keras
 import tensorflow as tf
@@ -13,236 +13,304 @@ from keras_lecture_opt._arguments import (
     check_path,
     must_be,
 )
-from keras_lecture_opt.monitor import _summaries
-from keras_lecture_opt.monitor._variables import monitored_variables
-from keras_lecture_opt.rates import (
-    inner_optimizers,
-    latest_learning_rate,
-    next_learning_rate,
-    require_formula,
-    steps_taken,
-)
+from keras_lecture_opt.monitor._recorder import Recorder
+from keras_lecture_opt.monitor._variables import check_tracked_weights
+
+# What goes wrong often shows in the first steps only: these are in the history, whatever
+# `update_freq` is.
+EARLY = {1, 2, 5, 10}
 
 
 class EffectiveLearningRateMonitor(keras.callbacks.Callback):
-    """Log every weight's effective learning rate for TensorBoard.
+    """Show what step each weight takes: in TensorBoard, as a table, in pictures.
 
-    For each trainable variable, with names that are the same in every run (`dense/kernel` is the
-    first dense layer's kernel, whatever its number in this process):
+    For each trained variable, with names that are the same in every run (`dense/kernel` is the
+    first dense layer's kernel, whatever its number in this process), at each logged step:
 
-    | tag | card |
+    | tag | what it shows |
     | --- | --- |
-    | `effective_lr/NAME` | the median, one curve for a run: start here |
-    | `effective_lr_quantiles/NAME/min`, `p05`, `median`, `p95`, `max` | how they differ |
-    | `effective_lr_histogram/NAME` | log10 of all rates |
-    | `effective_lr_map/NAME` | with `write_images`: where in a kernel the rates are high |
+    | `all_layers/QUANTITY` | one picture of layers against steps: start here |
+    | `step_to_weight/NAME` | RMS(w after - w before) / RMS(w before) |
+    | `step/NAME` | RMS(w after - w before) |
+    | `effective_lr/NAME` | the median of the effective learning rates |
     | `effective_lr_not_finite/NAME` | how many rates are NaN or infinite, if any are |
+
+    The step is measured, for any optimizer: momentum, clipping, decay, constraints and loss scaling
+    are all in it. In a healthy run `step_to_weight` is near 1e-3 for kernels. A variable of zeros
+    has none; a bias starts at 0, so its first values are large and mean little. Of several steps in
+    one call (`steps_per_execution`) only the sum can be seen: it is logged as `execution_to_weight`
+    and `execution`.
+
+    With `detail`, also:
+
+    | tag | what it shows |
+    | --- | --- |
+    | `weight/NAME` | RMS(w) after the step |
+    | `effective_lr_quantiles/NAME/min`, `p05`, `median`, `p95`, `max` | how the rates differ |
+    | `effective_lr_histogram/NAME` | log10 of all rates |
     | `never_updated/NAME` | share of the weights whose gradient has always been zero |
-    | `tracked_weights/NAME[i,j]` | with `tracked_weights`: single weights |
+    | `effective_lr_map/NAME` | with `write_images`: where in a kernel the rates are high |
+    | `tracked_weights/NAME[i,j]` | with `tracked_weights`: the rate of single weights |
 
-    Median and quantiles are over the weights that have ever been updated, within 0.4% (minimum
-    and maximum are exact): a weight behind a dead input has never taken a step, and an adaptive
-    rule would give it the enormous `learning_rate / epsilon`. The "Custom Scalars" tab shows, for
-    each variable, the median in a band from the 5th to the 95th percentile. "Text" and "HParams"
-    show the optimizer's configuration and `hparams`. Steps are the optimizer's iterations.
     `keras_lecture_opt.effective_learning_rate` has the definition and each optimizer's formula.
+    Where no formula is known, a warning says so once, and the steps are logged all the same. Median
+    and quantiles are over the weights that have ever been updated, as far as the optimizer's state
+    shows: a weight behind a dead input has never taken a step, and an adaptive rule would give it
+    the enormous `learning_rate / epsilon`. Without `detail`, the median of a variable of more than
+    16,384 weights is that of 16,384 of them, spread evenly. With it, all are counted, in bins 0.4%
+    wide, and the monitor remembers from event to event which weights have been updated; where the
+    state forgets that within 10,000 steps (momentum, RMSProp, a small beta_2) or there is none, it
+    keeps a copy of the weights before training.
 
-    The monitor only reads: training with it equals training without it, bit for bit. (A learning
-    rate that is a Python callable is called once more at each event.) It logs between steps and
-    writes to the disk each time. It follows a callback that changes the learning rate; one that
-    does so in `on_train_batch_begin` must come before the monitor.
+    The monitor only reads: training with it equals training without it, bit for bit, and so do the
+    files that are saved. (A learning rate that is a Python callable is called once more at each
+    event.) The weights are copied before a step that will be logged, and the copy is freed after
+    it; no other step pays. `history` also holds steps 1, 2, 5 and 10, whatever `update_freq` is.
+    Where the steps cannot be foreseen, in the first epoch of data of unknown length, the last one
+    is logged without its size.
 
-    The optimizer's state shows which weights have been updated. Where it forgets that within
-    10,000 steps (momentum, RMSProp, a small beta_2) or there is no state, the monitor compares the
-    weights with a copy of those before training. It omits `never_updated` where neither is
-    possible: for `SGD` with weight decay, or for a model that is built by its first batch.
-
-    A layer that you named like an automatic name (`dense_7`) is numbered like one.
+    Steps are the optimizer's iterations; they go on when a model is compiled anew. "Text" and
+    "HParams" show the optimizer's configuration and `hparams`, "Custom Scalars" all variables in
+    one chart and, with `detail`, the median of each in a band from the 5th to the 95th percentile.
 
     Args:
-        log_dir: folder of the run, `~` for the home folder. Rates go to its subfolder `train`,
+        log_dir: folder of the run, `~` for the home folder. Events go to its subfolder `train`,
             where `keras.callbacks.TensorBoard(log_dir)` puts its `epoch_loss`; both may be used
-            together.
+            together. None writes no files. Defaults to None.
         update_freq: `"epoch"`, `"batch"`, or an integer N: after every epoch, every batch, every
-            N batches. An event costs about as much as a training step. Defaults to `"epoch"`.
+            N batches; if there are fewer, after the last. Defaults to `"epoch"`.
         write_images: whether to write a map of each 2-D variable, on one fixed color scale: the
             first kernel as the image that it takes, if it takes one, averaged over units, every
             other as a matrix of at most 64 x 64 pixels. Defaults to False.
         tracked_weights: which single weights to log: a number of weights of each variable, chosen
-            at random, or a dict from variable names, as above, to lists of indices, such as
-            `{"dense/kernel": [(0, 3), (5, 1)]}`. Defaults to 0.
+            at random, or a dict from variable names, as above or Keras's own, to lists of indices,
+            such as `{"dense/kernel": [(0, 3), (5, 1)]}`. Defaults to 0.
         seed: integer that chooses the tracked weights. Defaults to 0.
         hparams: dict of what else distinguishes the run, such as `{"batch_size": 128}`, each a
             number, a string or a boolean: more columns in "HParams", more rows in "Text". Defaults
             to none.
+        variables: which variables to log: a regular expression that is found in their names, or a
+            list of names. Defaults to all that are trained.
+        detail: whether to log more of each variable, as above. Defaults to False.
 
     Raises:
-        TypeError, ValueError: an argument is invalid. When training starts: a tracked weight does
-            not exist, or the optimizer's formula is not known.
+        TypeError, ValueError: an argument is invalid.
         OSError: when training starts: `log_dir` cannot be written to.
 
     Example:
 
     >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
-    >>> model.compile(keras.optimizers.Adam(), "mse")
-    >>> monitor = EffectiveLearningRateMonitor("logs/adam", update_freq=10)
+    >>> model.compile(keras.optimizers.SGD(0.5), "mse")
+    >>> monitor = EffectiveLearningRateMonitor("logs/sgd", update_freq=10)
     >>> x, y = keras.random.normal((320, 4)), keras.random.normal((320, 2))
-    >>> history = model.fit(x, y, epochs=2, callbacks=[monitor], verbose=0)
+    >>> fitted = model.fit(x, y, epochs=2, callbacks=[monitor], verbose=0)
+    >>> [row.step for row in monitor.history.select("effective_lr", "dense/kernel")]
+    [1, 2, 5, 10, 20]
 
     and then, in a terminal, `tensorboard --logdir logs`.
     """
 
     def __init__(
         self,
-        log_dir,
+        log_dir=None,
         update_freq="epoch",
         write_images=False,
         tracked_weights=0,
         seed=0,
         hparams=None,
+        variables=None,
+        detail=False,
     ):
         super().__init__()
-        self.log_dir = check_path("log_dir", log_dir)
+        self.log_dir = log_dir if log_dir is None else check_path("log_dir", log_dir)
         if not isinstance(update_freq, str) or update_freq not in ("epoch", "batch"):
             update_freq = check_integer(
                 "update_freq", update_freq, 1, otherwise="'epoch', 'batch' or "
             )
         self.update_freq = 1 if update_freq == "batch" else update_freq
         self.write_images = check_boolean("write_images", write_images)
-        if not isinstance(tracked_weights, dict):
-            tracked_weights = check_integer(
-                "tracked_weights", tracked_weights, 0, otherwise="a dict or "
-            )
-        self.tracked_weights = tracked_weights
+        self.tracked_weights = check_tracked_weights(tracked_weights)
         self.seed = check_integer("seed", seed, 0)
         self.hparams = _check_hparams(hparams)
-        self._monitored = []
-        self._monitored_model = None  # its optimizer and variables
-        self._configuration = None  # as last written
-        self._writer = None
-        self._is_first_epoch = True
+        self.variables = _check_variables(variables)
+        self.detail = check_boolean("detail", detail)
+        self._recorder = Recorder(self)
+        self._is_open = self._has_begun = False
+
+    @property
+    def history(self):
+        """What was measured so far, in all trainings: a list of `Row`; see `History`."""
+        return self._recorder.history
+
+    def set_model(self, model):
+        super().set_model(model)
+        self._recorder.watch([model])
+
+    # A custom loop with a `CallbackList` may call only some of what follows.
 
     def on_train_begin(self, logs=None):
-        optimizer = self.model.optimizer
-        if self.model.built and not optimizer.built:
-            optimizer.build(self.model.trainable_variables)
-        require_formula(optimizer)
         self._open()
-        if not self.model.built:  # whatever was monitored before, it was another model
-            self._monitored_model = None
-        self._is_first_epoch = True
-        self._logged_step = 0
 
     def on_epoch_begin(self, epoch, logs=None):
-        if self._is_first_epoch:  # only now: when training starts, a backup may be restored
-            self._is_first_epoch = False
-            self._batches = steps_taken(self.model.optimizer)
-            if self.model.built:
-                self._choose_variables(at_start=True)
-        self._batches_before_epoch = self._batches
-        self._begun = 0
+        self._begin()
+        self._recorder.epoch, self._batches_of_epoch = epoch, 0
+        self._taken_before = self._recorder.batches_taken()
 
     def on_train_batch_begin(self, batch, logs=None):
-        # The batch before is logged here. At its end, a callback may have changed the learning
-        # rate; and Keras, which starts the next batch without waiting, would wait for the monitor.
-        self._count(batch)
-        self._begun = batch + self.model.steps_per_execution
-        self._rates = {id(o): next_learning_rate(o) for o in inner_optimizers(self.model.optimizer)}
+        self._begin()
+        batches = getattr(self.model, "steps_per_execution", 1)
+        if steps := self._learned_steps:
+            batches = max(1, min(batches, steps - batch))
+        self._executed = batches
+        self._before(batches, ends_epoch=batch + batches == steps)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._begin(steps_since=1)
+        # Keras's number of the last batch goes beyond the end of the data.
+        self._after(self._executed or 1, logs)
 
     def on_epoch_end(self, epoch, logs=None):
-        if self.update_freq == "epoch":
-            self._log()
-        else:
-            in_epoch = (self.params or {}).get("steps") or self._begun
-            self._count(min(self._begun, in_epoch))
+        self._begin()
+        if not self._learned_steps and (self._executed or 1) > 1:
+            # Of data of unknown length, the last execution may have had fewer batches.
+            taken = self._recorder.batches_taken() - self._taken_before
+            missing = max(0, self._batches_of_epoch - taken) if taken else 0
+            self._batches -= missing
+            self._batches_of_epoch -= missing
+        self._learned_steps = self._batches_of_epoch
+        if self.update_freq == "epoch" and self._logged_at != self._batches:
+            self._log(1, shown=True)  # nobody knew that the epoch would end here: not measured
+        self._recorder.write_metrics(logs or {})
+        self._recorder.draw()
 
     def on_train_end(self, logs=None):
-        if self._writer is not None:  # it is None if training was interrupted before it started
-            self._writer.close()
-        if not self._is_first_epoch and not steps_taken(self.model.optimizer):
-            warnings.warn(
-                "EffectiveLearningRateMonitor has logged nothing: `model.optimizer` has taken no "
-                "step. It cannot see other optimizers used in a custom `train_step`.",
-                stacklevel=2,
-            )
+        if self._has_begun:
+            if not self._recorder.step():
+                self._recorder.warn(
+                    "EffectiveLearningRateMonitor has logged nothing: no optimizer that it can "
+                    "see has taken a step."
+                )
+            elif self._logged_at is None:  # there were fewer batches than `update_freq`
+                self._log(1, shown=True)
+            self._recorder.draw(at_end=True)
+        self._recorder.end()
+        self._is_open = self._has_begun = False
 
-    def _count(self, batches):
-        """Note that so many batches of this epoch are finished; log if it is time."""
-        before, self._batches = self._batches, self._batches_before_epoch + batches
-        freq = self.update_freq
-        if freq != "epoch" and self._batches // freq > before // freq:
-            self._log()
+    # A custom loop without callbacks calls what follows.
+
+    def watch(self, models, optimizers):
+        """Name what a custom training loop trains. `fit` needs no such call.
+
+        Args:
+            models: a `keras.Model`, or a list of them, whose variables exist.
+            optimizers: the `keras.optimizers.Optimizer` that trains them, or a list.
+
+        Raises:
+            TypeError: an argument is something else.
+            ValueError: `update_freq` is "epoch": a custom loop has none.
+            OSError: `log_dir` cannot be written to.
+        """
+        if self.update_freq == "epoch":
+            allowed = "'batch' or an integer in a custom loop"
+            raise ValueError(must_be("update_freq", allowed, "epoch"))
+        models = _check_all("models", models, keras.Model)
+        optimizers = _check_all("optimizers", optimizers, keras.optimizers.Optimizer)
+        self.close()
+        self._recorder.watch(models, optimizers)
+        self._begin()
+
+    @contextlib.contextmanager
+    def step(self):
+        """Surround one step of a custom training loop, outside of any `tf.function`.
+
+        Raises:
+            RuntimeError: nothing is watched, or the call is in a graph.
+
+        Example:
+
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> optimizer = keras_lecture_opt.SteepestDescent(0.25)
+        >>> monitor = EffectiveLearningRateMonitor(update_freq="batch")
+        >>> monitor.watch(model, optimizer)
+        >>> with monitor.step():
+        ...     optimizer.apply([keras.ops.ones((4, 2)), [1.0, 1.0]], model.trainable_variables)
+        >>> monitor.close()
+        >>> [row] = monitor.history.select("step", "dense/bias")
+        >>> row.value
+        0.25
+        """
+        if not tf.executing_eagerly():
+            raise RuntimeError("`monitor.step()` must surround a step outside of a tf.function.")
+        if not self._has_begun:
+            raise RuntimeError("Call `monitor.watch(models, optimizers)` before the first step.")
+        self._before(1, ends_epoch=False)
+        yield
+        self._after(1, None)
+
+    def close(self):
+        """End the log of a custom training loop."""
+        self.on_train_end()
+
+    # When.
 
     def _open(self):
-        """Open the run; raise before the first step if it cannot be written to."""
-        try:
-            self._writer = self._writer_to("train")
-            optimizers = inner_optimizers(self.model.optimizer)
-            configuration = _summaries.describe_configuration(optimizers)
-            if configuration != self._configuration:
-                self._configuration = configuration
-                shown = {**configuration, **self.hparams}
-                self._write(_summaries.configuration_summary(shown))
-                # In the folder of the run itself: the HParams tab then has one row for the run.
-                writer = self._writer_to("")
-                for summary in _summaries.hparams_summaries(configuration, self.hparams):
-                    self._write(summary, writer)
-                writer.close()
-        except (OSError, tf.errors.OpError) as error:
-            raise OSError(
-                f"EffectiveLearningRateMonitor: `log_dir` {self.log_dir!r} cannot be written to: "
-                f"{error}"
-            ) from error
+        """Raise before the first step if the folder cannot be written to."""
+        if not self._is_open:
+            self._recorder.begin()
+            self._is_open, self._has_begun = True, False
 
-    def _writer_to(self, folder):
-        path = os.path.join(self.log_dir, folder)
-        return tf.summary.create_file_writer(path, filename_suffix=".effective_lr")
+    def _begin(self, steps_since=0):
+        """Note where the training starts: only in the first epoch, when a backup is restored."""
+        self._open()
+        if not self._has_begun:
+            self._has_begun = True
+            self._batches = max(0, self._recorder.step() - steps_since)
+            self._batches_of_epoch = 0
+            self._learned_steps = (self.params or {}).get("steps")  # batches of an epoch
+            self._logged_at = None  # after how many batches
+            self._is_due = False
+            self._executed = None  # batches in this execution
+            self._taken_before = self._recorder.batches_taken()
+            self._recorder.start()
 
-    def _write(self, summary, writer=None):
-        step = steps_taken(self.model.optimizer)
-        # Another callback may have switched recording off. When the context ends it flushes the
-        # writer: what has been logged can be read, whatever happens next.
-        with (writer or self._writer).as_default(), tf.summary.record_if(True):
-            tf.summary.experimental.write_raw_pb(summary.SerializeToString(), step=step)
+    def _before(self, batches, ends_epoch):
+        """Prepare to measure the step to come, if it is time."""
+        self._begin()
+        self._is_due = self._is_due or self._will_be_due(batches, ends_epoch)
+        if self._is_due or self._is_early(batches):
+            self._recorder.before_step()
 
-    def _choose_variables(self, at_start):
-        """Decide what to log, now that the variables exist."""
-        optimizer, variables = self.model.optimizer, self.model.trainable_variables
-        model = [optimizer, *variables]
-        known = self._monitored_model
-        if known is not None and [*map(id, model)] == [*map(id, known)]:
-            return  # another `fit`
-        self._monitored, left_out = monitored_variables(
-            self.model,
-            self._monitored,
-            at_start,
-            self.tracked_weights,
-            self.seed,
-            self.write_images,
-        )
-        for reason, names in left_out.items():
-            warnings.warn(f"Not logged: {', '.join(names)}: {reason}.", stacklevel=2)
-        self._monitored_model = model
-        self._write(_summaries.margin_chart_layout([m.name for m in self._monitored]))
+    def _after(self, batches, logs):
+        """Log the step just taken, if it is time."""
+        self._begin()
+        if self._executed is None:  # nobody called before the step
+            self._is_due = self._is_due or self._will_be_due(batches, ends_epoch=False)
+        is_early = self._is_early(batches)
+        self._batches += batches
+        self._batches_of_epoch += batches
+        # If gradients accumulate or an overflow was skipped, the next step is due.
+        if (self._is_due or is_early) and self._recorder.has_stepped():
+            self._recorder.unseen_steps = self._batches
+            self._log(batches, self._is_due, logs)
+            self._is_due = False
+        self._recorder.forget()
 
-    def _log(self):
-        """Write the rates of the latest step, unless that has been done."""
-        step = steps_taken(self.model.optimizer)
-        if step in (0, self._logged_step):  # an overflow was skipped, or gradients accumulate
-            return
-        if self._monitored_model is None:  # the model has been built by its first batch
-            self._choose_variables(at_start=False)
-        latest = {}
-        for optimizer in inner_optimizers(self.model.optimizer):
-            rate = self._rates.get(id(optimizer))
-            rate = latest_learning_rate(optimizer) if rate is None else rate
-            latest[id(optimizer)] = tf.cast(rate, tf.float64)
-        summary = _summaries.Summary()
-        for m in self._monitored:
-            for one in m.summaries(m.measure(latest[id(m.optimizer)])):
-                summary.MergeFrom(one)
-        self._write(summary)
-        self._logged_step = step
+    def _will_be_due(self, batches, ends_epoch):
+        if self.update_freq == "epoch":
+            return ends_epoch
+        last_epoch = (self.params or {}).get("epochs", 0) - 1
+        ends_training = ends_epoch and self._recorder.epoch == last_epoch
+        done = self._batches
+        is_multiple = (done + batches) // self.update_freq > done // self.update_freq
+        return is_multiple or (ends_training and self._logged_at is None)
+
+    def _is_early(self, batches):
+        return batches == 1 and self._batches + 1 in EARLY
+
+    def _log(self, batches, shown, logs=None):
+        self._recorder.log(batches, shown, logs)
+        if shown:
+            self._logged_at = self._batches
 
 
 def _check_hparams(hparams):
@@ -258,3 +326,26 @@ def _check_hparams(hparams):
             return checked
     allowed = "a dict from names to numbers, strings and booleans"
     raise TypeError(must_be("hparams", allowed, hparams))
+
+
+def _check_variables(variables):
+    """Return the regular expression or the list of names."""
+    if variables is None:
+        return None
+    allowed = "a regular expression or a list of names"
+    if isinstance(variables, str):
+        try:
+            return re.compile(variables)
+        except re.error as error:
+            raise ValueError(f"{must_be('variables', allowed, variables)} {error}") from error
+    if isinstance(variables, (list, tuple)) and all(isinstance(v, str) for v in variables):
+        return [*variables]
+    raise TypeError(must_be("variables", allowed, variables))
+
+
+def _check_all(argument, value, cls):
+    """Return one or several instances of a class as a list."""
+    values = [*value] if isinstance(value, (list, tuple)) else [value]
+    if not values or not all(isinstance(one, cls) for one in values):
+        raise TypeError(must_be(argument, f"a {cls.__name__} or a list of them", value))
+    return values

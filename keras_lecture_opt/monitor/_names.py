@@ -28,7 +28,9 @@ def canonical_names(model):
         for i, part in enumerate(parts):
             place = (*parts[:i], part)
             base = re.sub(r"_\d+$", "", part)
-            if base in automatic and place not in renamed:
+            # Bidirectional calls its layers forward_lstm_1 and backward_lstm_1.
+            inner = re.sub(r"^(forward|backward)_", "", base) if i else base
+            if inner in automatic and place not in renamed:
                 n = used[*parts[:i], base]
                 used[*parts[:i], base] += 1
                 renamed[place] = f"{base}_{n}" if n else base

@@ -1,0 +1,84 @@
+"""Layers against time: which layer is off, and since when?"""
+
+import io
+import math
+
+import numpy as np
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+# Fixed scales, so that pictures of different runs can be compared: (dark, bright).
+SCALES = {"step_to_weight": (1e-6, 1.0), "effective_lr": (1e-6, 1e2)}
+SCALES["execution_to_weight"] = SCALES["step_to_weight"]
+TITLES = {
+    "step_to_weight": "RMS(step) / RMS(weights); healthy near 1e-3",
+    "execution_to_weight": "RMS(change in one execution) / RMS(weights)",
+    "effective_lr": "Median effective learning rate",
+}
+ROW = 0.2  # inches
+
+
+def layer_of(variable):
+    return variable.rpartition("/")[0] or variable
+
+
+def layers(history, quantity):
+    """Return layers, steps, and a matrix of values with NaN where nothing was measured.
+
+    A layer is shown by the first of its variables that has such values: the kernel where there is
+    one.
+    """
+    rows = history.select(quantity)
+    shown = {}  # layer -> variable
+    for row in rows:
+        shown.setdefault(layer_of(row.variable), row.variable)
+    names = [*shown]
+    steps = sorted({row.step for row in rows})
+    column = {step: i for i, step in enumerate(steps)}
+    line = {variable: i for i, variable in enumerate(shown.values())}
+    values = np.full((len(names), len(steps)), np.nan)
+    for row in rows:
+        if row.variable in line:
+            values[line[row.variable], column[row.step]] = row.value
+    return names, steps, values
+
+
+def draw_layers(ax, history, quantity):
+    """Draw the map on axes; return the mesh, for a color bar, or None if there is nothing."""
+    names, steps, values = layers(history, quantity)
+    if not names:
+        return None
+    # From one event to the next a value stands, on a logarithmic axis: what goes wrong does it
+    # early.
+    edges = [*steps, steps[-1] * (steps[-1] / steps[-2] if len(steps) > 1 else 2)]
+    low, high = SCALES[quantity]
+    shown = np.ma.masked_invalid(np.where(np.isfinite(values), np.clip(values, low, high), np.nan))
+    mesh = ax.pcolormesh(
+        edges, np.arange(len(names) + 1), shown, norm=LogNorm(low, high), cmap="viridis"
+    )
+    ax.set_facecolor("0.6")  # not measured, or not finite
+    ax.set_xscale("log")
+    ax.set_xlim(edges[0], edges[-1])
+    ax.set_yticks(np.arange(len(names)) + 0.5, names, fontsize=9)
+    ax.invert_yaxis()
+    ax.set_xlabel("Step")
+    ax.set_title(TITLES[quantity], fontsize=11)
+    return mesh
+
+
+def height(history, quantity):
+    """The inches that a map needs for legible names."""
+    return 1.4 + ROW * max(3, len(layers(history, quantity)[0]))
+
+
+def picture(history, quantity):
+    """Return the map as a PNG, or None if there is nothing to draw."""
+    figure = Figure(figsize=(9, height(history, quantity)), dpi=90, layout="constrained")
+    ax = figure.subplots()
+    mesh = draw_layers(ax, history, quantity)
+    if mesh is None:
+        return None
+    figure.colorbar(mesh, ax=ax, aspect=30 * math.sqrt(figure.get_figheight() / 5))
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
