@@ -77,6 +77,12 @@ def float64():
     keras.config.set_dtype_policy("float32")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _unseen_by_the_collector():
+    """A full collection would walk through all that earlier modules traced: up to a minute."""
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def rules(request):
     """The rules that the selected tests ask about: those which one graph, one fit may serve."""

@@ -30,11 +30,11 @@ class RunFile:
             f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}."
             f"{os.getpid()}.{next(numbers)}{OWN}"
         )
-        self._path = os.path.join(folder, name)
+        self.path = os.path.join(folder, name)
         self._size = 0
         try:
             tf.io.gfile.makedirs(folder)
-            self._records = tf.io.TFRecordWriter(self._path)
+            self._records = tf.io.TFRecordWriter(self.path)
             self._append(Event(wall_time=time.time(), file_version="brain.Event:2"))
         except (OSError, tf.errors.OpError) as error:
             raise OSError(str(error)) from error
@@ -58,7 +58,7 @@ class RunFile:
         self._records.write(content)
         self._records.flush()
         self._size += len(content) + FRAME
-        if (written := tf.io.gfile.stat(self._path).length) < self._size:
+        if (written := tf.io.gfile.stat(self.path).length) < self._size:
             raise OSError(f"The disk took {written} of {self._size} bytes.")
 
     def close(self):
