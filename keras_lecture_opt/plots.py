@@ -254,22 +254,25 @@ def training(runs, quantity="step_to_weight"):
     if quantity not in _pictures.SCALES:
         allowed = f"one of {', '.join(map(repr, _pictures.SCALES))}"
         raise ValueError(must_be("quantity", allowed, quantity))
-    groups = histories_by_label(runs)
-    for label, histories in groups.items():
-        if not all(history.select(quantity) for history in histories):
+    groups = {
+        label: [_pictures.layers(history, quantity) for history in histories]
+        for label, histories in histories_by_label(runs).items()
+    }
+    for label, tables in groups.items():
+        if not all(names for names, *_ in tables):
             raise ValueError(f"{label or 'The monitor'} has not measured {quantity!r}.")
-    high = max(_pictures.height(histories[0], quantity) for histories in groups.values())
+    high = max(_pictures.height(names) for (names, *_), *_ in groups.values())
     with style():
         figure = plt.figure(figsize=(2 + 5 * len(groups), high + 3.5))
         above, below = figure.subfigures(2, height_ratios=[high, 3.5])
         axes = above.subplots(1, len(groups), squeeze=False)[0]
-        for ax, (label, histories) in zip(axes, groups.items(), strict=True):
-            mesh = _pictures.draw_layers(ax, histories[0], quantity)
+        for ax, (label, tables) in zip(axes, groups.items(), strict=True):
+            mesh = _pictures.draw_layers(ax, tables[0], quantity)
             ax.set_title(label or _pictures.TITLES[quantity], fontsize=14)
         above.colorbar(mesh, ax=axes)
         ax = below.subplots()
-        for label, histories in groups.items():
-            steps, curves = medians(histories, quantity)
+        for label, tables in groups.items():
+            steps, curves = medians(tables)
             [line] = ax.plot(steps, np.median(curves, axis=0), label=label)
             if len(curves) > 1:
                 band = curves.min(axis=0), curves.max(axis=0)
@@ -280,11 +283,10 @@ def training(runs, quantity="step_to_weight"):
     return figure
 
 
-def medians(histories, quantity):
-    """Return the steps that all histories have, and the median over layers, a row for each."""
+def medians(tables):
+    """Return the steps that all tables have, and the median over layers, a row for each."""
     curves = []
-    for history in histories:
-        _, steps, values = _pictures.layers(history, quantity)
+    for _, steps, values in tables:
         with warnings.catch_warnings(action="ignore"):  # a step at which no layer has a value
             curves.append(dict(zip(steps, np.nanmedian(values, axis=0), strict=True)))
     common = sorted(set.intersection(*map(set, curves)))

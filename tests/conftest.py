@@ -1,4 +1,4 @@
-"""What several test modules need: the rules, ways to compile a step, and MNIST, built once."""
+"""What several test modules need: the rules, and ways to compile a step."""
 
 import gc
 import importlib.util
@@ -16,7 +16,6 @@ import reference
 import tensorflow as tf
 
 import keras_lecture_opt
-from keras_lecture_opt import mnist
 
 matplotlib.use("Agg")  # no windows
 gc.set_threshold(100_000)  # tracing makes millions of objects, and few are garbage
@@ -89,19 +88,3 @@ def rules(request):
     tests = [test for test in request.session.items if hasattr(test, "callspec")]
     asked = {test.callspec.params.get("rule") for test in tests}
     return tuple(rule for rule in RULES if rule in asked)
-
-
-@pytest.fixture(scope="session")
-def mnist_dir(tmp_path_factory):
-    """A TFDS folder with MNIST in it, built as a user's first `load` builds it."""
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:  # the parallel processes share it
-        folder = folder.parent
-    folder /= "tensorflow_datasets"
-    mnist.load(folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def mnist_data(mnist_dir):
-    return mnist.load(mnist_dir)

@@ -275,14 +275,12 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
 
     def _before(self, batches, ends_epoch):
         """Prepare to measure the step to come, if it is time."""
-        self._begin()
         self._is_due = self._is_due or self._will_be_due(batches, ends_epoch)
         if self._is_due or self._is_early(batches):
             self._recorder.before_step()
 
     def _after(self, batches, logs):
         """Log the step just taken, if it is time."""
-        self._begin()
         if self._executed is None:  # nobody called before the step
             self._is_due = self._is_due or self._will_be_due(batches, ends_epoch=False)
         is_early = self._is_early(batches)

@@ -43,11 +43,9 @@ def layers(history, quantity):
     return names, steps, values
 
 
-def draw_layers(ax, history, quantity):
-    """Draw the map on axes; return the mesh, for a color bar, or None if there is nothing."""
-    names, steps, values = layers(history, quantity)
-    if not names:
-        return None
+def draw_layers(ax, table, quantity):
+    """Draw what `layers` returned, which is not empty; return the mesh, for a color bar."""
+    names, steps, values = table
     # From one event to the next a value stands, on a logarithmic axis: what goes wrong does it
     # early.
     edges = [*steps, steps[-1] * (steps[-1] / steps[-2] if len(steps) > 1 else 2)]
@@ -66,19 +64,20 @@ def draw_layers(ax, history, quantity):
     return mesh
 
 
-def height(history, quantity):
+def height(names):
     """The inches that a map needs for legible names."""
-    return 1.4 + ROW * max(3, len(layers(history, quantity)[0]))
+    return 1.4 + ROW * max(3, len(names))
 
 
 def picture(history, quantity):
-    """Return the map as a PNG, or None if there is nothing to draw."""
-    figure = Figure(figsize=(9, height(history, quantity)), dpi=90, layout="constrained")
-    ax = figure.subplots()
-    mesh = draw_layers(ax, history, quantity)
-    if mesh is None:
+    """Return the map as a PNG, its width and its height; None if there is nothing to draw."""
+    names, *_ = table = layers(history, quantity)
+    if not names:
         return None
+    figure = Figure(figsize=(9, height(names)), dpi=90, layout="constrained")
+    ax = figure.subplots()
+    mesh = draw_layers(ax, table, quantity)
     figure.colorbar(mesh, ax=ax, aspect=30 * math.sqrt(figure.get_figheight() / 5))
     file = io.BytesIO()
     figure.savefig(file, format="png")
-    return file.getvalue()
+    return file.getvalue(), *figure.canvas.get_width_height()

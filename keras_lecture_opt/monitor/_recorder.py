@@ -166,9 +166,8 @@ class Recorder:
         if not self._files or not (at_end or now > self._next_picture):
             return
         for quantity in _pictures.SCALES:
-            if png := _pictures.picture(self.history, quantity):
-                height, width = tf.io.decode_png(png).shape[:2]
-                summary = _summaries.png_summary("all_layers", quantity, png, width, height)
+            if picture := _pictures.picture(self.history, quantity):
+                summary = _summaries.png_summary("all_layers", quantity, *picture)
                 self._write("train", summary, self.step())
         taken = time.monotonic() - now
         self._next_picture = time.monotonic() + taken / DRAWING_SHARE
@@ -289,7 +288,7 @@ class Recorder:
 
 
 DRAWING_SHARE = 0.02  # of the time of a training
-FIRST_PICTURE = 30  # seconds: drawing begins with the import of a large library
+FIRST_PICTURE = 30  # seconds: a short training draws when it ends only
 SUBFOLDERS = ("train", "hparams")
 # The scalars of a variable that are written without `detail`.
 DEFAULT = {
