@@ -18,7 +18,7 @@ from keras_lecture_opt.monitor._variables import check_tracked_weights
 
 # What goes wrong often shows in the first steps only: these are in the history, whatever
 # `update_freq` is.
-EARLY = {1, 2, 5, 10}
+IN_HISTORY = {digit * 10**zeros for zeros in range(12) for digit in (1, 2, 5)}
 
 
 class EffectiveLearningRateMonitor(keras.callbacks.Callback):
@@ -65,7 +65,8 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
     The monitor only reads: training with it equals training without it, bit for bit, and so do the
     files that are saved. (A learning rate that is a Python callable is called once more at each
     event.) The weights are copied before a step that will be logged, and the copy is freed after
-    it; no other step pays. `history` also holds steps 1, 2, 5 and 10, whatever `update_freq` is.
+    it; no other step pays. `history` also holds steps 1, 2, 5, 10, 20, 50, …, whatever
+    `update_freq` is.
     Where the steps cannot be foreseen, in the first epoch of data of unknown length, the last one
     is logged without its size.
 
@@ -92,6 +93,7 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
         variables: which variables to log: a regular expression that is found in their names, or a
             list of names. Defaults to all that are trained.
         detail: whether to log more of each variable, as above. Defaults to False.
+        verbose: 1 to print at the end of training what `diagnose` finds. Defaults to 0.
 
     Raises:
         TypeError, ValueError: an argument is invalid.
@@ -120,6 +122,7 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
         hparams=None,
         variables=None,
         detail=False,
+        verbose=0,
     ):
         super().__init__()
         self.log_dir = log_dir if log_dir is None else check_path("log_dir", log_dir)
@@ -134,6 +137,9 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
         self.hparams = _check_hparams(hparams)
         self.variables = _check_variables(variables)
         self.detail = check_boolean("detail", detail)
+        if verbose not in (0, 1):
+            raise ValueError(must_be("verbose", "0 or 1", verbose))
+        self.verbose = verbose
         self._recorder = Recorder(self)
         self._is_open = self._has_begun = False
 
@@ -141,6 +147,42 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
     def history(self):
         """What was measured so far, in all trainings: a list of `Row`; see `History`."""
         return self._recorder.history
+
+    def diagnose(self, x=None):
+        """Say what is wrong with the training so far, as far as its numbers tell.
+
+        "Verdicts in words" in `docs/monitor.md` lists the faults, how often each was found when it
+        was planted, and what no number tells. With `steps_per_execution` above 1, most cannot be
+        seen.
+
+        Args:
+            x: a batch of a few hundred inputs, as for the model. With it, the outputs of ReLUs and
+                of a classifier are judged, too. Defaults to None.
+
+        Returns:
+            A list of `Verdict`, which may be printed; its attributes are `fault`, `where`, `step`,
+            `value` and `text`. It is empty if nothing was found.
+
+        Raises:
+            RuntimeError: nothing has been measured yet.
+            ValueError: there is an `x`, and several models or one that is neither sequential nor
+                functional.
+
+        Example:
+
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, "softmax")])
+        >>> model.compile(keras.optimizers.SGD(100.0), "sparse_categorical_crossentropy")
+        >>> monitor = EffectiveLearningRateMonitor()
+        >>> x, y = keras.random.normal((320, 4)), np.arange(320) % 3
+        >>> fitted = model.fit(x, y, callbacks=[monitor], verbose=0)
+        >>> [verdict.fault for verdict in monitor.diagnose()]
+        ['steps too large']
+        """
+        if not self.history:
+            raise RuntimeError(
+                "Nothing has been measured yet: call `diagnose` after training with this callback."
+            )
+        return self._recorder.diagnose(x)
 
     def set_model(self, model):
         super().set_model(model)
@@ -193,6 +235,8 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
             elif self._logged_at is None:  # there were fewer batches than `update_freq`
                 self._log(1, shown=True)
             self._recorder.draw(at_end=True)
+            if self.history:
+                self._recorder.conclude(shown=self.verbose)
         self._recorder.end()
         self._is_open = self._has_begun = False
 
@@ -276,18 +320,18 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
     def _before(self, batches, ends_epoch):
         """Prepare to measure the step to come, if it is time."""
         self._is_due = self._is_due or self._will_be_due(batches, ends_epoch)
-        if self._is_due or self._is_early(batches):
+        if self._is_due or self._is_in_history(batches):
             self._recorder.before_step()
 
     def _after(self, batches, logs):
         """Log the step just taken, if it is time."""
         if self._executed is None:  # nobody called before the step
             self._is_due = self._is_due or self._will_be_due(batches, ends_epoch=False)
-        is_early = self._is_early(batches)
+        is_in_history = self._is_in_history(batches)
         self._batches += batches
         self._batches_of_epoch += batches
         # If gradients accumulate or an overflow was skipped, the next step is due.
-        if (self._is_due or is_early) and self._recorder.has_stepped():
+        if (self._is_due or is_in_history) and self._recorder.has_stepped():
             self._recorder.unseen_steps = self._batches
             self._log(batches, self._is_due, logs)
             self._is_due = False
@@ -302,8 +346,8 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
         is_multiple = (done + batches) // self.update_freq > done // self.update_freq
         return is_multiple or (ends_training and self._logged_at is None)
 
-    def _is_early(self, batches):
-        return batches == 1 and self._batches + 1 in EARLY
+    def _is_in_history(self, batches):
+        return batches == 1 and self._batches + 1 in IN_HISTORY
 
     def _log(self, batches, shown, logs=None):
         self._recorder.log(batches, shown, logs)

@@ -13,7 +13,8 @@ from keras_lecture_opt.monitor import _pictures, _summaries
 from keras_lecture_opt.monitor._files import RunFile, holds_own_files
 from keras_lecture_opt.monitor._history import History, Row
 from keras_lecture_opt.monitor._measure import QUANTILES, movement
-from keras_lecture_opt.monitor._variables import choose, find_optimizers
+from keras_lecture_opt.monitor._variables import Names, choose, find_optimizers
+from keras_lecture_opt.monitor._verdicts import ACCURACIES, Evidence, judge
 from keras_lecture_opt.rates import latest_learning_rate, next_learning_rate, steps_taken
 
 
@@ -155,8 +156,9 @@ class Recorder:
                 self.history.append(Row(step, self.epoch, m.name, quantity, value))
                 if self.monitor.detail or quantity in DEFAULT:
                     summary.MergeFrom(_summaries.scalar(quantity, m.name, value))
-        if logs and "loss" in logs:
-            self.history.append(Row(step, self.epoch, "", "loss", float(logs["loss"])))
+        for name in ("loss", *ACCURACIES):
+            if logs and name in logs:
+                self.history.append(Row(step, self.epoch, "", name, float(logs[name])))
         if shown:
             self._write("train", summary, step)
 
@@ -171,6 +173,21 @@ class Recorder:
                 self._write("train", summary, self.step())
         taken = time.monotonic() - now
         self._next_picture = time.monotonic() + taken / DRAWING_SHARE
+
+    def diagnose(self, x=None):
+        return judge(Evidence(self.history, self.models, Names(self.models).of), x)
+
+    def conclude(self, shown):
+        """Write the verdicts on a training that has ended, and print them if they are `shown`."""
+        try:
+            verdicts = self.diagnose()
+        except Exception as error:  # a model or a loss that nobody thought of
+            self.warn(f"EffectiveLearningRateMonitor cannot judge this training: {error}")
+            return
+        sentences = [*map(str, verdicts)] or [NOTHING_FOUND]
+        self._write("train", _summaries.verdicts_summary(sentences), self.step())
+        if shown:
+            print("\n".join(sentences))
 
     def write_metrics(self, logs):
         """Write an epoch's metrics where the HParams tab looks for them."""
@@ -290,6 +307,7 @@ class Recorder:
 DRAWING_SHARE = 0.02  # of the time of a training
 FIRST_PICTURE = 30  # seconds: a short training draws when it ends only
 SUBFOLDERS = ("train", "hparams")
+NOTHING_FOUND = "Nothing found that tells broken trainings from healthy ones."
 # The scalars of a variable that are written without `detail`.
 DEFAULT = {
     *("step_to_weight", "step", "execution_to_weight", "execution"),

@@ -157,6 +157,11 @@ def configuration_summary(configuration):
     )
 
 
+def verdicts_summary(sentences):
+    """Return a list, in Markdown, for the Text tab."""
+    return text_pb("verdicts", "\n".join(f"- {in_cell(sentence)}" for sentence in sentences))
+
+
 def in_cell(value):
     """Return text that Markdown shows as it is, in one cell of a table."""
     text = re.sub(r"\s+", " ", str(value))

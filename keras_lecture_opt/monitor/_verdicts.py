@@ -1,0 +1,429 @@
+"""What is wrong with a training, in words.
+
+Each threshold separates planted faults from healthy trainings: `docs/verdicts.py` repeats that, and
+`docs/monitor.md` shows its table. Kernels are judged: the variables of two or more dimensions that
+do not start at zero.
+"""
+
+import math
+import statistics
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from keras_lecture_opt.monitor._pictures import layer_of
+
+STARTED = 10  # steps
+TOO_FAST = 0.1  # step_to_weight; healthy: at most 0.08
+FAST, GROWN = 0.05, 5.0  # step_to_weight, and size over the first size: both together
+TOO_SLOW = 1e-4  # step_to_weight of the fastest kernel; healthy: at least 1.8e-4
+LAGGING = 0.02  # a kernel's fastest step_to_weight over the median kernel's
+SHRUNK = 0.7  # size over the first size; healthy: at least 0.98
+BAD_START = 5.0  # the first loss over that of guessing; healthy: at most 2.9
+GUESSING = 0.9  # a loss over that of guessing
+ENOUGH = 150  # steps after which a loss must have fallen
+ACCURATE = 0.7
+ACCURACIES = ("accuracy", "acc", "sparse_categorical_accuracy", "categorical_accuracy")
+DEAD = 0.75  # share of a layer's ReLUs; healthy: at most 0.59
+ALIKE = 0.1  # spread of outputs over their size; healthy: at least 0.5
+
+
+class Verdict(NamedTuple):
+    """Something that is wrong with a training. `str(verdict)` is its text.
+
+    Attributes:
+        fault: what is wrong, always in the same words: "steps too large", "no learning", ….
+        where: names of the variables or layers that show it; empty for the whole model.
+        step: the number of the step at which it shows.
+        value: the number that shows it.
+        text: sentences: what is wrong, the number, where; a likely cause; one experiment.
+    """
+
+    fault: str
+    where: tuple
+    step: int
+    value: float
+    text: str
+
+    def __str__(self):
+        return self.text
+
+
+def judge(evidence, x=None):
+    """Return the list of verdicts on a training, first what may cause the rest."""
+    found = [*steps_too_large(evidence), *wrong_start(evidence), *not_finite(evidence)]
+    if any(verdict.fault == "not finite" for verdict in found):
+        return found  # nothing else can be told
+    found += [*never_moved(evidence), *frozen(evidence), *decays(evidence)]
+    if x is not None:
+        found += [*dead_or_alike(evidence, x)]
+    if not any(verdict.fault == "no gradient" for verdict in found):
+        found += [*steps_too_small(evidence), *lagging(evidence)]
+    return [*found, *squashed(evidence), *no_learning(evidence)]
+
+
+class Evidence:
+    """What was measured, sorted by kernel and quantity.
+
+    Args:
+        history: a `History`.
+        models: what is trained.
+        names: dict from the ids of the models' variables to their names in the history.
+    """
+
+    def __init__(self, history, models, names):
+        self.models, self.names = models, names
+        series = {}
+        for row in history:
+            series.setdefault((row.variable, row.quantity), {})[row.step] = row.value
+        self._series = series
+        self.last_step = history[-1].step if history else 0
+        self.loss = series.get(("", "loss"), {})
+        self.accuracy = next(filter(None, (series.get(("", name)) for name in ACCURACIES)), {})
+        self.kernels = []
+        for model in models:
+            for variable in model.trainable_variables:
+                name = names[id(variable)]
+                if len(variable.shape) > 1 and self.first_size(name):
+                    self.kernels.append(name)
+        [model] = models if len(models) == 1 else [None]
+        self.guessing = loss_of_guessing(model)
+
+    def of(self, name, quantity):
+        """Return what was measured of a variable, by step."""
+        return self._series.get((name, quantity), {})
+
+    def first_size(self, name):
+        """The RMS of a variable before the first measured step; 0 for zeros, None if unknown."""
+        for kind in ("step", "execution"):
+            for step, moved in self.of(name, kind).items():
+                ratio = self.of(name, f"{kind}_to_weight").get(step)
+                if ratio is None:
+                    return 0.0
+                return moved / ratio if ratio else self.of(name, "weight")[step]
+        return None
+
+    def size(self, name):
+        """The latest RMS of a variable, over the first one."""
+        [*_, latest] = self.of(name, "weight").values()
+        return latest / self.first_size(name)
+
+    def fastest(self):
+        """The step and the largest step_to_weight of each kernel that has one.
+
+        Embeddings are left out: they start small, and healthy ones grow to ten times their size.
+        """
+        found = {}
+        for name in self.kernels:
+            # The first steps are the rush of an adaptive rule.
+            paces = {s: v for s, v in self.of(name, "step_to_weight").items() if s >= STARTED}
+            if paces and not name.endswith("embeddings"):
+                found[name] = max(paces.items(), key=lambda pace: pace[1])
+        return found
+
+
+def loss_of_guessing(model):
+    """Return the cross-entropy of a model that knows only the number of classes, or None.
+
+    None, too, if a penalty or a `train_step` of the user's own is in the loss.
+    """
+    if model is None or type(model).train_step is not keras.Model.train_step or model.losses:
+        return None
+    loss = getattr(model, "loss", None)
+    kinds = keras.losses
+    if isinstance(loss, str):
+        try:
+            loss = kinds.get(loss)
+        except ValueError:
+            return None
+    if isinstance(loss, kinds.BinaryCrossentropy) or loss is kinds.binary_crossentropy:
+        return math.log(2)
+    categorical = (kinds.CategoricalCrossentropy, kinds.SparseCategoricalCrossentropy)
+    functions = (kinds.categorical_crossentropy, kinds.sparse_categorical_crossentropy)
+    shape = getattr(model, "output_shape", None)
+    if (isinstance(loss, categorical) or loss in functions) and isinstance(shape, tuple):
+        classes = shape[-1]
+        return math.log(classes) if isinstance(classes, int) and classes > 1 else None
+    return None
+
+
+def steps_too_large(evidence):
+    fastest = evidence.fastest()
+    fast = {name: pace for name, (_, pace) in fastest.items()}
+    guilty = [name for name, pace in fast.items() if pace > TOO_FAST]
+    guilty += [
+        name
+        for name, pace in fast.items()
+        if FAST < pace <= TOO_FAST and evidence.size(name) > GROWN
+    ]
+    if guilty:
+        worst = max(guilty, key=fast.get)
+        step, pace = fastest[worst]
+        grown = evidence.size(worst)
+        size = f" It has grown to {grown:.3g} times its first size." if grown > GROWN else ""
+        yield Verdict(
+            "steps too large",
+            tuple(guilty),
+            step,
+            pace,
+            f"Step {step} changed {worst} by {pace:.0%} of its size{and_others(guilty)}; healthy "
+            f"steps change a kernel by less than 8%.{size} Likely cause: the learning rate is too "
+            "high, or the layer starts with tiny weights. Try a tenth of the learning rate.",
+        )
+
+
+def wrong_start(evidence):
+    first = evidence.loss.get(1)
+    if first is not None and evidence.guessing and first > BAD_START * evidence.guessing:
+        times = first / evidence.guessing
+        yield Verdict(
+            "bad start",
+            (),
+            1,
+            times,
+            f"The first loss is {first:.3g}, {times:.0f} times that of guessing "
+            f"({evidence.guessing:.2f}). Likely cause: inputs that are not scaled, or a layer that "
+            "starts with large weights. Try inputs of mean 0 and standard deviation 1.",
+        )
+
+
+def not_finite(evidence):
+    bad = {}
+    for name in evidence.kernels:
+        for step, value in evidence.of(name, "weight").items():
+            if not math.isfinite(value):
+                bad[name] = step
+                break
+    step = min(bad.values(), default=None)
+    losses = [s for s, value in evidence.loss.items() if not math.isfinite(value)]
+    if bad or losses:
+        what = f"{first_of(bad)} is" if bad else "The loss is"
+        step = min([*bad.values(), *losses])
+        yield Verdict(
+            "not finite",
+            tuple(bad),
+            step,
+            math.nan,
+            f"{what} NaN or infinite{and_others(bad)}, first seen at step {step}. Likely cause: a "
+            "NaN in the data, or a learning rate that is too high. Look for NaN in the data, then "
+            "try a tenth of the learning rate.",
+        )
+
+
+def never_moved(evidence):
+    still = []
+    for name in evidence.kernels:
+        moved = evidence.of(name, "step") | evidence.of(name, "execution")
+        if len(moved) > 1 and evidence.last_step >= STARTED and not any(moved.values()):
+            still.append(name)
+    if still:
+        yield Verdict(
+            "no gradient",
+            tuple(still),
+            evidence.last_step,
+            0.0,
+            f"{first_of(still)} has not moved by a single bit in {evidence.last_step} steps"
+            f"{and_others(still)}. Likely cause: no gradient arrives, because of dead units (ReLUs "
+            "at 0, weights of 0) or `stop_gradient` on the way to the loss, or a learning rate of "
+            "0. Look at each layer's outputs for one batch: `diagnose(x)`.",
+        )
+
+
+def frozen(evidence):
+    names = []
+    for model in evidence.models:
+        for layer in all_layers(model):
+            if not layer.trainable:
+                names += [
+                    evidence.names[id(weight)]
+                    for weight in layer.weights
+                    if id(weight) in evidence.names and is_initial(layer, weight)
+                ]
+    if names := [*dict.fromkeys(names)]:
+        yield Verdict(
+            "frozen",
+            tuple(names),
+            evidence.last_step,
+            0.0,
+            f"{first_of(names)} is not trained and has its random initial values"
+            f"{and_others(names)}. Likely cause: a layer was frozen by accident, or its trained "
+            "weights were not loaded. Try `layer.trainable = True` before `compile`.",
+        )
+
+
+def all_layers(model):
+    """Return the model's layers and those of the models in it."""
+    for layer in getattr(model, "layers", ()):
+        yield layer
+        yield from all_layers(layer)
+
+
+def is_initial(layer, weight):
+    """Whether a weight has the values that its random initializer gave it."""
+    initializer = getattr(layer, "_".join((weight.name, "initializer")), None)
+    if not isinstance(getattr(initializer, "seed", None), int):
+        return False  # constant, or a call would advance a generator
+    initial = initializer(weight.shape, dtype=weight.dtype)
+    return bool(keras.ops.all(keras.ops.equal(initial, weight)))
+
+
+def decays(evidence):
+    sizes = {name: evidence.size(name) for name in evidence.kernels}
+    shrunk = [name for name, size in sizes.items() if size < SHRUNK]
+    if shrunk:
+        worst = min(shrunk, key=sizes.get)
+        yield Verdict(
+            "decay too strong",
+            tuple(shrunk),
+            evidence.last_step,
+            sizes[worst],
+            f"{worst} has shrunk to {sizes[worst]:.2g} of its first size{and_others(shrunk)}. "
+            "Likely cause: a weight decay or a penalty that is too strong. Try a tenth of it.",
+        )
+
+
+def steps_too_small(evidence):
+    fastest = evidence.fastest()
+    # Who looks at the end of a training only sees the steps of a learning rate that has decayed.
+    saw_the_start = any(min(evidence.of(n, "step"), default=math.inf) <= STARTED for n in fastest)
+    if fastest and saw_the_start:
+        name = max(fastest, key=lambda name: fastest[name][1])
+        step, pace = fastest[name]
+        if pace < TOO_SLOW:
+            yield Verdict(
+                "steps too small",
+                tuple(fastest),
+                step,
+                pace,
+                f"No step has changed a kernel by more than {pace:.1g} of its size ({name}, step "
+                f"{step}); healthy steps reach 1e-3. Likely cause: the learning rate is too low, "
+                "or gradients are clipped to a tiny norm. Try ten times the learning rate.",
+            )
+
+
+def lagging(evidence):
+    fastest = {name: pace for name, (_, pace) in evidence.fastest().items()}
+    if len(fastest) > 2:
+        usual = statistics.median(fastest.values())
+        slow = [name for name, pace in fastest.items() if pace < LAGGING * usual]
+        if slow:
+            worst = min(slow, key=fastest.get)
+            yield Verdict(
+                "layer lags",
+                tuple(slow),
+                evidence.last_step,
+                fastest[worst] / usual if usual else math.nan,
+                f"No step has changed {worst} by more than {fastest[worst]:.1g} of its size"
+                f"{and_others(slow)}, while the median kernel's steps reach {usual:.1g}. Likely "
+                "cause: the layer starts with weights that are too large, or its gradient vanishes "
+                "on the way. Try its initializer's default, or a normalization layer.",
+            )
+
+
+def squashed(evidence):
+    if not evidence.guessing or not evidence.accuracy:
+        return
+    step = max(evidence.accuracy)
+    loss, accuracy = evidence.loss.get(step), evidence.accuracy[step]
+    classes = round(math.exp(evidence.guessing))
+    # The loss of a softmax over probabilities that are all right.
+    floor = math.log(1 + (classes - 1) / math.e)
+    if classes >= 10 and loss is not None and accuracy > ACCURATE and loss > 0.96 * floor:
+        yield Verdict(
+            "probabilities squashed",
+            (),
+            step,
+            loss,
+            f"The loss is still {loss:.3g} at an accuracy of {accuracy:.0%} (step {step}). Likely "
+            f"cause: softmax is applied twice, which keeps the loss above {floor:.3g}. Look for "
+            "`from_logits=True` with a model that ends with a softmax, or for a second softmax.",
+        )
+
+
+def no_learning(evidence):
+    if evidence.loss and evidence.guessing:
+        step, loss = max(evidence.loss.items())
+        if step >= ENOUGH and loss >= GUESSING * evidence.guessing:
+            yield Verdict(
+                "no learning",
+                (),
+                step,
+                loss / evidence.guessing,
+                f"After {step} steps the loss is {loss:.3g}, and guessing costs "
+                f"{evidence.guessing:.3g}: nothing has been learned. Likely cause: what is said "
+                "above, or else labels that do not belong to the inputs. Try to learn ten examples "
+                "by heart.",
+            )
+
+
+def dead_or_alike(evidence, x):
+    """Judge each layer's outputs for one batch."""
+    if len(evidence.models) != 1 or not getattr(evidence.models[0], "inputs", None):
+        kinds = ", ".join(type(model).__name__ for model in evidence.models)
+        raise ValueError(
+            "`x` needs one sequential or functional model: the outputs of the layers of "
+            f"{kinds} cannot be seen."
+        )
+    [model] = evidence.models
+    last = np.asarray(keras.ops.cast(keras.tree.flatten(model(x, training=False))[0], "float32"))
+    outputs = {layer: output_of_relu(layer) for layer in model.layers}
+    outputs = {layer: output for layer, output in outputs.items() if output is not None}
+    # A sequential model has one, and may hide it.
+    given = getattr(model, "input", model.inputs[0])
+    probe = keras.Model(given, [*outputs.values()]) if outputs else lambda x, training: []
+    dead = {}
+    for layer, output in zip(outputs, keras.tree.flatten(probe(x, training=False)), strict=True):
+        is_alive = keras.ops.any(output > 0, axis=tuple(range(len(output.shape) - 1)))
+        dead[name_of(layer, evidence)] = 1 - float(np.mean(is_alive))
+    guilty = [name for name, share in dead.items() if share > DEAD]
+    if guilty:
+        worst = max(guilty, key=dead.get)
+        yield Verdict(
+            "dead units",
+            tuple(guilty),
+            evidence.last_step,
+            dead[worst],
+            f"{dead[worst]:.0%} of the ReLUs of {worst} are 0 for all {len(last)} examples"
+            f"{and_others(guilty)}. Likely cause: a learning rate that is, or was, too high, or "
+            "biases far below 0. Try a tenth of the learning rate from the start.",
+        )
+    # A sequence model first learns how often each class occurs, the same for all examples.
+    if evidence.guessing and last.ndim == 2 and len(last) > 1 and evidence.last_step >= ENOUGH:
+        spread = float(np.mean(np.std(last, axis=0)) / np.mean(np.abs(last)))
+        if spread < ALIKE:
+            yield Verdict(
+                "outputs alike",
+                (),
+                evidence.last_step,
+                spread,
+                f"The outputs are nearly the same for all {len(last)} examples: they vary by "
+                f"{spread:.1g} of their size. Likely cause: a layer passes nothing on, or nothing "
+                "has been learned. Try to learn ten examples by heart.",
+            )
+
+
+def output_of_relu(layer):
+    """Return what a layer of ReLUs puts out, a symbolic tensor, or None."""
+    is_relu = getattr(layer, "activation", None) is keras.activations.relu
+    if is_relu or isinstance(layer, keras.layers.ReLU):
+        try:
+            return layer.output
+        except (AttributeError, ValueError):  # a layer that is used twice has several
+            pass
+    return None
+
+
+def name_of(layer, evidence):
+    """Return a layer's name as the monitor writes it."""
+    names = [evidence.names[id(w)] for w in layer.weights if id(w) in evidence.names]
+    return layer_of(names[0]) if names else layer.name
+
+
+def first_of(names):
+    return next(iter(names))
+
+
+def and_others(names):
+    others = len(names) - 1
+    return f" (and {others} more)" if others > 0 else ""

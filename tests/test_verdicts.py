@@ -1,0 +1,260 @@
+"""Verdicts: each fault is named, healthy trainings are not accused, and nothing is disturbed."""
+
+import math
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+from conftest import imported
+from digits import digits
+from monitored import Log
+
+import keras_lecture_opt
+from keras_lecture_opt import EffectiveLearningRateMonitor
+from keras_lecture_opt.monitor._history import History, Row
+from keras_lecture_opt.monitor._verdicts import Evidence, judge
+
+ROOT = pathlib.Path(__file__).parents[1]
+KERNELS = ("first/kernel", "second/kernel", "output/kernel")
+STEPS = (1, 2, 5, 10, 20, 50, 100, 200)
+layers = keras.layers
+
+
+def network(**options):
+    model = keras.Sequential(
+        [
+            keras.Input((28, 28)),
+            layers.Rescaling(1 / 255),
+            layers.Flatten(),
+            layers.Dense(32, "relu", name="first", **options),
+            layers.Dense(32, "relu", name="second"),
+            layers.Dense(10, "softmax", name="output"),
+        ]
+    )
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+@pytest.fixture(scope="module")
+def model():
+    return network()
+
+
+def history(pace=None, size=None, loss=None, accuracy=None, steps=STEPS):
+    """Rows of a healthy training, but for what is given: dicts from kernels or steps to numbers."""
+    rows = History()
+    for step in steps:
+        for name in KERNELS:
+            ratio = (pace or {}).get(name, 0.01)
+            ratio = ratio(step) if callable(ratio) else ratio
+            weight = (size or {}).get(name, 1.0) if step > 1 else 1.0
+            for quantity, value in (
+                ("step", ratio * 2),
+                ("weight", 2 * weight),
+                ("step_to_weight", ratio),
+            ):
+                rows.append(Row(step, 0, name, quantity, value))
+        rows.append(Row(step, 0, "", "loss", (loss or {}).get(step, 2.3 / step**0.3)))
+        rows.append(Row(step, 0, "", "accuracy", (accuracy or {}).get(step, 0.9)))
+    return rows
+
+
+def faults(model, x=None, **changes):
+    names = {id(v): "/".join(v.path.split("/")[-2:]) for v in model.weights}
+    return {v.fault: v for v in judge(Evidence(history(**changes), [model], names), x)}
+
+
+GUESSING = math.log(10)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault", "where"),
+    [
+        ({}, None, ()),
+        ({"pace": {"second/kernel": 0.11}}, "steps too large", ("second/kernel",)),
+        ({"pace": {"second/kernel": 0.09}}, None, ()),
+        (
+            {"pace": {"second/kernel": 0.06}, "size": {"second/kernel": 6}},
+            "steps too large",
+            ("second/kernel",),
+        ),
+        ({"pace": {"second/kernel": 0.06}, "size": {"second/kernel": 4}}, None, ()),
+        ({"pace": {"second/kernel": 0.04}, "size": {"second/kernel": 6}}, None, ()),
+        # AdaGrad's first steps are large.
+        ({"pace": {"second/kernel": lambda step: 0.3 / step**0.6}}, None, ()),
+        ({"loss": {1: 5.1 * GUESSING}}, "bad start", ()),
+        ({"loss": {1: 4.9 * GUESSING}}, None, ()),
+        ({"size": {"first/kernel": math.nan}}, "not finite", ("first/kernel",)),
+        ({"loss": {20: math.inf}}, "not finite", ()),
+        ({"pace": {"first/kernel": 0.0}}, "no gradient", ("first/kernel",)),
+        ({"pace": {"first/kernel": lambda step: 0.01 * (step < 100)}}, None, ()),
+        ({"pace": dict.fromkeys(KERNELS, 0.9e-4)}, "steps too small", KERNELS),
+        ({"pace": dict.fromkeys(KERNELS, 1.1e-4)}, None, ()),
+        # A learning rate that has decayed to almost nothing.
+        ({"pace": dict.fromkeys(KERNELS, 1e-6), "steps": (5000, 6000)}, None, ()),
+        ({"pace": {"first/kernel": 1.9e-4}}, "layer lags", ("first/kernel",)),
+        ({"pace": {"first/kernel": 2.1e-4}}, None, ()),
+        ({"size": {"output/kernel": 0.69}}, "decay too strong", ("output/kernel",)),
+        ({"size": {"output/kernel": 0.71}}, None, ()),
+        ({"loss": {200: 0.91 * GUESSING}, "accuracy": {200: 0.2}}, "no learning", ()),
+        ({"loss": {200: 0.89 * GUESSING}, "accuracy": {200: 0.2}}, None, ()),
+        # Too early to say.
+        ({"loss": {100: 2.3}, "accuracy": {100: 0.1}, "steps": STEPS[:-1]}, None, ()),
+        ({"loss": {200: 1.47}, "accuracy": {200: 0.72}}, "probabilities squashed", ()),
+        ({"loss": {200: 1.47}, "accuracy": {200: 0.68}}, None, ()),
+        ({"loss": {200: 1.35}, "accuracy": {200: 0.72}}, None, ()),
+    ],
+)
+def test_what_is_said(changes, fault, where, model):
+    found = faults(model, **changes)
+    assert [*found] == ([fault] if fault else [])
+    for verdict in found.values():
+        assert verdict.where == tuple(where)
+        assert str(verdict) == verdict.text
+        assert "Likely cause: " in verdict.text
+        assert all(name in verdict.text for name in where[:1])
+
+
+def test_every_verdict_has_its_number(model):
+    large = faults(model, pace={"second/kernel": lambda step: 0.2 if step == 20 else 0.01})
+    assert large["steps too large"][2:4] == (20, 0.2)
+    assert "Step 20 changed second/kernel by 20% of its size" in str(large["steps too large"])
+    shrunk = faults(model, size={"first/kernel": 0.5, "output/kernel": 0.25})["decay too strong"]
+    assert shrunk.value == 0.25
+    assert "output/kernel has shrunk to 0.25" in str(shrunk)
+    assert "(and 1 more)" in str(shrunk)
+
+
+def test_penalties_and_other_losses_are_not_compared_with_guessing():
+    flat = {"loss": dict.fromkeys(STEPS, 20.0), "accuracy": dict.fromkeys(STEPS, 0.1)}
+    assert set(faults(network(), **flat)) == {"bad start", "no learning"}
+    assert not faults(network(kernel_regularizer="l2"), **flat)
+    regression = network()
+    regression.compile("sgd", "mse")
+    assert not faults(regression, **flat)
+
+
+def train(model, *arguments, x=None, epochs=3, **options):
+    """Train on 600 digits, about 20 steps an epoch."""
+    images, labels = digits("train", 600)
+    monitor = EffectiveLearningRateMonitor(*arguments, update_freq=10)
+    x = images.astype("float32") if x is None else x
+    options = {"callbacks": [monitor], "verbose": 0, "epochs": epochs, **options}
+    model.fit(x, labels, **options)
+    return monitor, x
+
+
+def test_real_trainings():
+    healthy = network()
+    healthy.compile(keras_lecture_opt.Adam(), "sparse_categorical_crossentropy")
+    monitor, x = train(healthy)
+    assert monitor.diagnose() == monitor.diagnose(x[:100]) == []
+
+    healthy.compile(keras_lecture_opt.Momentum(5.0), "sparse_categorical_crossentropy")
+    assert "steps too large" in {v.fault for v in train(healthy)[0].diagnose()}
+
+    x[3, 10, 10] = np.nan
+    [verdict] = train(network(), x=x)[0].diagnose()
+    assert verdict.fault == "not finite"
+    assert verdict.step <= 20
+
+
+def test_layer_that_is_dead_is_named_when_a_batch_is_given():
+    dead = network(bias_initializer=keras.initializers.Constant(-100))
+    monitor, x = train(dead, epochs=10)
+    assert "dead units" not in {v.fault for v in monitor.diagnose()}
+    found = {v.fault: v for v in monitor.diagnose(x[:100])}
+    assert found["no gradient"].where == KERNELS
+    assert found["dead units"].where == ("first", "second")
+    assert found["dead units"].value == 1
+    assert "outputs alike" in found
+
+
+def test_frozen_with_random_weights_is_a_fault_and_with_trained_ones_is_not(tmp_path):
+    model = network()
+    model.get_layer("first").trainable = False
+    model.compile("adam", "sparse_categorical_crossentropy")
+    monitor, _ = train(model, epochs=1)
+    [verdict] = [v for v in monitor.diagnose() if v.fault == "frozen"]
+    assert verdict.where == ("first/kernel",)
+
+    model.get_layer("first").trainable = True
+    model.compile("adam", "sparse_categorical_crossentropy")
+    train(model, epochs=1)
+    model.get_layer("first").trainable = False  # fine-tuning
+    model.compile("adam", "sparse_categorical_crossentropy")
+    assert "frozen" not in {v.fault for v in train(model, epochs=1)[0].diagnose()}
+
+
+def test_text_card_and_printed_lines(tmp_path, capsys):
+    model = network()
+    model.compile(keras_lecture_opt.Momentum(5.0), "sparse_categorical_crossentropy")
+    images, labels = digits("train", 600)
+    monitor = EffectiveLearningRateMonitor(tmp_path, update_freq=10, verbose=1)
+    model.fit(images, labels, epochs=2, callbacks=[monitor], verbose=0)
+    texts = [str(verdict) for verdict in monitor.diagnose()]
+    assert texts
+    assert capsys.readouterr().out.splitlines() == texts
+    log = Log(tmp_path / "train")
+    assert log.plugins["verdicts"] == "text"
+    assert log.last("verdicts").item().decode().count("\n- ") == len(texts) - 1
+    assert "Likely cause" in log.last("verdicts").item().decode()
+
+
+def test_diagnosis_alters_nothing():
+    model = network()
+    model.compile(keras_lecture_opt.Adam(), "sparse_categorical_crossentropy")
+    monitor, x = train(model, epochs=1)
+    state = [*model.weights, *model.optimizer.variables]
+    before = [np.array(v) for v in state]
+    keras.utils.set_random_seed(0)
+    expected = keras.random.uniform((2,))
+    keras.utils.set_random_seed(0)
+    monitor.diagnose(x[:100])
+    assert np.array_equal(keras.random.uniform((2,)), expected)
+    for old, new in zip(before, state, strict=True):
+        assert np.array_equal(old, np.array(new))
+
+
+def test_errors():
+    monitor = EffectiveLearningRateMonitor()
+    with pytest.raises(RuntimeError, match="Nothing has been measured yet"):
+        monitor.diagnose()
+    with pytest.raises(ValueError, match="`verbose` must be 0 or 1, not 2"):
+        EffectiveLearningRateMonitor(verbose=2)
+
+    class Subclassed(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = layers.Dense(10, "softmax")
+
+        def call(self, x):
+            return self.dense(keras.ops.reshape(x, (-1, 784)))
+
+    model = Subclassed()
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    monitor, x = train(model, epochs=1)
+    assert isinstance(monitor.diagnose(), list)
+    with pytest.raises(ValueError, match="the layers of Subclassed cannot be seen"):
+        monitor.diagnose(x)
+
+
+def test_a_model_that_cannot_be_judged_is_trained_all_the_same(monkeypatch):
+    def fail(*arguments):
+        raise TypeError("a strange loss")
+
+    monkeypatch.setattr("keras_lecture_opt.monitor._recorder.judge", fail)
+    with pytest.warns(UserWarning, match="cannot judge this training: a strange loss"):
+        train(network(), epochs=1)
+
+
+def test_the_page_shows_what_was_measured():
+    verdicts = imported(ROOT / "docs" / "verdicts.py")
+    rows = verdicts.read_rows()
+    assert [tuple(row[c] for c in verdicts.COLUMNS[:5]) for row in rows] == [
+        tuple(map(str, job)) for job in verdicts.all_jobs()
+    ]
+    assert verdicts.tables(rows) in verdicts.PAGE.read_text()
+    controls = [row for row in rows if row["kind"] == "control"]
+    assert not any(row["verdicts"] or row["verdicts_with_x"] for row in controls)
