@@ -266,8 +266,7 @@ def main():
     done = {tuple(row[c] for c in COLUMNS[:5]) for row in read_rows()}
     jobs = [job for job in all_jobs() if tuple(map(str, job)) not in done]
     context = multiprocessing.get_context("spawn")
-    # A new process now and then: TensorFlow keeps what it has compiled.
-    with ProcessPoolExecutor(2, context, max_tasks_per_child=20) as pool:
+    with ProcessPoolExecutor(2, context) as pool:
         for row in pool.map(judge, jobs):
             with open(CSV, "a", newline="", encoding="utf-8") as file:
                 csv.DictWriter(file, COLUMNS).writerow(row)

@@ -60,6 +60,7 @@ class Log:
 
 SHARED_TAGS = {
     "optimizer/configuration": "text",
+    "verdicts": "text",
     "custom_scalars__config__": "custom_scalars",
     "all_layers/step_to_weight": "images",
     "all_layers/effective_lr": "images",

@@ -17,6 +17,7 @@ PROGRAMS = [
     *sorted(ROOT.glob("examples/*.py")),
     ROOT / "docs" / "figures" / "lecture_figures.py",
     ROOT / "docs" / "screenshots.py",
+    ROOT / "docs" / "verdicts.py",
     ROOT / "benchmarks" / "bench.py",
 ]
 
@@ -70,6 +71,7 @@ def test_help_and_unknown_options_write_nothing(program, start, capsys):
     [
         ("bench", ["updates"], "there is no part 'updates', only update,"),
         ("screenshots", ["folder"], "unrecognized arguments: folder"),
+        ("verdicts", ["mlp"], "unrecognized arguments: mlp"),
         ("lecture_figures", ["a", "b"], "unrecognized arguments: b"),
         ("fit_mnist", ["Adam"], "unrecognized arguments: Adam"),
         ("compare_rules", ["adam"], "There is no optimizer 'adam'. Did you mean Adam?"),
