@@ -173,7 +173,7 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, "softmax")])
         >>> model.compile(keras.optimizers.SGD(100.0), "sparse_categorical_crossentropy")
         >>> monitor = EffectiveLearningRateMonitor()
-        >>> x, y = keras.random.normal((320, 4)), np.arange(320) % 3
+        >>> x, y = keras.random.normal((320, 4)), keras.ops.arange(320) % 3
         >>> fitted = model.fit(x, y, callbacks=[monitor], verbose=0)
         >>> [verdict.fault for verdict in monitor.diagnose()]
         ['steps too large']

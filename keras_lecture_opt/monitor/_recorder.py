@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import tensorflow as tf
 from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
 from keras_lecture_opt.monitor import _pictures, _summaries
 from keras_lecture_opt.monitor._files import RunFile, holds_own_files
@@ -193,7 +194,7 @@ class Recorder:
         """Write an epoch's metrics where the HParams tab looks for them."""
         summary = Summary()
         for name, value in logs.items():
-            summary.MergeFrom(_summaries.metric(name, float(value)))
+            summary.MergeFrom(scalar_pb(name, float(value)))
         self._write("hparams", summary, self.step())
 
     def warn(self, message):
@@ -283,7 +284,8 @@ class Recorder:
             if m.missing_rate:
                 reasons.setdefault(m.missing_rate, []).append(m.name)
         for reason, names in reasons.items():
-            self.warn(f"Not logged in effective_lr: {', '.join(names)}: {reason}.")
+            end = "" if reason.endswith(".") else "."
+            self.warn(f"Not logged in effective_lr: {', '.join(names)}: {reason}{end}")
 
     def _describe(self):
         """Write the optimizers' arguments, if they are known by now and new."""

@@ -185,8 +185,3 @@ def hparams_summary(configuration, given):
     digest = hashlib.sha256(repr(chosen).encode()).hexdigest()[:6]
     name = f"{configuration.get('name', 'several')}-{digest}"
     return hparams.hparams_pb(chosen, trial_id=name)
-
-
-def metric(name, value):
-    """Return a metric of an epoch, for the HParams tab."""
-    return scalar_pb(name, value)
