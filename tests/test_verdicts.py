@@ -155,9 +155,14 @@ def test_real_trainings():
     assert "steps too large" in {v.fault for v in train(healthy)[0].diagnose()}
 
     x[3, 10, 10] = np.nan
-    [verdict] = train(network(), x=x)[0].diagnose()
+    bad, _ = train(network(), x=x)
+    [verdict] = bad.diagnose()
     assert verdict.fault == "not finite"
     assert verdict.step <= 20
+    # A verdict is about the model that the monitor saw last.
+    images, labels = digits("train", 600)
+    network().fit(images, labels, callbacks=[bad], verbose=0)
+    assert "not finite" not in {v.fault for v in bad.diagnose()}
 
 
 def test_layer_that_is_dead_is_named_when_a_batch_is_given():

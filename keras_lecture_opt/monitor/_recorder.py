@@ -32,6 +32,7 @@ class Recorder:
         self.monitor = monitor
         self.history = History()
         self.models, self.given_optimizers = [], []
+        self._judged_from = 0  # the first row in the history of these models
         self.epoch = None
         self.unseen_steps = 0  # batches after which weights had moved that no known optimizer moves
         self._folder = None  # of the run
@@ -43,6 +44,8 @@ class Recorder:
         self.forget()
 
     def watch(self, models, optimizers=()):
+        if [*map(id, models)] != [*map(id, self.models)]:
+            self._judged_from = len(self.history)
         self.models, self.given_optimizers = models, optimizers
 
     def optimizers(self):
@@ -176,7 +179,8 @@ class Recorder:
         self._next_picture = time.monotonic() + taken / DRAWING_SHARE
 
     def diagnose(self, x=None):
-        return judge(Evidence(self.history, self.models, Names(self.models).of), x)
+        rows = self.history[self._judged_from :]
+        return judge(Evidence(rows, self.models, Names(self.models).of), x)
 
     def conclude(self, shown):
         """Write the verdicts on a training that has ended, and print them if they are `shown`."""
