@@ -60,9 +60,10 @@ def history(pace=None, size=None, loss=None, accuracy=None, steps=STEPS):
     return rows
 
 
-def faults(model, x=None, **changes):
+def faults(model, x=None, decay=0.01, **changes):
     names = {id(v): "/".join(v.path.split("/")[-2:]) for v in model.weights}
-    return {v.fault: v for v in judge(Evidence(history(**changes), [model], names), x)}
+    optimizers = [keras.optimizers.SGD(weight_decay=decay)]
+    return {v.fault: v for v in judge(Evidence(history(**changes), [model], optimizers, names), x)}
 
 
 GUESSING = math.log(10)
@@ -89,16 +90,26 @@ GUESSING = math.log(10)
         ({"loss": {20: math.inf}}, "not finite", ()),
         ({"pace": {"first/kernel": 0.0}}, "no gradient", ("first/kernel",)),
         ({"pace": {"first/kernel": lambda step: 0.01 * (step < 100)}}, None, ()),
-        ({"pace": dict.fromkeys(KERNELS, 0.9e-4)}, "steps too small", KERNELS),
+        (
+            {"pace": dict.fromkeys(KERNELS, 0.9e-4), "loss": dict.fromkeys(STEPS, 1.2)},
+            "steps too small",
+            KERNELS,
+        ),
         ({"pace": dict.fromkeys(KERNELS, 1.1e-4)}, None, ()),
+        # It was trained before.
+        ({"pace": dict.fromkeys(KERNELS, 0.9e-4), "loss": dict.fromkeys(STEPS, 1.1)}, None, ()),
         # A learning rate that has decayed to almost nothing.
         ({"pace": dict.fromkeys(KERNELS, 1e-6), "steps": (5000, 6000)}, None, ()),
         ({"pace": {"first/kernel": 1.9e-4}}, "layer lags", ("first/kernel",)),
         ({"pace": {"first/kernel": 2.1e-4}}, None, ()),
         ({"size": {"output/kernel": 0.69}}, "decay too strong", ("output/kernel",)),
         ({"size": {"output/kernel": 0.71}}, None, ()),
-        ({"loss": {200: 0.91 * GUESSING}, "accuracy": {200: 0.2}}, "no learning", ()),
-        ({"loss": {200: 0.89 * GUESSING}, "accuracy": {200: 0.2}}, None, ()),
+        ({"size": {"output/kernel": 0.1}, "decay": None}, None, ()),
+        ({"loss": {200: 0.91 * GUESSING}, "accuracy": {200: 0.18}}, "no learning", ()),
+        ({"loss": {200: 0.89 * GUESSING}, "accuracy": {200: 0.1}}, None, ()),
+        ({"loss": {200: 0.95 * GUESSING}, "accuracy": {200: 0.2}}, None, ()),  # soft labels
+        # The mean of an epoch with a bad first batch.
+        ({"loss": {1: 4.9 * GUESSING, 200: 0.95 * GUESSING}, "accuracy": {200: 0.1}}, None, ()),
         # Too early to say.
         ({"loss": {100: 2.3}, "accuracy": {100: 0.1}, "steps": STEPS[:-1]}, None, ()),
         ({"loss": {200: 1.47}, "accuracy": {200: 0.72}}, "probabilities squashed", ()),
@@ -126,13 +137,45 @@ def test_every_verdict_has_its_number(model):
     assert "(and 1 more)" in str(shrunk)
 
 
-def test_penalties_and_other_losses_are_not_compared_with_guessing():
-    flat = {"loss": dict.fromkeys(STEPS, 20.0), "accuracy": dict.fromkeys(STEPS, 0.1)}
-    assert set(faults(network(), **flat)) == {"bad start", "no learning"}
-    assert not faults(network(kernel_regularizer="l2"), **flat)
-    regression = network()
-    regression.compile("sgd", "mse")
-    assert not faults(regression, **flat)
+class Weighted(keras.losses.SparseCategoricalCrossentropy):
+    def call(self, y_true, y_pred):
+        return 10 * super().call(y_true, y_pred)
+
+
+class OwnLoss(keras.Sequential):
+    def compute_loss(self, *arguments, **options):
+        return 10 * super().compute_loss(*arguments, **options)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "mse",
+        "binary_crossentropy",
+        keras.losses.SparseCategoricalCrossentropy(reduction="sum"),
+        Weighted(),
+        lambda y_true, y_pred: keras.ops.mean(y_pred),
+        None,
+    ],
+)
+def test_other_losses_are_not_compared_with_guessing(loss):
+    model = network()
+    model.compile("sgd", loss)
+    assert not faults(model, **FLAT)
+
+
+FLAT = {"loss": dict.fromkeys(STEPS, 20.0), "accuracy": dict.fromkeys(STEPS, 0.1)}
+
+
+def test_losses_with_more_in_them_are_not_compared_with_guessing():
+    model = network()
+    assert {*faults(model, **FLAT)} == {"bad start", "no learning"}
+    assert not faults(network(kernel_regularizer="l2"), **FLAT)
+    model.compile("sgd", "sparse_categorical_crossentropy", loss_weights=10.0)
+    assert not faults(model, **FLAT)
+    own = OwnLoss(model.layers)
+    own.compile("sgd", "sparse_categorical_crossentropy")
+    assert not faults(own, **FLAT)
 
 
 def train(model, *arguments, x=None, epochs=3, **options):
@@ -222,6 +265,76 @@ def test_diagnosis_alters_nothing():
         assert np.array_equal(old, np.array(new))
 
 
+def test_what_only_a_call_of_the_model_could_change_stays():
+    """States of recurrent layers and of random generators, and Keras's automatic names."""
+
+    class Noise(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.seed_generator = keras.random.SeedGenerator(1)
+
+        def call(self, x):
+            return x + keras.random.normal(keras.ops.shape(x), seed=self.seed_generator)
+
+    inputs = keras.Input(batch_shape=(50, 28, 28))
+    x = layers.LSTM(8, stateful=True)(inputs)
+    model = keras.Model(inputs, layers.Dense(10, "softmax")(layers.ReLU()(Noise()(x))))
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    monitor = EffectiveLearningRateMonitor()
+    images, labels = digits("train", 600)
+    model.fit(images, labels, batch_size=50, callbacks=[monitor], verbose=0)
+    before = [np.array(v) for v in model.variables]
+    assert len(before) > len(model.weights)
+    functional = int(keras.Model(inputs, x).name.removeprefix("functional_"))
+    monitor.diagnose(images[:50].astype("float32"))
+    for old, new in zip(before, model.variables, strict=True):
+        assert np.array_equal(old, np.array(new))
+    assert keras.Model(inputs, x).name == f"functional_{functional + 1}"
+
+
+def test_layers_taken_from_another_model_and_odd_attributes():
+    class Odd(layers.Layer):
+        layers = 2
+
+        def call(self, x):
+            return x
+
+    old = network()
+    model = keras.Sequential([keras.Input((28, 28)), Odd(), *old.layers[:-1], layers.Dense(10)])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    monitor, x = train(model, epochs=1)
+    assert monitor.diagnose(x[:100]) == []
+
+
+def test_leaky_units_are_not_dead():
+    model = keras.Sequential(
+        [
+            keras.Input((28, 28)),
+            layers.Flatten(),
+            layers.Dense(32, bias_initializer=keras.initializers.Constant(-1e5)),
+            layers.ReLU(negative_slope=0.1),
+            layers.Dense(10, "softmax"),
+        ]
+    )
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    monitor, x = train(model, epochs=1)
+    assert "dead units" not in {v.fault for v in monitor.diagnose(x[:100])}
+
+
+def test_too_few_steps_and_a_training_from_the_start(capsys):
+    images, labels = digits("train", 96)
+    model, monitor = network(), EffectiveLearningRateMonitor(verbose=1)
+    model.fit(images, labels, epochs=1, callbacks=[monitor], verbose=0)
+    assert "fewer than 10 steps cannot be judged" in capsys.readouterr().out
+    model.compile(keras.optimizers.SGD(1e6), "sparse_categorical_crossentropy")
+    model.fit(images, labels, epochs=4, callbacks=[monitor], verbose=0)
+    assert monitor.diagnose()
+    model.set_weights(network().get_weights())
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.fit(images, labels, epochs=4, callbacks=[monitor], verbose=0)
+    assert monitor.diagnose() == []
+
+
 def test_errors():
     monitor = EffectiveLearningRateMonitor()
     with pytest.raises(RuntimeError, match="Nothing has been measured yet"):
@@ -243,6 +356,11 @@ def test_errors():
     assert isinstance(monitor.diagnose(), list)
     with pytest.raises(ValueError, match="the layers of Subclassed cannot be seen"):
         monitor.diagnose(x)
+    monitor, x = train(network(), epochs=1)
+    with pytest.raises(ValueError, match="`x` must have at least 2 examples, not 1"):
+        monitor.diagnose(x[:1])
+    with pytest.raises(ValueError, match="`x` must be a batch of inputs"):
+        monitor.diagnose(x[:100, :5])
 
 
 def test_a_model_that_cannot_be_judged_is_trained_all_the_same(monkeypatch):

@@ -312,7 +312,7 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
             self._batches_of_epoch = 0
             self._learned_steps = (self.params or {}).get("steps")  # batches of an epoch
             self._logged_at = None  # after how many batches
-            self._is_due = False
+            self._is_due = self._is_awaited = False  # for TensorBoard, for the history
             self._executed = None  # batches in this execution
             self._taken_before = self._recorder.batches_taken()
             self._recorder.start()
@@ -320,21 +320,22 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
     def _before(self, batches, ends_epoch):
         """Prepare to measure the step to come, if it is time."""
         self._is_due = self._is_due or self._will_be_due(batches, ends_epoch)
-        if self._is_due or self._is_in_history(batches):
+        self._is_awaited = self._is_awaited or self._is_in_history(batches)
+        if self._is_due or self._is_awaited:
             self._recorder.before_step()
 
     def _after(self, batches, logs):
         """Log the step just taken, if it is time."""
         if self._executed is None:  # nobody called before the step
             self._is_due = self._is_due or self._will_be_due(batches, ends_epoch=False)
-        is_in_history = self._is_in_history(batches)
+            self._is_awaited = self._is_awaited or self._is_in_history(batches)
         self._batches += batches
         self._batches_of_epoch += batches
         # If gradients accumulate or an overflow was skipped, the next step is due.
-        if (self._is_due or is_in_history) and self._recorder.has_stepped():
+        if (self._is_due or self._is_awaited) and self._recorder.has_stepped():
             self._recorder.unseen_steps = self._batches
             self._log(batches, self._is_due, logs)
-            self._is_due = False
+            self._is_due = self._is_awaited = False
         self._recorder.forget()
 
     def _will_be_due(self, batches, ends_epoch):

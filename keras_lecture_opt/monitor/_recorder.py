@@ -15,7 +15,7 @@ from keras_lecture_opt.monitor._files import RunFile, holds_own_files
 from keras_lecture_opt.monitor._history import History, Row
 from keras_lecture_opt.monitor._measure import QUANTILES, movement
 from keras_lecture_opt.monitor._variables import Names, choose, find_optimizers
-from keras_lecture_opt.monitor._verdicts import ACCURACIES, Evidence, judge
+from keras_lecture_opt.monitor._verdicts import ACCURACIES, STARTED, Evidence, judge
 from keras_lecture_opt.rates import latest_learning_rate, next_learning_rate, steps_taken
 
 
@@ -94,6 +94,8 @@ class Recorder:
                 ) from error
         self._next_picture = time.monotonic() + FIRST_PICTURE
         self._offset = 0
+        if not self.step():  # a training from the start
+            self._judged_from = len(self.history)
         self._offset = max(0, self._last_step - self.step())
         self._describe()
 
@@ -180,7 +182,8 @@ class Recorder:
 
     def diagnose(self, x=None):
         rows = self.history[self._judged_from :]
-        return judge(Evidence(rows, self.models, Names(self.models).of), x)
+        names = Names(self.models).of
+        return judge(Evidence(rows, self.models, self.optimizers(), names), x)
 
     def conclude(self, shown):
         """Write the verdicts on a training that has ended, and print them if they are `shown`."""
@@ -189,7 +192,8 @@ class Recorder:
         except Exception as error:  # a model or a loss that nobody thought of
             self.warn(f"EffectiveLearningRateMonitor cannot judge this training: {error}")
             return
-        sentences = [*map(str, verdicts)] or [NOTHING_FOUND]
+        nothing = NOTHING_FOUND if self.step() >= STARTED else TOO_FEW_STEPS
+        sentences = [*map(str, verdicts)] or [nothing]
         self._write("train", _summaries.verdicts_summary(sentences), self.step())
         if shown:
             print("\n".join(sentences))
@@ -314,6 +318,7 @@ DRAWING_SHARE = 0.02  # of the time of a training
 FIRST_PICTURE = 30  # seconds: a short training draws when it ends only
 SUBFOLDERS = ("train", "hparams")
 NOTHING_FOUND = "Nothing found that tells broken trainings from healthy ones."
+TOO_FEW_STEPS = f"A training of fewer than {STARTED} steps cannot be judged."
 # The scalars of a variable that are written without `detail`.
 DEFAULT = {
     *("step_to_weight", "step", "execution_to_weight", "execution"),

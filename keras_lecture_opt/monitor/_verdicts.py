@@ -7,6 +7,7 @@ do not start at zero.
 
 import math
 import statistics
+import warnings
 from typing import NamedTuple
 
 import keras
@@ -18,10 +19,14 @@ STARTED = 10  # steps
 TOO_FAST = 0.1  # step_to_weight; healthy: at most 0.08
 FAST, GROWN = 0.05, 5.0  # step_to_weight, and size over the first size: both together
 TOO_SLOW = 1e-4  # step_to_weight of the fastest kernel; healthy: at least 1.8e-4
+TINY = 0.1  # of the median kernel's first size
+FEW = 64  # weights
 LAGGING = 0.02  # a kernel's fastest step_to_weight over the median kernel's
 SHRUNK = 0.7  # size over the first size; healthy: at least 0.98
 BAD_START = 5.0  # the first loss over that of guessing; healthy: at most 2.9
 GUESSING = 0.9  # a loss over that of guessing
+LEARNED = 0.5  # the same
+FALLEN = 0.5  # a loss over the first loss
 ENOUGH = 150  # steps after which a loss must have fallen
 ACCURATE = 0.7
 ACCURACIES = ("accuracy", "acc", "sparse_categorical_accuracy", "categorical_accuracy")
@@ -67,13 +72,16 @@ class Evidence:
     """What was measured, sorted by kernel and quantity.
 
     Args:
-        history: a `History`.
+        history: a list of `Row`.
         models: what is trained.
+        optimizers: what trains it.
         names: dict from the ids of the models' variables to their names in the history.
     """
 
-    def __init__(self, history, models, names):
+    def __init__(self, history, models, optimizers, names):
         self.models, self.names = models, names
+        self.decays = any(optimizer.weight_decay for optimizer in optimizers)
+        self.decays = self.decays or any(model.losses for model in models)
         series = {}
         for row in history:
             series.setdefault((row.variable, row.quantity), {})[row.step] = row.value
@@ -81,14 +89,17 @@ class Evidence:
         self.last_step = history[-1].step if history else 0
         self.loss = series.get(("", "loss"), {})
         self.accuracy = next(filter(None, (series.get(("", name)) for name in ACCURACIES)), {})
-        self.kernels = []
-        for model in models:
-            for variable in model.trainable_variables:
-                name = names[id(variable)]
-                if len(variable.shape) > 1 and self.first_size(name):
-                    self.kernels.append(name)
+        self.matrices = [
+            names[id(variable)]
+            for model in models
+            for variable in model.trainable_variables
+            # A few weights may all pass through zero.
+            if len(variable.shape) > 1 and math.prod(variable.shape) >= FEW
+        ]
+        self.kernels = [name for name in self.matrices if self.first_size(name)]
         [model] = models if len(models) == 1 else [None]
-        self.guessing = loss_of_guessing(model)
+        self.classes = classes_of(model)
+        self.guessing = self.classes and math.log(self.classes)
 
     def of(self, name, quantity):
         """Return what was measured of a variable, by step."""
@@ -112,64 +123,74 @@ class Evidence:
     def fastest(self):
         """The step and the largest step_to_weight of each kernel that has one.
 
-        Embeddings are left out: they start small, and healthy ones grow to ten times their size.
+        Embeddings, and heads that start with tiny weights, are left out: healthy ones grow to many
+        times their first size.
         """
+        sizes = {name: self.first_size(name) for name in self.kernels}
+        usual = statistics.median_low(sizes.values()) if sizes else 0
         found = {}
         for name in self.kernels:
             # The first steps are the rush of an adaptive rule.
             paces = {s: v for s, v in self.of(name, "step_to_weight").items() if s >= STARTED}
-            if paces and not name.endswith("embeddings"):
+            if paces and not name.endswith("embeddings") and sizes[name] > TINY * usual:
                 found[name] = max(paces.items(), key=lambda pace: pace[1])
         return found
 
 
-def loss_of_guessing(model):
-    """Return the cross-entropy of a model that knows only the number of classes, or None.
+def classes_of(model):
+    """Return the number of classes if the loss is the mean cross-entropy of a classifier, or None.
 
-    None, too, if a penalty or a `train_step` of the user's own is in the loss.
+    None, too, if anything else may be in the loss: a penalty, a weight, a method of the user's own.
     """
-    if model is None or type(model).train_step is not keras.Model.train_step or model.losses:
+    own = (type(model).train_step, type(model).compute_loss) if model is not None else ()
+    if own != (keras.Model.train_step, keras.Model.compute_loss) or model.losses:
         return None
-    loss = getattr(model, "loss", None)
-    kinds = keras.losses
-    if isinstance(loss, str):
-        try:
-            loss = kinds.get(loss)
-        except ValueError:
-            return None
-    if isinstance(loss, kinds.BinaryCrossentropy) or loss is kinds.binary_crossentropy:
-        return math.log(2)
-    categorical = (kinds.CategoricalCrossentropy, kinds.SparseCategoricalCrossentropy)
-    functions = (kinds.categorical_crossentropy, kinds.sparse_categorical_crossentropy)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            config = model.get_compile_config()
+        loss = keras.losses.get(model.loss)
+    except Exception:  # a loss that cannot be written down
+        return None
     shape = getattr(model, "output_shape", None)
-    if (isinstance(loss, categorical) or loss in functions) and isinstance(shape, tuple):
-        classes = shape[-1]
-        return math.log(classes) if isinstance(classes, int) and classes > 1 else None
-    return None
+    if config["loss"] is None or config["loss_weights"]:  # `model.loss` may be an earlier one
+        return None
+    if not isinstance(shape, tuple) or not isinstance(shape[-1], int):
+        return None
+    if type(loss) in (
+        keras.losses.CategoricalCrossentropy,
+        keras.losses.SparseCategoricalCrossentropy,
+    ):
+        is_mean = str(loss.reduction).startswith(("sum_over_batch_size", "mean"))
+    else:
+        functions = ("categorical_crossentropy", "sparse_categorical_crossentropy")
+        is_mean = loss in [getattr(keras.losses, name) for name in functions]
+    return shape[-1] if is_mean and shape[-1] > 1 else None
 
 
 def steps_too_large(evidence):
     fastest = evidence.fastest()
     fast = {name: pace for name, (_, pace) in fastest.items()}
-    guilty = [name for name, pace in fast.items() if pace > TOO_FAST]
-    guilty += [
+    guilty = [
         name
         for name, pace in fast.items()
-        if FAST < pace <= TOO_FAST and evidence.size(name) > GROWN
+        if pace > TOO_FAST or (pace > FAST and evidence.size(name) > GROWN)
     ]
     if guilty:
         worst = max(guilty, key=fast.get)
         step, pace = fastest[worst]
         grown = evidence.size(worst)
-        size = f" It has grown to {grown:.3g} times its first size." if grown > GROWN else ""
+        if grown > GROWN:
+            more = f"It has grown to {grown:.3g} times its first size."
+        else:
+            more = "Healthy steps change a kernel by less than 8%."
         yield Verdict(
             "steps too large",
             tuple(guilty),
             step,
             pace,
-            f"Step {step} changed {worst} by {pace:.0%} of its size{and_others(guilty)}; healthy "
-            f"steps change a kernel by less than 8%.{size} Likely cause: the learning rate is too "
-            "high, or the layer starts with tiny weights. Try a tenth of the learning rate.",
+            f"Step {step} changed {worst} by {pace:.0%} of its size{and_others(guilty)}. {more} "
+            "Likely cause: the learning rate is too high, or all layers start with tiny weights. "
+            "Try a tenth of the learning rate.",
         )
 
 
@@ -213,11 +234,13 @@ def not_finite(evidence):
 
 def never_moved(evidence):
     still = []
-    for name in evidence.kernels:
+    for name in evidence.matrices:
         moved = evidence.of(name, "step") | evidence.of(name, "execution")
-        if len(moved) > 1 and evidence.last_step >= STARTED and not any(moved.values()):
+        # Between two measured steps it may have moved, too.
+        sizes = set(evidence.of(name, "weight").values())
+        if len(moved) > 1 and len(sizes) == 1 and not any(moved.values()):
             still.append(name)
-    if still:
+    if still and evidence.last_step >= STARTED:
         yield Verdict(
             "no gradient",
             tuple(still),
@@ -225,8 +248,9 @@ def never_moved(evidence):
             0.0,
             f"{first_of(still)} has not moved by a single bit in {evidence.last_step} steps"
             f"{and_others(still)}. Likely cause: no gradient arrives, because of dead units (ReLUs "
-            "at 0, weights of 0) or `stop_gradient` on the way to the loss, or a learning rate of "
-            "0. Look at each layer's outputs for one batch: `diagnose(x)`.",
+            "at 0, weights of 0) or `stop_gradient` on the way to the loss; or a learning rate of "
+            "0, or steps that rounding loses (bfloat16, float16). Look at each layer's outputs for "
+            "one batch: `diagnose(x)`.",
         )
 
 
@@ -254,9 +278,10 @@ def frozen(evidence):
 
 def all_layers(model):
     """Return the model's layers and those of the models in it."""
-    for layer in getattr(model, "layers", ()):
+    for layer in model.layers:
         yield layer
-        yield from all_layers(layer)
+        if isinstance(layer, keras.Model):
+            yield from all_layers(layer)
 
 
 def is_initial(layer, weight):
@@ -269,6 +294,8 @@ def is_initial(layer, weight):
 
 
 def decays(evidence):
+    if not evidence.decays:  # trained weights may be smaller than the first ones
+        return
     sizes = {name: evidence.size(name) for name in evidence.kernels}
     shrunk = [name for name, size in sizes.items() if size < SHRUNK]
     if shrunk:
@@ -287,7 +314,9 @@ def steps_too_small(evidence):
     fastest = evidence.fastest()
     # Who looks at the end of a training only sees the steps of a learning rate that has decayed.
     saw_the_start = any(min(evidence.of(n, "step"), default=math.inf) <= STARTED for n in fastest)
-    if fastest and saw_the_start:
+    [*_, loss] = evidence.loss.values() or [math.inf]
+    has_learned = evidence.guessing and loss < LEARNED * evidence.guessing
+    if fastest and saw_the_start and not has_learned:
         name = max(fastest, key=lambda name: fastest[name][1])
         step, pace = fastest[name]
         if pace < TOO_SLOW:
@@ -316,20 +345,21 @@ def lagging(evidence):
                 fastest[worst] / usual if usual else math.nan,
                 f"No step has changed {worst} by more than {fastest[worst]:.1g} of its size"
                 f"{and_others(slow)}, while the median kernel's steps reach {usual:.1g}. Likely "
-                "cause: the layer starts with weights that are too large, or its gradient vanishes "
-                "on the way. Try its initializer's default, or a normalization layer.",
+                "cause: the layer starts with weights that are too large, its gradient vanishes on "
+                "the way, or its part of the loss is small. Try its initializer's default, or a "
+                "normalization layer.",
             )
 
 
 def squashed(evidence):
-    if not evidence.guessing or not evidence.accuracy:
+    if not evidence.classes or not evidence.accuracy:
         return
-    step = max(evidence.accuracy)
-    loss, accuracy = evidence.loss.get(step), evidence.accuracy[step]
-    classes = round(math.exp(evidence.guessing))
-    # The loss of a softmax over probabilities that are all right.
-    floor = math.log(1 + (classes - 1) / math.e)
-    if classes >= 10 and loss is not None and accuracy > ACCURATE and loss > 0.96 * floor:
+    step, accuracy = max(evidence.accuracy.items())
+    loss = evidence.loss.get(step, 0)
+    # The loss of a softmax over probabilities that are all right. With fewer classes, a network
+    # that is unsure reaches it, too.
+    floor = math.log(1 + (evidence.classes - 1) / math.e)
+    if evidence.classes >= 10 and step >= ENOUGH and accuracy > ACCURATE and loss > 0.96 * floor:
         yield Verdict(
             "probabilities squashed",
             (),
@@ -342,19 +372,23 @@ def squashed(evidence):
 
 
 def no_learning(evidence):
-    if evidence.loss and evidence.guessing:
-        step, loss = max(evidence.loss.items())
-        if step >= ENOUGH and loss >= GUESSING * evidence.guessing:
-            yield Verdict(
-                "no learning",
-                (),
-                step,
-                loss / evidence.guessing,
-                f"After {step} steps the loss is {loss:.3g}, and guessing costs "
-                f"{evidence.guessing:.3g}: nothing has been learned. Likely cause: what is said "
-                "above, or else labels that do not belong to the inputs. Try to learn ten examples "
-                "by heart.",
-            )
+    if not evidence.classes or not evidence.loss:
+        return
+    step, loss = max(evidence.loss.items())
+    # The loss is Keras's mean since the epoch began: a bad first batch stays in it.
+    has_fallen = loss < FALLEN * evidence.loss.get(1, 0)
+    chance = 1 / evidence.classes
+    is_better = evidence.accuracy.get(step, 0) > chance + (1 - chance) / 10
+    if step >= ENOUGH and loss >= GUESSING * evidence.guessing and not has_fallen | is_better:
+        yield Verdict(
+            "no learning",
+            (),
+            step,
+            loss / evidence.guessing,
+            f"After {step} steps the mean loss of the epoch is {loss:.3g}, and guessing costs "
+            f"{evidence.guessing:.3g}: nothing has been learned. Likely cause: what is said above, "
+            "or else labels that do not belong to the inputs. Try to learn ten examples by heart.",
+        )
 
 
 def dead_or_alike(evidence, x):
@@ -366,16 +400,27 @@ def dead_or_alike(evidence, x):
             f"{kinds} cannot be seen."
         )
     [model] = evidence.models
-    last = np.asarray(keras.ops.cast(keras.tree.flatten(model(x, training=False))[0], "float32"))
-    outputs = {layer: output_of_relu(layer) for layer in model.layers}
-    outputs = {layer: output for layer, output in outputs.items() if output is not None}
-    # A sequential model has one, and may hide it.
-    given = getattr(model, "input", model.inputs[0])
-    probe = keras.Model(given, [*outputs.values()]) if outputs else lambda x, training: []
+    try:
+        last = outputs_of(model, x)[0]
+    except Exception as error:  # of any layer
+        raise ValueError(
+            f"`x` must be a batch of inputs, as the model takes it: {error}"
+        ) from error
+    if len(last) < 2:
+        raise ValueError(f"`x` must have at least 2 examples, not {len(last)}.")
+    rectifiers = {layer: output_of_relu(layer) for layer in model.layers}
+    rectifiers = {layer: output for layer, output in rectifiers.items() if output is not None}
     dead = {}
-    for layer, output in zip(outputs, keras.tree.flatten(probe(x, training=False)), strict=True):
-        is_alive = keras.ops.any(output > 0, axis=tuple(range(len(output.shape) - 1)))
-        dead[name_of(layer, evidence)] = 1 - float(np.mean(is_alive))
+    try:
+        # A sequential model hides its input. A name of its own leaves Keras's numbering alone.
+        given = getattr(model, "input", model.inputs[0])
+        probe = rectifiers and keras.Model(given, [*rectifiers.values()], name="probe")
+    except ValueError:  # layers that were taken from another model
+        probe = None
+    if probe:
+        for layer, output in zip(rectifiers, outputs_of(probe, x), strict=True):
+            units = output.reshape(-1, output.shape[-1])
+            dead[name_of(layer, evidence)] = float(np.mean(~np.any(units != 0, axis=0)))
     guilty = [name for name, share in dead.items() if share > DEAD]
     if guilty:
         worst = max(guilty, key=dead.get)
@@ -389,7 +434,7 @@ def dead_or_alike(evidence, x):
             "biases far below 0. Try a tenth of the learning rate from the start.",
         )
     # A sequence model first learns how often each class occurs, the same for all examples.
-    if evidence.guessing and last.ndim == 2 and len(last) > 1 and evidence.last_step >= ENOUGH:
+    if evidence.classes and last.ndim == 2 and evidence.last_step >= ENOUGH:
         spread = float(np.mean(np.std(last, axis=0)) / np.mean(np.abs(last)))
         if spread < ALIKE:
             yield Verdict(
@@ -403,10 +448,19 @@ def dead_or_alike(evidence, x):
             )
 
 
+def outputs_of(model, x):
+    """Return the model's outputs as a list, without a change of any of its variables."""
+    trainable, others = (
+        [v.value for v in w] for w in (model.trainable_variables, model.non_trainable_variables)
+    )
+    outputs, _ = model.stateless_call(trainable, others, x, training=False)
+    return [np.asarray(keras.ops.cast(y, "float32")) for y in keras.tree.flatten(outputs)]
+
+
 def output_of_relu(layer):
     """Return what a layer of ReLUs puts out, a symbolic tensor, or None."""
     is_relu = getattr(layer, "activation", None) is keras.activations.relu
-    if is_relu or isinstance(layer, keras.layers.ReLU):
+    if is_relu or (isinstance(layer, keras.layers.ReLU) and not layer.negative_slope):
         try:
             return layer.output
         except (AttributeError, ValueError):  # a layer that is used twice has several
