@@ -1,76 +1,33 @@
-"""Take the pictures of TensorBoard in README and docs: `make figures`.
+"""Take the README's pictures of TensorBoard over the reference runs: `make figures`.
 
     python docs/screenshots.py
 
-They show the reference runs, and a run of ResNet-50 (214 variables) that this script trains for 50
-steps on random images: 2 min on two cores. Needs Chromium and its driver (Debian: `apt-get install
-chromium chromium-driver`).
+Needs Chromium and its driver (Debian: `apt-get install chromium chromium-driver`).
 """
 
 import argparse
 import contextlib
 import pathlib
 import shutil
-import tempfile
 import time
 import urllib.parse
 
-import keras
-import numpy as np
 from selenium import webdriver
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 from tensorboard import program
 
-from keras_lecture_opt import Adam, EffectiveLearningRateMonitor
-
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TITLE = "effective_lr{}/hidden_1/kernel"
-PICTURES = {  # name: (folder, runs, cards, texts to wait for, log scale, height)
-    "layers": (
-        "",
-        "/train",
-        "^all_layers/step_to_weight",
-        ["all_layers/step_to_weight"],
-        False,
-        1000,
-    ),
-    "steps": (
-        "reference",
-        "^(AdaGrad|Adam|SteepestDescent)/train",
-        "^step_to_weight/.*kernel",
-        ["step_to_weight/hidden_1/kernel"],
-        True,
-        700,
-    ),
-    "median": (
-        "reference",
-        "/train",
-        "^effective_lr/(hidden|output).*kernel",
-        [TITLE.format("")],
-        True,
-        700,
-    ),
+PICTURES = {  # name: (runs, cards, texts to wait for, height)
+    "median": ("/train", "^effective_lr/(hidden|output).*kernel", [TITLE.format("")], 700),
     "where": (
-        "reference",
         "^(AdaGrad|Adam|SteepestDescent)/train",
         "^effective_lr_(hist|map).*/hidden_1/kernel",
         [TITLE.format("_histogram"), TITLE.format("_map")],
-        False,
         980,
     ),
 }
-
-
-def train_resnet(folder):
-    """Log 50 steps of a network of 214 variables."""
-    keras.utils.set_random_seed(0)
-    model = keras.applications.ResNet50(weights=None, input_shape=(32, 32, 3), classes=10)
-    model.compile(Adam(), "sparse_categorical_crossentropy")
-    rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(400, 32, 32, 3)).astype("float32"), rng.integers(0, 10, 400)
-    monitor = EffectiveLearningRateMonitor(f"{folder}/ResNet50", update_freq=10)
-    model.fit(x, y, batch_size=8, verbose=0, callbacks=[monitor])
 
 
 def missing():
@@ -142,21 +99,21 @@ def click(driver, label):
 
 def main():
     argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        train_resnet(folder)
-        addresses = {"": serve(folder), "reference": serve(ROOT / "tb_logs" / "reference")}
-        for name, (logs, runs, cards, texts, is_log, height) in PICTURES.items():
-            query = {"runFilter": runs, "tagFilter": cards, "smoothing": 0}
-            with browser(1500, height) as driver:
-                driver.get(f"{addresses[logs]}?{urllib.parse.urlencode(query)}#timeseries")
-                wait_for(driver, *texts)
-                click(driver, "Close side pane")
-                if is_log:
-                    click(driver, "More line chart options")
-                    click(driver, "Toggle Y-axis log scale on line chart")
-                    driver.find_element("tag name", "body").send_keys(Keys.ESCAPE)  # closes a menu
-                time.sleep(5)  # charts are drawn
-                driver.save_screenshot(ROOT / "docs" / "figures" / f"tensorboard_{name}.png")
+    address = serve(ROOT / "tb_logs" / "reference")
+    for name, (runs, cards, texts, height) in PICTURES.items():
+        query = {"runFilter": runs, "tagFilter": cards, "smoothing": 0}
+        with browser(1500, height) as driver:
+            driver.get(f"{address}?{urllib.parse.urlencode(query)}#timeseries")
+            wait_for(driver, *texts)
+            for button in (
+                "Close side pane",
+                "More line chart options",
+                "Toggle Y-axis log scale on line chart",
+            ):
+                click(driver, button)
+            driver.find_element("tag name", "body").send_keys(Keys.ESCAPE)  # closes a menu
+            time.sleep(5)  # charts are drawn
+            driver.save_screenshot(ROOT / "docs" / "figures" / f"tensorboard_{name}.png")
 
 
 if __name__ == "__main__":

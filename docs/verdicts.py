@@ -215,7 +215,9 @@ def judge(job):
 
 def read_rows():
     with open(CSV, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+        rows = {tuple(row[c] for c in COLUMNS[:5]): row for row in csv.DictReader(file)}
+    jobs = [tuple(map(str, job)) for job in all_jobs()]
+    return [rows[job] for job in jobs if job in rows]
 
 
 def tables(rows):
