@@ -170,10 +170,10 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
 
         Example:
 
-        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, "softmax")])
+        >>> model = keras.Sequential([keras.Input((32,)), keras.layers.Dense(3, "softmax")])
         >>> model.compile(keras.optimizers.SGD(100.0), "sparse_categorical_crossentropy")
         >>> monitor = EffectiveLearningRateMonitor()
-        >>> x, y = keras.random.normal((320, 4)), keras.ops.arange(320) % 3
+        >>> x, y = keras.random.normal((320, 32)), keras.ops.arange(320) % 3
         >>> fitted = model.fit(x, y, callbacks=[monitor], verbose=0)
         >>> [verdict.fault for verdict in monitor.diagnose()]
         ['steps too large']
