@@ -8,9 +8,6 @@ import sys
 import textwrap
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# XLA's older code generator halves the time that a compilation takes. The test that adds a rule
-# repeats the formulas of all rules without this flag.
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
 import keras
 import matplotlib

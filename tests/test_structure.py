@@ -161,15 +161,13 @@ def test_a_rule_is_added_in_four_places(tmp_path):
     page.write_text(page.read_text().replace(last, last + ROW))
 
     generic = "Lion or freed or private or rules_are_the_lectures or color_blind"
-    # The other rules only as users run them: see `XLA_FLAGS` in conftest.py.
-    generic += " or (test_rule_follows_its_formula and xla)"
     run = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-q", "-x", "-n", "0", "-p", "no:cacheprovider"),
             *("-k", f"({generic}) and not four_places", copy / "tests"),
         ],
         cwd=copy,
-        env={**os.environ, "PYTHONPATH": str(copy), "XLA_FLAGS": ""},
+        env={**os.environ, "PYTHONPATH": str(copy)},
         capture_output=True,
         text=True,
         check=False,
