@@ -222,9 +222,9 @@ def read_rows():
 
 def tables(rows):
     """Return the tables of faults and of controls, in Markdown."""
-    written = {}
-    for kind, harm in (("fault", "did harm"), ("control", "")):
-        lines = []
+    written = []
+    for kind in ("fault", "control"):
+        is_fault, lines = kind == "fault", []
         cases = dict.fromkeys(row["case"] for row in rows if row["kind"] == kind)
         for case in cases:
             of = [row for row in rows if row["case"] == case]
@@ -233,20 +233,20 @@ def tables(rows):
             shown = ", ".join(f"{word} {words.count(word)}" for word in dict.fromkeys(words))
             counts = [
                 sum(bool(row[column]) for row in some)
-                for some in ([of] if kind == "control" else [harmed, of])
+                for some in ([harmed, of] if is_fault else [of])
                 for column in ("verdicts", "verdicts_with_x")
             ]
-            lines.append([case, len(of), *([len(harmed)] if harm else []), *counts, shown])
+            lines.append([case, len(of), *([len(harmed)] if is_fault else []), *counts, shown])
         numbers = range(1, len(lines[0]) - 1)
         totals = [sum(line[i] for line in lines) for i in numbers]
         lines.append(["**all**", *(f"**{total}**" for total in totals), ""])
-        if kind == "fault":
+        if is_fault:
             head = ["fault", "trainings", "did harm", "of these found", "with `x`"]
             head += ["found of all", "with `x`", "verdicts, with `x`"]
         else:
             head = ["healthy", "trainings", "alarms", "with `x`", "verdicts, with `x`"]
-        written[kind] = _programs.markdown_table(head, lines)
-    return f"{written['fault']}\n{written['control']}"
+        written.append(_programs.markdown_table(head, lines))
+    return "\n".join(written)
 
 
 def write_page(rows):

@@ -178,13 +178,12 @@ def test_losses_with_more_in_them_are_not_compared_with_guessing():
     assert not faults(own, **FLAT)
 
 
-def train(model, *arguments, x=None, epochs=3, **options):
+def train(model, log_dir=None, x=None, epochs=3, verbose=0):
     """Train on 600 digits, about 20 steps an epoch."""
     images, labels = digits("train", 600)
-    monitor = EffectiveLearningRateMonitor(*arguments, update_freq=10)
+    monitor = EffectiveLearningRateMonitor(log_dir, update_freq=10, verbose=verbose)
     x = images.astype("float32") if x is None else x
-    options = {"callbacks": [monitor], "verbose": 0, "epochs": epochs, **options}
-    model.fit(x, labels, **options)
+    model.fit(x, labels, epochs=epochs, callbacks=[monitor], verbose=0)
     return monitor, x
 
 
@@ -219,7 +218,7 @@ def test_layer_that_is_dead_is_named_when_a_batch_is_given():
     assert "outputs alike" in found
 
 
-def test_frozen_with_random_weights_is_a_fault_and_with_trained_ones_is_not(tmp_path):
+def test_frozen_with_random_weights_is_a_fault_and_with_trained_ones_is_not():
     model = network()
     model.get_layer("first").trainable = False
     model.compile("adam", "sparse_categorical_crossentropy")
@@ -238,9 +237,7 @@ def test_frozen_with_random_weights_is_a_fault_and_with_trained_ones_is_not(tmp_
 def test_text_card_and_printed_lines(tmp_path, capsys):
     model = network()
     model.compile(keras_lecture_opt.Momentum(5.0), "sparse_categorical_crossentropy")
-    images, labels = digits("train", 600)
-    monitor = EffectiveLearningRateMonitor(tmp_path, update_freq=10, verbose=1)
-    model.fit(images, labels, epochs=2, callbacks=[monitor], verbose=0)
+    monitor, _ = train(model, tmp_path, epochs=2, verbose=1)
     texts = [str(verdict) for verdict in monitor.diagnose()]
     assert texts
     assert capsys.readouterr().out.splitlines() == texts
@@ -363,13 +360,13 @@ def test_errors():
         monitor.diagnose(x[:100, :5])
 
 
-def test_a_model_that_cannot_be_judged_is_trained_all_the_same(monkeypatch):
+def test_a_model_that_cannot_be_judged_is_trained_all_the_same(monkeypatch, tmp_path):
     def fail(*arguments):
         raise TypeError("a strange loss")
 
     monkeypatch.setattr("keras_lecture_opt.monitor._recorder.judge", fail)
     with pytest.warns(UserWarning, match="cannot judge this training: a strange loss"):
-        train(network(), epochs=1)
+        train(network(), tmp_path, epochs=1)
 
 
 def test_the_page_shows_what_was_measured():

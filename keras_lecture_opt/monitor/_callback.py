@@ -66,9 +66,8 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
     files that are saved. (A learning rate that is a Python callable is called once more at each
     event.) The weights are copied before a step that will be logged, and the copy is freed after
     it; no other step pays. `history` also holds steps 1, 2, 5, 10, 20, 50, …, whatever
-    `update_freq` is.
-    Where the steps cannot be foreseen, in the first epoch of data of unknown length, the last one
-    is logged without its size.
+    `update_freq` is. Where the steps cannot be foreseen, in the first epoch of data of unknown
+    length, the last one is logged without its size.
 
     Steps are the optimizer's iterations; they go on when a model is compiled anew. "Text" and
     "HParams" show the optimizer's configuration and `hparams`, "Custom Scalars" all variables in
@@ -319,16 +318,14 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
 
     def _before(self, batches, ends_epoch):
         """Prepare to measure the step to come, if it is time."""
-        self._is_due = self._is_due or self._will_be_due(batches, ends_epoch)
-        self._is_awaited = self._is_awaited or self._is_in_history(batches)
+        self._plan(batches, ends_epoch)
         if self._is_due or self._is_awaited:
             self._recorder.before_step()
 
     def _after(self, batches, logs):
         """Log the step just taken, if it is time."""
         if self._executed is None:  # nobody called before the step
-            self._is_due = self._is_due or self._will_be_due(batches, ends_epoch=False)
-            self._is_awaited = self._is_awaited or self._is_in_history(batches)
+            self._plan(batches, ends_epoch=False)
         self._batches += batches
         self._batches_of_epoch += batches
         # If gradients accumulate or an overflow was skipped, the next step is due.
@@ -337,6 +334,11 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
             self._log(batches, self._is_due, logs)
             self._is_due = self._is_awaited = False
         self._recorder.forget()
+
+    def _plan(self, batches, ends_epoch):
+        """Decide whether to log the step to come; once decided, it stays until one is logged."""
+        self._is_due = self._is_due or self._will_be_due(batches, ends_epoch)
+        self._is_awaited = self._is_awaited or self._is_in_history(batches)
 
     def _will_be_due(self, batches, ends_epoch):
         if self.update_freq == "epoch":

@@ -187,6 +187,8 @@ class Recorder:
 
     def conclude(self, shown):
         """Write the verdicts on a training that has ended, and print them if they are `shown`."""
+        if not (self._files or shown):  # nobody would see them
+            return
         try:
             verdicts = self.diagnose()
         except Exception as error:  # a model or a loss that nobody thought of

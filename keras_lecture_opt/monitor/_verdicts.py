@@ -5,6 +5,7 @@ Each threshold separates planted faults from healthy trainings: `docs/verdicts.p
 do not start at zero.
 """
 
+import functools
 import math
 import statistics
 import warnings
@@ -80,8 +81,7 @@ class Evidence:
 
     def __init__(self, history, models, optimizers, names):
         self.models, self.names = models, names
-        self.decays = any(optimizer.weight_decay for optimizer in optimizers)
-        self.decays = self.decays or any(model.losses for model in models)
+        self.decays = any(o.weight_decay for o in optimizers) or any(m.losses for m in models)
         series = {}
         for row in history:
             series.setdefault((row.variable, row.quantity), {})[row.step] = row.value
@@ -96,7 +96,8 @@ class Evidence:
             # A few weights may all pass through zero.
             if len(variable.shape) > 1 and math.prod(variable.shape) >= FEW
         ]
-        self.kernels = [name for name in self.matrices if self.first_size(name)]
+        sizes = {name: self._first_size(name) for name in self.matrices}
+        self.kernels = {name: size for name, size in sizes.items() if size}  # the first sizes
         [model] = models if len(models) == 1 else [None]
         self.classes = classes_of(model)
         self.guessing = self.classes and math.log(self.classes)
@@ -105,7 +106,7 @@ class Evidence:
         """Return what was measured of a variable, by step."""
         return self._series.get((name, quantity), {})
 
-    def first_size(self, name):
+    def _first_size(self, name):
         """The RMS of a variable before the first measured step; 0 for zeros, None if unknown."""
         for kind in ("step", "execution"):
             for step, moved in self.of(name, kind).items():
@@ -118,21 +119,21 @@ class Evidence:
     def size(self, name):
         """The latest RMS of a variable, over the first one."""
         [*_, latest] = self.of(name, "weight").values()
-        return latest / self.first_size(name)
+        return latest / self.kernels[name]
 
+    @functools.cached_property
     def fastest(self):
         """The step and the largest step_to_weight of each kernel that has one.
 
         Embeddings, and heads that start with tiny weights, are left out: healthy ones grow to many
         times their first size.
         """
-        sizes = {name: self.first_size(name) for name in self.kernels}
-        usual = statistics.median_low(sizes.values()) if sizes else 0
+        usual = statistics.median_low(self.kernels.values()) if self.kernels else 0
         found = {}
-        for name in self.kernels:
+        for name, first_size in self.kernels.items():
             # The first steps are the rush of an adaptive rule.
             paces = {s: v for s, v in self.of(name, "step_to_weight").items() if s >= STARTED}
-            if paces and not name.endswith("embeddings") and sizes[name] > TINY * usual:
+            if paces and not name.endswith("embeddings") and first_size > TINY * usual:
                 found[name] = max(paces.items(), key=lambda pace: pace[1])
         return found
 
@@ -142,8 +143,10 @@ def classes_of(model):
 
     None, too, if anything else may be in the loss: a penalty, a weight, a method of the user's own.
     """
-    own = (type(model).train_step, type(model).compute_loss) if model is not None else ()
-    if own != (keras.Model.train_step, keras.Model.compute_loss) or model.losses:
+    if model is None or model.losses:
+        return None
+    own, keras_own = type(model), keras.Model
+    if own.train_step is not keras_own.train_step or own.compute_loss is not keras_own.compute_loss:
         return None
     try:
         with warnings.catch_warnings(action="ignore"):
@@ -151,10 +154,10 @@ def classes_of(model):
         loss = keras.losses.get(model.loss)
     except Exception:  # a loss that cannot be written down
         return None
-    shape = getattr(model, "output_shape", None)
     # Not compiled, or `model.loss` is an earlier one.
     if not config.get("loss") or config.get("loss_weights"):
         return None
+    shape = getattr(model, "output_shape", None)
     if not isinstance(shape, tuple) or not isinstance(shape[-1], int):
         return None
     if type(loss) in (
@@ -169,7 +172,7 @@ def classes_of(model):
 
 
 def steps_too_large(evidence):
-    fastest = evidence.fastest()
+    fastest = evidence.fastest
     fast = {name: pace for name, (_, pace) in fastest.items()}
     guilty = [
         name
@@ -213,24 +216,26 @@ def wrong_start(evidence):
 def not_finite(evidence):
     bad = {}
     for name in evidence.kernels:
-        for step, value in evidence.of(name, "weight").items():
-            if not math.isfinite(value):
-                bad[name] = step
-                break
-    step = min(bad.values(), default=None)
-    losses = [s for s, value in evidence.loss.items() if not math.isfinite(value)]
+        if steps := not_finite_at(evidence.of(name, "weight")):
+            bad[name] = steps[0]
+    losses = not_finite_at(evidence.loss)
     if bad or losses:
-        what = f"{first_of(bad)} is" if bad else "The loss is"
+        what = next(iter(bad), "The loss")
         step = min([*bad.values(), *losses])
         yield Verdict(
             "not finite",
             tuple(bad),
             step,
             math.nan,
-            f"{what} NaN or infinite{and_others(bad)}, first seen at step {step}. Likely cause: a "
-            "NaN in the data, or a learning rate that is too high. Look for NaN in the data, then "
-            "try a tenth of the learning rate.",
+            f"{what} is NaN or infinite{and_others(bad)}, first seen at step {step}. Likely cause: "
+            "a NaN in the data, or a learning rate that is too high. Look for NaN in the data, "
+            "then try a tenth of the learning rate.",
         )
+
+
+def not_finite_at(values):
+    """Return at which steps values are NaN or infinite."""
+    return [step for step, value in values.items() if not math.isfinite(value)]
 
 
 def never_moved(evidence):
@@ -247,7 +252,7 @@ def never_moved(evidence):
             tuple(still),
             evidence.last_step,
             0.0,
-            f"{first_of(still)} has not moved by a single bit in {evidence.last_step} steps"
+            f"{still[0]} has not moved by a single bit in {evidence.last_step} steps"
             f"{and_others(still)}. Likely cause: no gradient arrives, because of dead units (ReLUs "
             "at 0, weights of 0) or `stop_gradient` on the way to the loss; or a learning rate of "
             "0, or steps that rounding loses (bfloat16, float16). Look at each layer's outputs for "
@@ -271,7 +276,7 @@ def frozen(evidence):
             tuple(names),
             evidence.last_step,
             0.0,
-            f"{first_of(names)} is not trained and has its random initial values"
+            f"{names[0]} is not trained and has its random initial values"
             f"{and_others(names)}. Likely cause: a layer was frozen by accident, or its trained "
             "weights were not loaded. Try `layer.trainable = True` before `compile`.",
         )
@@ -312,7 +317,7 @@ def decays(evidence):
 
 
 def steps_too_small(evidence):
-    fastest = evidence.fastest()
+    fastest = evidence.fastest
     # Who looks at the end of a training only sees the steps of a learning rate that has decayed.
     saw_the_start = any(min(evidence.of(n, "step"), default=math.inf) <= STARTED for n in fastest)
     [*_, loss] = evidence.loss.values() or [math.inf]
@@ -333,7 +338,7 @@ def steps_too_small(evidence):
 
 
 def lagging(evidence):
-    fastest = {name: pace for name, (_, pace) in evidence.fastest().items()}
+    fastest = {name: pace for name, (_, pace) in evidence.fastest.items()}
     if len(fastest) > 2:
         usual = statistics.median(fastest.values())
         slow = [name for name, pace in fastest.items() if pace < LAGGING * usual]
@@ -409,8 +414,8 @@ def dead_or_alike(evidence, x):
         ) from error
     if len(last) < 2:
         raise ValueError(f"`x` must have at least 2 examples, not {len(last)}.")
-    rectifiers = {layer: output_of_relu(layer) for layer in model.layers}
-    rectifiers = {layer: output for layer, output in rectifiers.items() if output is not None}
+    outputs = [(layer, output_of_relu(layer)) for layer in model.layers]
+    rectifiers = {layer: output for layer, output in outputs if output is not None}
     dead = {}
     try:
         # A sequential model hides its input. A name of its own leaves Keras's numbering alone.
@@ -473,10 +478,6 @@ def name_of(layer, evidence):
     """Return a layer's name as the monitor writes it."""
     names = [evidence.names[id(w)] for w in layer.weights if id(w) in evidence.names]
     return layer_of(names[0]) if names else layer.name
-
-
-def first_of(names):
-    return next(iter(names))
 
 
 def and_others(names):
