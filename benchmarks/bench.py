@@ -237,14 +237,19 @@ def peak_of_event(shape):
     for inputs, units in [(1, 1), shape]:  # the first loads what an event needs
         layer = keras.layers.Dense(units, use_bias=False)
         model, optimizer = keras.Sequential([keras.Input((inputs,)), layer]), ours.Adam()
-        gradient = tf.random.normal((inputs, units))
-        step = tf.function(lambda g=gradient, o=optimizer, w=layer.kernel: o.apply([g], [w]))
         optimizer.build([layer.kernel])
-        step()
+        step = applied(optimizer, tf.random.normal((inputs, units)), layer.kernel)
         watching = ours.EffectiveLearningRateMonitor(update_freq="batch")
         watching.watch(model, optimizer)
         peaks = [peak_of(step), peak_of(lambda: logged(watching, step))]  # noqa: B023
     return peaks[1] - peaks[0]
+
+
+def applied(optimizer, gradient, variable):
+    """Return an update as one function, compiled and called once."""
+    step = tf.function(lambda: optimizer.apply([gradient], [variable]))
+    step()
+    return step
 
 
 def logged(monitor, step):

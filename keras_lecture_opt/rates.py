@@ -217,12 +217,15 @@ def rate_after_step(optimizer, variable, learning_rate):
     return tf.broadcast_to(factor_after_step(optimizer, variable, learning_rate), variable.shape)
 
 
-def factor_after_step(optimizer, variable, learning_rate):
-    """As `rate_after_step`, but a scalar where all weights have the same rate."""
+def factor_after_step(optimizer, variable, learning_rate, state=None):
+    """As `rate_after_step`, but a scalar where all weights have the same rate.
+
+    `state` is what the formula takes for the optimizer, if not the optimizer.
+    """
     dtype = compute_dtype(variable)
     t = tf.cast(optimizer.iterations, dtype)
-    rate = formula_of(optimizer).factor(optimizer, variable, tf.cast(learning_rate, dtype), t)
-    return tf.cast(rate, dtype)
+    eta = tf.cast(learning_rate, dtype)
+    return tf.cast(formula_of(optimizer).factor(state or optimizer, variable, eta, t), dtype)
 
 
 def latest_learning_rate(optimizer):
@@ -245,18 +248,20 @@ def steps_taken(optimizer):
     return int(tf.convert_to_tensor(optimizer.iterations))
 
 
-def updated_mask(optimizer, variable):
+def updated_mask(optimizer, variable, state=None):
     """Which weights have received a gradient other than 0, as far as the state shows.
+
+    `state` is whose state, if not the optimizer's.
 
     Returns:
         A boolean tensor of the variable's shape, or None where the state does not show it.
     """
     formula = formula_of(optimizer)
-    state = formula.evidence and state_of(optimizer, formula.evidence, variable)
-    if state is None:
+    evidence = formula.evidence and state_of(state or optimizer, formula.evidence, variable)
+    if evidence is None:
         return None
     first = getattr(optimizer, "initial_accumulator_value", 0)
-    return tf.convert_to_tensor(state) != tf.cast(first, state.dtype)
+    return tf.convert_to_tensor(evidence) != tf.cast(first, evidence.dtype)
 
 
 def keeps_evidence(optimizer):

@@ -215,8 +215,8 @@ def test_hparams_tell_the_runs_apart_but_not_by_their_seeds(data, tmp_path, monk
     assert trials[0] == trials[1] != trials[2]
     assert trials[3] == trials[4]  # whose name Keras would number
     optimizers = [values["optimizer"] for _, values in configurations]
-    assert optimizers[2:4] == ["keras_lecture_opt.Adam", "keras.Adadelta"]
-    assert optimizers[5] == "test_comparison.Own"
+    assert optimizers[2:4] == ["Adam", "keras.Adadelta"]
+    assert optimizers[5] == "keras.Own"
 
 
 def test_cost_is_that_with_dropout(data, tmp_path):

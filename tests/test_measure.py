@@ -4,10 +4,15 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras.optimizers import Muon
 from monitored import QUANTILES
 
-from keras_lecture_opt.monitor import _measure
-from keras_lecture_opt.monitor._variables import map_shapes
+from keras_lecture_opt import effective_learning_rate
+from keras_lecture_opt._keras_formulas import FORMULAS
+from keras_lecture_opt.monitor import _measure, _sample
+from keras_lecture_opt.monitor._variables import MonitoredVariable, map_shapes
+from keras_lecture_opt.rates import missing_rate
+from keras_lecture_opt.rules import RULES
 
 
 @pytest.mark.parametrize("chunk", [_measure.CHUNK, 1000])
@@ -46,3 +51,33 @@ def test_maps_of_inputs_that_are_no_images_or_of_any_size(shape):
 
     variable = keras.Variable(np.ones((12, 2)))
     assert map_shapes([variable], Model) == {id(variable): (12, 2)}
+
+
+# Keras 3.12's own Muon fails on TensorFlow.
+OF_KERAS = [cls for cls in FORMULAS if cls is not Muon or not keras.version().startswith("3.12.")]
+WITH_NORMS = {"Lamb": 0, "Adafactor": 1}  # how many of six variables may be sampled
+
+
+@pytest.mark.parametrize("cls", [*RULES, *OF_KERAS], ids=lambda cls: cls.__name__)
+def test_medians_of_samples(cls):
+    """Of all variables at once, and only where that comes to the same."""
+    rng = np.random.default_rng(0)
+    shapes = [(300,), (2,), (5, 4), (70, 3, 70), (1,), ()]
+    optimizer = cls(learning_rate=2.0**-6)
+    variables = [keras.Variable(rng.normal(size=shape), dtype="float32") for shape in shapes]
+    optimizer.build(variables)
+    monitored = [MonitoredVariable(str(i), v, optimizer) for i, v in enumerate(variables)]
+    names = {m.name for m in monitored if missing_rate(optimizer, m.variable) is None}
+    monitored = [m for m in monitored if m.name in names]
+    for _ in range(2):  # at first it tries what can be sampled
+        gradients = [rng.normal(size=shape).astype("float32") for shape in shapes]
+        optimizer.apply([tf.constant(g) for g in gradients], variables)
+        eta = tf.constant(2.0**-6, tf.float64)
+        measured = _sample.measure_all_rates(monitored, {id(optimizer): eta}, False, names)
+        for m in monitored:
+            rates = effective_learning_rate(optimizer, m.variable).numpy().ravel()
+            rates = rates[:: -(-rates.size // 4096)]
+            median = np.quantile(rates, 0.5, method="inverted_cdf")
+            assert measured[m.name]["median"] == pytest.approx(median, rel=1e-6)
+    sampled = sum(m.can_sample for m in monitored)
+    assert sampled == WITH_NORMS.get(cls.__name__, len(monitored))

@@ -223,7 +223,7 @@ def test_hparams_are_shown_as_they_are_given(tmp_path):
     start = HParamsPluginData.FromString(session.content).session_start_info
     shown = {name: getattr(v, v.WhichOneof("kind")) for name, v in start.hparams.items()}
     assert shown == {
-        "optimizer": "keras_lecture_opt.Momentum",
+        "optimizer": "Momentum",
         "learning_rate": pytest.approx(0.01),
         "momentum": 0.0,
         **given,

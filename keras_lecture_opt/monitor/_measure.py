@@ -22,7 +22,7 @@ LARGEST_MAP = 64  # pixels
 CHUNK = 1 << 20  # weights counted at once, which bounds the memory
 HUGE = np.finfo("float32").max
 TINY = 1e-30  # below it, a float32 sum of squares has lost digits
-SAMPLE = 1 << 14  # weights of a variable that its median is taken of
+SMALL = 1 << 14  # weights that NumPy reduces faster than TensorFlow
 
 
 def movement(before, after):
@@ -35,11 +35,15 @@ def movement(before, after):
         Root mean squares of the step, of the weights before it and of those after it: three
         Python numbers, exact to about 1e-6, and to 1e-12 for float64.
     """
+    size = math.prod(before.shape)
+    if size <= SMALL:  # three operations on a tensor would take longer
+        before, after = (np.asarray(w, np.float64).ravel() for w in (before, after))
+        return [math.sqrt(np.dot(w, w) / size) for w in (after - before, before, after)]
     dtype = tf.float64 if before.dtype == tf.float64 else tf.float32
     halves = half_sums_of_squares(before, after, dtype)
     if not all(TINY < half < HUGE for half in halves):  # a square left the range of float32
         halves = half_sums_of_squares(before, after, tf.float64)
-    return [math.sqrt(2 * half / math.prod(before.shape)) for half in halves]
+    return [math.sqrt(2 * half / size) for half in halves]
 
 
 def half_sums_of_squares(before, after, dtype):
@@ -47,20 +51,18 @@ def half_sums_of_squares(before, after, dtype):
     return tf.stack([tf.nn.l2_loss(w) for w in (after - before, before, after)]).numpy().tolist()
 
 
-def median(rate, ever_updated):
+def median(rates, ever_updated):
     """Return the median rate of the weights that have been updated.
 
     Args:
-        rate: finite float tensor, the effective learning rate of each weight.
-        ever_updated: boolean tensor of the same shape.
+        rates: float array, the effective learning rates of some weights.
+        ever_updated: boolean array of the same shape: which of these have ever been updated.
 
     Returns:
         A Python number: the smallest rate that half of these weights do not exceed, NaN if there
-        are none. Of a large variable, `SAMPLE` weights count, spread evenly.
+        are none.
     """
-    if (stride := -(-math.prod(rate.shape) // SAMPLE)) > 1:  # little leaves a GPU
-        rate, ever_updated = (tf.reshape(x, [-1])[::stride] for x in (rate, ever_updated))
-    rates = rate.numpy()[ever_updated.numpy()]
+    rates = rates[ever_updated]
     if not rates.size:
         return math.nan
     middle = (rates.size - 1) // 2

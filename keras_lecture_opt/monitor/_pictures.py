@@ -4,6 +4,7 @@ import io
 import math
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
@@ -15,7 +16,10 @@ TITLES = {
     "execution_to_weight": "RMS(change in one execution) / RMS(weights)",
     "effective_lr": "Median effective learning rate",
 }
+COLORS = colormaps["viridis"].with_extremes(bad="0.6")  # not measured, or not finite
 ROW = 0.2  # inches
+ROWS_OF_A_COLUMN = 30
+MOST_COLUMNS = 4
 
 
 def layer_of(variable):
@@ -52,11 +56,15 @@ def draw_layers(ax, table, quantity):
     low, high = SCALES[quantity]
     shown = np.ma.masked_invalid(np.where(np.isfinite(values), np.clip(values, low, high), np.nan))
     mesh = ax.pcolormesh(
-        edges, np.arange(len(names) + 1), shown, norm=LogNorm(low, high), cmap="viridis"
+        edges, np.arange(len(names) + 1), shown, norm=LogNorm(low, high), cmap=COLORS
     )
-    ax.set_facecolor("0.6")  # not measured, or not finite
     ax.set_xscale("log")
     ax.set_xlim(edges[0], edges[-1])
+    # Measured steps, spread over the axis, as plain numbers: those of a decade run together.
+    spread = np.geomspace(steps[0], steps[-1], 4)
+    ticks = sorted({min(steps, key=lambda step: abs(math.log(step / x))) for x in spread})
+    ax.set_xticks(ticks, ticks)
+    ax.minorticks_off()
     ax.set_yticks(np.arange(len(names)) + 0.5, names, fontsize=9)
     ax.invert_yaxis()
     ax.set_xlabel("Step")
@@ -70,14 +78,26 @@ def height(names):
 
 
 def picture(history, quantity):
-    """Return the map as a PNG, its width and its height; None if there is nothing to draw."""
-    names, *_ = table = layers(history, quantity)
+    """Return the map as a PNG, its width and its height; None if there is nothing to draw.
+
+    TensorBoard's card is low and wide: many layers are drawn in columns, from left to right.
+    """
+    names, steps, values = layers(history, quantity)
     if not names:
         return None
-    figure = Figure(figsize=(9, height(names)), dpi=90, layout="constrained")
-    ax = figure.subplots()
-    mesh = draw_layers(ax, table, quantity)
-    figure.colorbar(mesh, ax=ax, aspect=30 * math.sqrt(figure.get_figheight() / 5))
+    columns = min(MOST_COLUMNS, math.ceil(len(names) / ROWS_OF_A_COLUMN))
+    rows = math.ceil(len(names) / columns)
+    parts = [slice(start, start + rows) for start in range(0, len(names), rows)]
+    figure = Figure(
+        figsize=(max(9, 4 * len(parts)), height(names[:rows])), dpi=90, layout="constrained"
+    )
+    axes = figure.subplots(1, len(parts), squeeze=False)[0]
+    for ax, part in zip(axes, parts, strict=True):
+        mesh = draw_layers(ax, (names[part], steps, values[part]), quantity)
+        ax.set_ylim(rows, 0)  # the last column may be shorter
+        ax.set_title("")
+    figure.suptitle(TITLES[quantity], fontsize=11)
+    figure.colorbar(mesh, ax=axes, aspect=30 * math.sqrt(figure.get_figheight() / 5))
     file = io.BytesIO()
     figure.savefig(file, format="png")
     return file.getvalue(), *figure.canvas.get_width_height()

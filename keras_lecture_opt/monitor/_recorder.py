@@ -14,6 +14,7 @@ from keras_lecture_opt.monitor import _pictures, _summaries
 from keras_lecture_opt.monitor._files import RunFile, holds_own_files
 from keras_lecture_opt.monitor._history import History, Row
 from keras_lecture_opt.monitor._measure import QUANTILES, movement
+from keras_lecture_opt.monitor._sample import measure_all_rates
 from keras_lecture_opt.monitor._variables import Names, choose, find_optimizers
 from keras_lecture_opt.monitor._verdicts import ACCURACIES, STARTED, Evidence, judge
 from keras_lecture_opt.rates import latest_learning_rate, next_learning_rate, steps_taken
@@ -149,7 +150,7 @@ class Recorder:
         step = self.step()
         summary = Summary()
         moved = self._movements()
-        rates = self._measured_rates()
+        rates = self._measured_rates(moved)
         for m in self._monitored:
             values = {}
             if m.name in moved:
@@ -231,17 +232,16 @@ class Recorder:
             values[f"{name}_to_weight"] = step / before
         return values
 
-    def _measured_rates(self):
+    def _measured_rates(self, moved):
         latest = {}
         for optimizer in self.optimizers():
             rate = self._rates.get(id(optimizer))
             rate = latest_learning_rate(optimizer) if rate is None else rate
             latest[id(optimizer)] = tf.cast(rate, tf.float64)
-        return {
-            m.name: m.measure_rates(latest[id(m.optimizer)], self.monitor.detail)
-            for m in self._monitored
-            if m.missing_rate is None
-        }
+        with_rates = [m for m in self._monitored if m.missing_rate is None]
+        # A rate that is not finite makes its weight NaN.
+        finite = {name for name, (*_, after) in moved.items() if math.isfinite(after)}
+        return measure_all_rates(with_rates, latest, self.monitor.detail, finite)
 
     def _of_rates(self, m, measured):
         """Return the scalars and the other summaries of what was measured of a variable's rates."""

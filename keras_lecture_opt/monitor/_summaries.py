@@ -16,6 +16,7 @@ from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.plugins.text.summary_v2 import text_pb
 
 from keras_lecture_opt._keras_private import learning_rate_or_schedule
+from keras_lecture_opt._resolve import optimizer_name
 from keras_lecture_opt.monitor._measure import EDGES, QUANTILES
 from keras_lecture_opt.rules._hyperparameters import HYPERPARAMETERS
 
@@ -119,8 +120,7 @@ def describe_configuration(optimizers):
     configuration = {}
     for optimizer in optimizers:
         prefix = f"{optimizer.name}/" if len(optimizers) > 1 else ""
-        package = type(optimizer).__module__.partition(".")[0]
-        configuration[f"{prefix}optimizer"] = f"{package}.{type(optimizer).__name__}"
+        configuration[f"{prefix}optimizer"] = optimizer_name(type(optimizer))
         for argument, value in arguments_of(optimizer).items():
             configuration[prefix + argument] = shown(value)
     return configuration

@@ -13,6 +13,7 @@ from keras_lecture_opt._arguments import check_integer, must_be
 from keras_lecture_opt._keras_private import index_of, is_overwritten
 from keras_lecture_opt.monitor._measure import QUANTILES, map_rates, median, summarize
 from keras_lecture_opt.monitor._names import canonical_names
+from keras_lecture_opt.monitor._sample import thin
 from keras_lecture_opt.rates import (
     factor_after_step,
     formula_of,
@@ -32,11 +33,16 @@ class MonitoredVariable:
     variable: keras.Variable
     optimizer: keras.optimizers.Optimizer | None = None  # that updates it, if it is known
     missing_rate: str | None = None  # why it has no effective learning rate
+    can_sample: bool | None = None  # whether `sampled_rates` are right, once known
     # For details only: each costs memory while the model trains.
     ever_updated: tf.Tensor | None = None  # which weights have ever been updated
     start: tf.Tensor | None = None  # the weights before training, if the mask above needs them
     tracked: list = dataclasses.field(default_factory=list)  # indices of single weights
     map_shape: tuple | None = None
+
+    def counts(self, detail):
+        """Whether an event needs the rates of all weights."""
+        return detail or self.tracked or self.map_shape
 
     def measure_rates(self, learning_rate, detail):
         """Return what an event logs of the variable's effective learning rates.
@@ -50,7 +56,7 @@ class MonitoredVariable:
             and where rates are not finite, what `summarize` and `map_rates` return.
         """
         rate = factor_after_step(self.optimizer, self.variable, learning_rate)
-        counts = detail or self.tracked or self.map_shape
+        counts = self.counts(detail)
         if not counts and rate.shape.rank == 0 and math.isfinite(rate):
             return {"median": float(rate)}
         if rate.shape != self.variable.shape:
@@ -66,7 +72,7 @@ class MonitoredVariable:
         else:
             mask = self.ever_updated = self.ever_updated | updated
         if not counts and math.isfinite(tf.reduce_sum(rate)):
-            return {"median": median(rate, mask)}
+            return {"median": median(thin(rate), thin(mask))}
         flat, flat_mask = tf.reshape(tf.cast(rate, tf.float32), [-1]), tf.reshape(mask, [-1])
         measured = dict(summarize(flat, flat_mask))
         if updated is None:  # nothing shows it
@@ -129,6 +135,7 @@ def choose(models, optimizers, monitor, known, at_start):
     for name, variable in chosen.items():
         m = known.get(id(variable)) or MonitoredVariable(name, variable)
         m.optimizer, m.missing_rate = owner(optimizers, variable)
+        m.can_sample = None
         m.tracked, m.map_shape = tracked[name], maps.get(id(variable))
         if monitor.detail and m.ever_updated is None:
             m.ever_updated = tf.zeros(variable.shape, "bool")

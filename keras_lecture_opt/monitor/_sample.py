@@ -1,0 +1,121 @@
+"""The rates of a sample of the weights, of all variables at once.
+
+In eager mode it is the number of operations that costs time: a network has hundreds of variables.
+"""
+
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from keras_lecture_opt._keras_private import index_of
+from keras_lecture_opt.monitor._measure import median
+from keras_lecture_opt.rates import factor_after_step, updated_mask
+
+SAMPLE = 1 << 12  # weights of a variable that its median is taken of
+
+
+def thin(x):
+    """Return a sample of a tensor, spread evenly, as an array of one axis."""
+    if (stride := stride_of(x)) > 1:  # little leaves a GPU
+        x = tf.reshape(x, [-1])[::stride]
+    return np.ravel(x)
+
+
+def stride_of(x):
+    return -(-math.prod(x.shape) // SAMPLE)
+
+
+def measure_all_rates(monitored, learning_rates, detail, finite):
+    """Return what an event logs of the effective learning rates.
+
+    Args:
+        monitored: list of `MonitoredVariable`, each of which has rates.
+        learning_rates: dict from the id of an optimizer to its learning rate in the latest step.
+        detail: whether all rates are counted.
+        finite: names of the variables whose weights are known to be finite, and so are all rates.
+
+    Returns:
+        Dict from names to what `MonitoredVariable.measure_rates` returns.
+    """
+    groups = {}
+    for m in monitored:
+        if m.name in finite and not m.counts(detail) and m.can_sample is not False:
+            groups.setdefault((id(m.optimizer), m.variable.dtype), []).append(m)
+    measured = {}
+    for (optimizer, _), group in groups.items():
+        measured |= medians_of_samples(group, learning_rates[optimizer])
+    return {
+        m.name: measured.get(m.name) or m.measure_rates(learning_rates[id(m.optimizer)], detail)
+        for m in monitored
+    }
+
+
+def medians_of_samples(group, learning_rate):
+    """Return the median rates of variables of one optimizer and one type, where samples do."""
+    try:
+        samples = sampled_rates(group, learning_rate)
+    except Exception:  # the formula wants the optimizer itself, or state of another shape
+        samples = [None] * len(group)
+    measured = {}
+    for m, sample in zip(group, samples, strict=True):
+        if m.can_sample is None:
+            m.can_sample = sample is not None and is_right(m, sample, learning_rate)
+        if m.can_sample and np.isfinite(sample[0]).all():
+            measured[m.name] = {"median": median(*sample)}
+    return measured
+
+
+def is_right(m, sample, learning_rate):
+    """Whether the rate of a weight depends on the state of no other weight; some take a norm.
+
+    Then half of the sample of one variable, alone, gives the same rates.
+    """
+    [(rates, mask)] = sampled_rates([m], learning_rate, step=2)
+    of_all, mask_of_all = (x[::2] for x in sample)
+    # TensorFlow's powers differ in the last digit with the position in the vector.
+    alike = np.allclose(rates, of_all, rtol=1e-6, atol=0, equal_nan=True)
+    return alike and np.array_equal(mask, mask_of_all)
+
+
+def sampled_rates(group, learning_rate, step=1):
+    """Return the rates of a sample of each variable, and which of these weights were updated."""
+    optimizer, variables = group[0].optimizer, [m.variable for m in group]
+    sample = Sample(optimizer, variables, step)
+    rates = factor_after_step(optimizer, variables[0], learning_rate, sample).numpy()
+    updated = updated_mask(optimizer, variables[0], sample) if rates.ndim else None
+    sizes = [-(-math.prod(v.shape) // (step * stride_of(v))) for v in variables]
+    rates = np.broadcast_to(rates, [sum(sizes)])
+    mask = np.ones_like(rates, bool) if updated is None else updated.numpy()
+    ends = np.cumsum(sizes)[:-1]
+    return [*zip(np.split(rates, ends), np.split(mask, ends), strict=True)]
+
+
+class Sample:
+    """An optimizer of which a formula sees the state of a sample of several variables.
+
+    Whichever variable the formula asks for, it gets all of them, one after the other.
+    """
+
+    def __init__(self, optimizer, variables, step):
+        self._optimizer, self._step, self._joined = optimizer, step, {}
+        self._indices = [index_of(optimizer, variable) for variable in variables]
+
+    def __getattr__(self, name):
+        value = getattr(self._optimizer, name)
+        if isinstance(value, list):
+            return dict.fromkeys(self._indices, self._join(name, value))
+        return value
+
+    def slots(self, variable):
+        names = self._optimizer.slot_names
+        return [self._join(name, getattr(self._optimizer, name)) for name in names]
+
+    def _join(self, name, states):
+        """Return the samples of a list of states; the formula and the mask read the same one."""
+        if name not in self._joined:
+            states = [tf.convert_to_tensor(states[i]) for i in self._indices]
+            self._joined[name] = tf.constant(
+                np.concatenate([thin(state)[:: self._step] for state in states])
+            )
+        return self._joined[name]
