@@ -1,33 +1,128 @@
-"""Take the README's pictures of TensorBoard over the reference runs: `make figures`.
+"""Take the README's and the monitor's pictures of TensorBoard: `make figures`.
 
     python docs/screenshots.py
 
-Needs Chromium and its driver (Debian: `apt-get install chromium chromium-driver`).
+Most show the reference runs in tb_logs. Two runs are trained for their pictures. Needs Chromium and
+its driver (Debian: `apt-get install chromium chromium-driver`).
 """
 
 import argparse
 import contextlib
 import pathlib
 import shutil
+import tempfile
 import time
 import urllib.parse
+from typing import NamedTuple
 
+import keras
+import numpy as np
 from selenium import webdriver
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 from tensorboard import program
 
+import keras_lecture_opt
+from keras_lecture_opt import mnist
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-TITLE = "effective_lr{}/hidden_1/kernel"
-PICTURES = {  # name: (runs, cards, texts to wait for, height)
-    "median": ("/train", "^effective_lr/(hidden|output).*kernel", [TITLE.format("")], 700),
-    "where": (
+SERIES = ("Close side pane",)
+LOG_SCALE = (*SERIES, "More line chart options", "Toggle Y-axis log scale on line chart")
+
+
+class Picture(NamedTuple):
+    """What a picture shows.
+
+    Attributes:
+        name: of its file, after "tensorboard_".
+        folder: of the runs, below that of the reference or of the trained ones.
+        tab: of TensorBoard, as its address names it.
+        texts: what the page must show.
+        cards, runs: regular expressions that choose them.
+        clicks: labels of what to click.
+        height: of the window, in pixels.
+    """
+
+    name: str
+    folder: str
+    tab: str
+    texts: tuple
+    cards: str = ""
+    runs: str = ""
+    clicks: tuple = ()
+    height: int = 900
+
+
+KERNELS = "/(hidden|output).*kernel"
+HISTOGRAM, MAP = "effective_lr_histogram/hidden_1/kernel", "effective_lr_map/hidden_1/kernel"
+PICTURES = (
+    Picture(
+        "median",
+        "reference",
+        "timeseries",
+        ("effective_lr/hidden_1/kernel",),
+        f"^effective_lr{KERNELS}",
+        "/train",
+        LOG_SCALE,
+        700,
+    ),
+    Picture(
+        "steps",
+        "reference",
+        "timeseries",
+        ("step_to_weight/hidden_1/kernel",),
+        f"^step_to_weight{KERNELS}",
+        "/train",
+        LOG_SCALE,
+        700,
+    ),
+    Picture(
+        "where",
+        "reference",
+        "timeseries",
+        (HISTOGRAM, MAP),
+        f"^({HISTOGRAM}|{MAP})",
         "^(AdaGrad|Adam|SteepestDescent)/train",
-        "^effective_lr_(hist|map).*/hidden_1/kernel",
-        [TITLE.format("_histogram"), TITLE.format("_map")],
+        SERIES,
         980,
     ),
-}
+    Picture(
+        "quantiles",
+        "reference/Adam",
+        "custom_scalars",
+        ("from the 5th to the 95th percentile", "hidden_1/kernel"),
+    ),
+    Picture("hparams", "reference", "hparams", ("adam-", "momentum"), clicks=("momentum", "rho")),
+    Picture(
+        "layers",
+        "resnet",
+        "images",
+        ("all_layers",),
+        "step_to_weight",
+        clicks=("Show actual image size",),
+        height=980,
+    ),
+    Picture("verdicts", "broken", "text", ("verdicts",), "verdicts", height=560),
+)
+
+
+def train(folder, model, optimizer, epochs=1):
+    """Train on some of MNIST's digits, in the size and the colors that the model takes."""
+    (images, digits), _ = mnist.load()
+    images, digits = images[:640], digits[:640]
+    if model.input_shape[1] == 32:
+        images = np.pad(images, ((0, 0), (2, 2), (2, 2)))[..., np.newaxis].repeat(3, axis=3)
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    monitor = keras_lecture_opt.EffectiveLearningRateMonitor(folder, update_freq=5)
+    model.fit(images, digits, batch_size=32, epochs=epochs, callbacks=[monitor], verbose=0)
+
+
+def train_runs(folder):
+    """Train a network of 107 layers, and one whose learning rate is 100 times too high."""
+    keras.utils.set_random_seed(0)
+    resnet = keras.applications.ResNet50(weights=None, input_shape=(32, 32, 3), classes=10)
+    train(folder / "resnet", resnet, keras_lecture_opt.Adam())
+    train(folder / "broken", mnist.mlp(), keras_lecture_opt.Adam(0.1), epochs=3)
 
 
 def missing():
@@ -90,30 +185,49 @@ def serve(folder):
 
 
 def click(driver, label):
-    """Click every button with that label."""
-    driver.execute_script(
-        f"document.querySelectorAll('button[aria-label=\"{label}\"]').forEach((b) => b.click())"
-    )
+    """Click everything that can be clicked and has that label; raise ValueError if nothing has."""
+    script = """
+        const found = [];
+        const collect = (node) => {
+            const isBox = /CHECKBOX$/.test(node.tagName);
+            const label = isBox ? node.textContent.trim() : node.ariaLabel;
+            if ((isBox || node.tagName === 'BUTTON') && label === arguments[0]) found.push(node);
+            if (node.shadowRoot) collect(node.shadowRoot);
+            node.childNodes.forEach(collect);
+        };
+        collect(document.body);
+        found.forEach((node) => node.click());
+        return found.length;
+    """
+    if not driver.execute_script(script, label):
+        raise ValueError(f"The page has nothing to click that is called {label!r}.")
     time.sleep(1)  # what it opens moves into place
+
+
+def take(picture, runs):
+    """Save a picture of TensorBoard."""
+    query = {"runFilter": picture.runs, "tagFilter": picture.cards, "smoothing": 0}
+    with browser(1500, picture.height) as driver:
+        address = serve(runs / picture.folder)
+        query = urllib.parse.urlencode(query)
+        driver.get(f"{address}?{query}#{picture.tab}&{query}")  # older tabs read the second one
+        wait_for(driver, *picture.texts)
+        time.sleep(2)
+        for label in picture.clicks:
+            click(driver, label)
+        driver.find_element("tag name", "body").send_keys(Keys.ESCAPE)  # closes a menu
+        time.sleep(5)  # charts are drawn
+        driver.save_screenshot(ROOT / "docs" / "figures" / f"tensorboard_{picture.name}.png")
 
 
 def main():
     argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
-    address = serve(ROOT / "tb_logs" / "reference")
-    for name, (runs, cards, texts, height) in PICTURES.items():
-        query = {"runFilter": runs, "tagFilter": cards, "smoothing": 0}
-        with browser(1500, height) as driver:
-            driver.get(f"{address}?{urllib.parse.urlencode(query)}#timeseries")
-            wait_for(driver, *texts)
-            for button in (
-                "Close side pane",
-                "More line chart options",
-                "Toggle Y-axis log scale on line chart",
-            ):
-                click(driver, button)
-            driver.find_element("tag name", "body").send_keys(Keys.ESCAPE)  # closes a menu
-            time.sleep(5)  # charts are drawn
-            driver.save_screenshot(ROOT / "docs" / "figures" / f"tensorboard_{name}.png")
+    with tempfile.TemporaryDirectory() as folder:
+        trained = pathlib.Path(folder)
+        train_runs(trained)
+        for picture in PICTURES:
+            is_reference = picture.folder.startswith("reference")
+            take(picture, ROOT / "tb_logs" if is_reference else trained)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Training does not notice the monitor, which logs beside other callbacks and in any context."""
 
+import zipfile
+
 import keras
 import numpy as np
 import pytest
@@ -38,14 +40,30 @@ def test_beside_keras_own_callback(order, update_freq, keras_alone, tmp_path):
         np.testing.assert_array_equal(log.values["epoch_loss"], alone.values["epoch_loss"])
 
 
+def saved(model, file):
+    """The weights and the optimizer's state in what a model saves."""
+    model.save(file)
+    return zipfile.ZipFile(file).read("model.weights.h5")
+
+
 def test_training_does_not_notice(tmp_path, rule):
-    monitor = detailed(tmp_path, "batch", write_images=True, tracked_weights=2)
-    models = [network(rule()), network(rule())]
-    histories = [fit(models[0]), fit(models[1], monitor)]
-    assert histories[0].history == histories[1].history
-    for a, b in zip(*(m.weights + m.optimizer.variables for m in models), strict=True):
-        np.testing.assert_array_equal(a.numpy(), b.numpy())
+    by_details = detailed(tmp_path, "batch", write_images=True, tracked_weights=2)
+    by_samples = keras_lecture_opt.EffectiveLearningRateMonitor(update_freq="batch")
+    models = []
+    for _ in range(3):
+        keras.utils.clear_session()  # names are in the files
+        models.append(network(rule()))
+    alone, *watched = models
+    history = fit(alone).history
+    for model, monitor in zip(watched, (by_details, by_samples), strict=True):
+        assert fit(model, monitor).history == history
+        both = (m.weights + m.optimizer.variables for m in (alone, model))
+        for a, b in zip(*both, strict=True):
+            np.testing.assert_array_equal(a.numpy(), b.numpy())
+        assert saved(model, tmp_path / "b.keras") == saved(alone, tmp_path / "a.keras")
     assert Log(tmp_path / "train").steps("never_updated/dense/bias") == [*range(1, 15)]
+    medians = by_samples.history.select("effective_lr", "dense/bias")
+    assert [row.step for row in medians] == [*range(1, 15)]
 
 
 class Stop(keras.callbacks.Callback):

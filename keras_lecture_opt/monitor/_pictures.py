@@ -89,7 +89,7 @@ def picture(history, quantity):
     rows = math.ceil(len(names) / columns)
     parts = [slice(start, start + rows) for start in range(0, len(names), rows)]
     figure = Figure(
-        figsize=(max(9, 4 * len(parts)), height(names[:rows])), dpi=90, layout="constrained"
+        figsize=(max(9, 3 * len(parts)), height(names[:rows])), dpi=90, layout="constrained"
     )
     axes = figure.subplots(1, len(parts), squeeze=False)[0]
     for ax, part in zip(axes, parts, strict=True):

@@ -239,9 +239,8 @@ class Recorder:
             rate = latest_learning_rate(optimizer) if rate is None else rate
             latest[id(optimizer)] = tf.cast(rate, tf.float64)
         with_rates = [m for m in self._monitored if m.missing_rate is None]
-        # A rate that is not finite makes its weight NaN.
-        finite = {name for name, (*_, after) in moved.items() if math.isfinite(after)}
-        return measure_all_rates(with_rates, latest, self.monitor.detail, finite)
+        sizes = {name: after for name, (*_, after) in moved.items()}
+        return measure_all_rates(with_rates, latest, self.monitor.detail, sizes)
 
     def _of_rates(self, m, measured):
         """Return the scalars and the other summaries of what was measured of a variable's rates."""

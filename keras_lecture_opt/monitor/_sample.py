@@ -26,24 +26,27 @@ def stride_of(x):
     return -(-math.prod(x.shape) // SAMPLE)
 
 
-def measure_all_rates(monitored, learning_rates, detail, finite):
+def measure_all_rates(monitored, learning_rates, detail, sizes):
     """Return what an event logs of the effective learning rates.
 
     Args:
         monitored: list of `MonitoredVariable`, each of which has rates.
         learning_rates: dict from the id of an optimizer to its learning rate in the latest step.
         detail: whether all rates are counted.
-        finite: names of the variables whose weights are known to be finite, and so are all rates.
+        sizes: dict from names to the RMS of the weights, where it is known.
 
     Returns:
         Dict from names to what `MonitoredVariable.measure_rates` returns.
     """
     groups = {}
     for m in monitored:
-        if m.name in finite and not m.counts(detail) and m.can_sample is not False:
+        # A rate that is not finite makes its weight NaN, and must be counted.
+        is_finite = math.isfinite(sizes.get(m.name, math.nan))
+        if is_finite and not m.counts(detail) and m.can_sample is not False:
             groups.setdefault((id(m.optimizer), m.variable.dtype), []).append(m)
     measured = {}
     for (optimizer, _), group in groups.items():
+        group.sort(key=lambda m: sizes[m.name])
         measured |= medians_of_samples(group, learning_rates[optimizer])
     return {
         m.name: measured.get(m.name) or m.measure_rates(learning_rates[id(m.optimizer)], detail)
@@ -52,27 +55,33 @@ def measure_all_rates(monitored, learning_rates, detail, finite):
 
 
 def medians_of_samples(group, learning_rate):
-    """Return the median rates of variables of one optimizer and one type, where samples do."""
+    """Return the median rates, by name, of variables of one optimizer, where samples give them.
+
+    Args:
+        group: list of `MonitoredVariable` of one type, the smallest weights first.
+        learning_rate: that of the latest step, a scalar.
+    """
     try:
         samples = sampled_rates(group, learning_rate)
+        if any(m.can_sample is None for m in group):
+            # Some formulas take norms, of the state or of the variable. These differ if half of the
+            # weights are there, and another variable comes first.
+            halves = sampled_rates(group[::-1], learning_rate, step=2)[::-1]
+            for m, sample, half in zip(group, samples, halves, strict=True):
+                m.can_sample = is_half(half, sample)
     except Exception:  # the formula wants the optimizer itself, or state of another shape
-        samples = [None] * len(group)
-    measured = {}
-    for m, sample in zip(group, samples, strict=True):
-        if m.can_sample is None:
-            m.can_sample = sample is not None and is_right(m, sample, learning_rate)
-        if m.can_sample and np.isfinite(sample[0]).all():
-            measured[m.name] = {"median": median(*sample)}
-    return measured
+        for m in group:
+            m.can_sample = False
+        return {}
+    return {
+        m.name: {"median": median(rates, mask)}
+        for m, (rates, mask) in zip(group, samples, strict=True)
+        if m.can_sample and np.isfinite(rates).all()
+    }
 
 
-def is_right(m, sample, learning_rate):
-    """Whether the rate of a weight depends on the state of no other weight; some take a norm.
-
-    Then half of the sample of one variable, alone, gives the same rates.
-    """
-    [(rates, mask)] = sampled_rates([m], learning_rate, step=2)
-    of_all, mask_of_all = (x[::2] for x in sample)
+def is_half(half, sample):
+    (rates, mask), (of_all, mask_of_all) = half, (x[::2] for x in sample)
     # TensorFlow's powers differ in the last digit with the position in the vector.
     alike = np.allclose(rates, of_all, rtol=1e-6, atol=0, equal_nan=True)
     return alike and np.array_equal(mask, mask_of_all)
