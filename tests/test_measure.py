@@ -76,7 +76,7 @@ def test_medians_of_samples(cls):
         measured = _sample.measure_all_rates(monitored, eta, False, sizes)
         for m in monitored:
             rates = effective_learning_rate(optimizer, m.variable).numpy().ravel()
-            rates = rates[:: -(-rates.size // 4096)]
+            rates = rates[:: -(-rates.size // 2048)]
             median = np.quantile(rates, 0.5, method="inverted_cdf")
             assert measured[m.name]["median"] == pytest.approx(median, rel=1e-6)
     assert {m.can_sample for m in monitored} == {cls.__name__ not in WITH_NORMS}

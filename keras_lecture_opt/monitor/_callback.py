@@ -57,7 +57,7 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
     and quantiles are over the weights that have ever been updated, as far as the optimizer's state
     shows: a weight behind a dead input has never taken a step, and an adaptive rule would give it
     the enormous `learning_rate / epsilon`. Without `detail`, the median of a variable of more than
-    4,096 weights is that of up to 4,096 of them, spread evenly. With it, all are counted, in bins
+    2,048 weights is that of up to 2,048 of them, spread evenly. With it, all are counted, in bins
     0.4% wide, and the monitor remembers from event to event which weights have been updated; where
     the state forgets that within 10,000 steps (momentum, RMSProp, a small beta_2) or there is none,
     it keeps a copy of the weights before training.

@@ -12,7 +12,7 @@ from keras_lecture_opt._keras_private import index_of
 from keras_lecture_opt.monitor._measure import median
 from keras_lecture_opt.rates import factor_after_step, updated_mask
 
-SAMPLE = 1 << 12  # weights of a variable that its median is taken of
+SAMPLE = 1 << 11  # weights of a variable that its median is taken of
 
 
 def thin(x):
