@@ -19,10 +19,10 @@ def in_one_order(images, labels):
     return np.sort(rows.view("V785"), axis=0)
 
 
-def test_it_is_the_original_mnist(tmp_path):
+def test_it_is_the_original_mnist():
     """Every image with its label, as in the archives; only the order is TFDS's."""
     sizes = (("train", 60_000), ("t10k", 10_000))
-    for (images, labels), (prefix, n) in zip(mnist.load(tmp_path), sizes, strict=True):
+    for (images, labels), (prefix, n) in zip(mnist.load(), sizes, strict=True):
         assert (images.shape, images.dtype) == ((n, 28, 28), np.uint8)
         assert (labels.shape, labels.dtype) == ((n,), np.uint8)
         expected = original(f"{prefix}-images-idx3-ubyte.gz", 16).reshape(n, 28, 28)
