@@ -107,18 +107,18 @@ class Sample:
     """
 
     def __init__(self, optimizer, variables, step):
-        self._optimizer, self._step, self._joined = optimizer, step, {}
+        self._whole, self._step, self._joined = optimizer, step, {}
         self._indices = [index_of(optimizer, variable) for variable in variables]
 
     def __getattr__(self, name):
-        value = getattr(self._optimizer, name)
+        value = getattr(self._whole, name)
         if isinstance(value, list):
             return dict.fromkeys(self._indices, self._join(name, value))
         return value
 
     def slots(self, variable):
-        names = self._optimizer.slot_names
-        return [self._join(name, getattr(self._optimizer, name)) for name in names]
+        names = self._whole.slot_names
+        return [self._join(name, getattr(self._whole, name)) for name in names]
 
     def _join(self, name, states):
         """Return the samples of a list of states; the formula and the mask read the same one."""
