@@ -13,7 +13,7 @@ if keras.backend.backend() != "tensorflow":
         f"{keras.backend.backend()!r}: set KERAS_BACKEND=tensorflow before Keras is imported."
     )
 
-from keras_lecture_opt import mnist, rules
+from keras_lecture_opt import mnist, rules, several_machines
 from keras_lecture_opt.monitor import EffectiveLearningRateMonitor
 from keras_lecture_opt.rates import effective_learning_rate, has_formula
 from keras_lecture_opt.rules import *  # noqa: F403
@@ -25,6 +25,7 @@ __all__ = [
     "has_formula",
     "EffectiveLearningRateMonitor",
     "mnist",
+    "several_machines",
 ]
 
 # Imported when first used: `plots` needs an extra, and few users need `comparison`.

@@ -2,10 +2,12 @@
 
 import argparse
 import contextlib
+import json
 import os
 import pathlib
 import shlex
 import signal
+import socket
 import sys
 
 import tensorflow as tf
@@ -58,6 +60,16 @@ def load_mnist(args):
     except RuntimeError as error:
         raise OSError(str(error)) from error
     return (x_train[: args.train_examples], y_train[: args.train_examples]), test
+
+
+def local_cluster(workers):
+    """Return a TF_CONFIG for each of so many processes on this machine, on free ports."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(workers)]
+    addresses = [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]
+    for s in sockets:
+        s.close()
+    tasks = [{"type": "worker", "index": i} for i in range(workers)]
+    return [json.dumps({"cluster": {"worker": addresses}, "task": task}) for task in tasks]
 
 
 def check_writable(path):

@@ -18,6 +18,7 @@ from keras_lecture_opt.monitor._sample import measure_all_rates
 from keras_lecture_opt.monitor._variables import Names, choose, find_optimizers
 from keras_lecture_opt.monitor._verdicts import ACCURACIES, STARTED, Evidence, judge
 from keras_lecture_opt.rates import latest_learning_rate, next_learning_rate, steps_taken
+from keras_lecture_opt.several_machines import is_chief
 
 
 class Recorder:
@@ -81,6 +82,8 @@ class Recorder:
         self.forget()
         self.unseen_steps = 0
         folder = self.monitor.log_dir
+        if not all(is_chief(model.distribute_strategy) for model in self.models):
+            folder = None  # another machine's monitor writes
         if folder is not None and not self._files:
             if folder != self._folder:
                 self._folder, self._last_step = folder, 0

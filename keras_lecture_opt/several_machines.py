@@ -1,0 +1,251 @@
+"""`fit` on several machines, which Keras itself cannot do.
+
+Under `tf.distribute.MultiWorkerMirroredStrategy`, Keras 3.12 to 3.15 fail in `fit` and `evaluate`,
+whatever the model and the optimizer (its issue 20585), for two reasons. A model that is created in
+the strategy's scope reduces a batch before training, which fails. And its logs are averaged over an
+axis that scalars do not have. `DistributedModel` avoids both by public names of Keras.
+"""
+
+import keras
+import tensorflow as tf
+
+from keras_lecture_opt._arguments import check_path, must_be
+
+
+def is_chief(strategy):
+    """Return whether this process is the one that writes logs and files.
+
+    Args:
+        strategy: a `tf.distribute.Strategy`. Without several machines every process is a chief.
+    """
+    return _worker_index(strategy) == 0
+
+
+def _worker_index(strategy):
+    """The number of this process in its cluster; 0 is the chief."""
+    resolver = strategy.cluster_resolver
+    if resolver is None or not resolver.task_type:
+        return 0
+    follows_chief = resolver.task_type != "chief" and "chief" in resolver.cluster_spec().jobs
+    return resolver.task_id + follows_chief
+
+
+class DistributedModel(keras.Model):
+    """A model whose `fit` and `evaluate` work under `tf.distribute.MultiWorkerMirroredStrategy`.
+
+    It has the layers, the weights and the name of `network`. It is trained like any Keras model:
+    metrics, validation data and callbacks included. All workers run the same program. Each computes
+    the gradient of its share of the batch, and the mean of these gradients updates the same weights
+    everywhere. `batch_size` is that of all workers together.
+
+    - Workers that shuffle must draw the same order: `keras.utils.set_random_seed(0)`, on all.
+    - A batch that the workers cannot share evenly: Keras averages the workers' mean losses, so that
+      an example in a smaller share counts more in the gradient. Leave it out, for example by
+      `dataset.batch(size, drop_remainder=True)`. Logs weigh all examples equally.
+    - Dropout draws different masks on each worker: the seeds of the layers are made different.
+    - `BatchNormalization` computes its statistics of each worker's share, and each worker keeps its
+      own moving averages. With `synchronized=True`, they are those of the whole batch.
+    - `save` saves `network`, so that one process can load it, and the file needs no
+      `DistributedModel`.
+    - Callbacks that write files belong on the chief alone: see `is_chief`.
+      `EffectiveLearningRateMonitor` may be on all workers; it writes on the chief.
+    - In an epoch, `keras.callbacks.BackupAndRestore` is not safe if a worker dies: use `Backup`.
+
+    Args:
+        network: a `keras.Sequential` or functional model, created in the strategy's scope. Its
+            layers are used. A `call` of its own class is not.
+
+    Raises:
+        TypeError: `network` is neither sequential nor functional, or its class has a `train_step`
+            or another method of training of its own, which would not be used.
+        ValueError: `network` has no weights yet, or was not created in the scope of a
+            `MultiWorkerMirroredStrategy`, or the process has more than one device: start one
+            process for each GPU.
+        RuntimeError: this call is in the scope of a strategy.
+
+    Example:
+
+    >>> strategy = tf.distribute.MultiWorkerMirroredStrategy()  # reads TF_CONFIG
+    >>> with strategy.scope():
+    ...     network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    >>> model = DistributedModel(network)
+    >>> with strategy.scope():
+    ...     model.compile(keras_lecture_opt.Adam(), "mse")
+    >>> x, y = keras.random.normal((320, 4)), keras.random.normal((320, 2))
+    >>> history = model.fit(x, y, batch_size=32, verbose=0)
+    >>> int(model.optimizer.iterations)
+    10
+    """
+
+    def __init__(self, network):
+        _check_network(network)
+        if isinstance(network, keras.Sequential):
+            super().__init__(network.inputs[0], network.outputs[0], name=network.name)
+        else:
+            super().__init__(network.input, network.output, name=network.name)
+        self.network = network
+        _shift_seeds(network)
+
+    @property
+    def distribute_strategy(self):
+        """The strategy in whose scope the network was created."""
+        return self.network.distribute_strategy
+
+    def compile(self, optimizer="rmsprop", *args, jit_compile=False, **kwargs):
+        """Configure training as `keras.Model.compile` does, and create the optimizer's state.
+
+        Args:
+            optimizer: name of an optimizer, or one that was created in the strategy's scope.
+            *args: other arguments of `keras.Model.compile`.
+            jit_compile: whether XLA compiles the whole step. Defaults to False. The lecture's rules
+                compile their update in any case.
+            **kwargs: other arguments of `keras.Model.compile`.
+
+        Raises:
+            ValueError: the optimizer was created outside of the strategy's scope.
+        """
+        strategy = self.distribute_strategy
+        kwargs["jit_compile"] = jit_compile
+        if isinstance(optimizer, keras.optimizers.Optimizer):
+            steps = optimizer.iterations.value
+            if not strategy.extended.variable_created_in_scope(steps):
+                raise ValueError(
+                    f"The optimizer {optimizer.name!r} was created outside of the strategy's "
+                    "scope: create it in `with strategy.scope():`."
+                )
+        with strategy.scope():
+            super().compile(optimizer, *args, **kwargs)
+            self.network.compile(self.optimizer, *args, **kwargs)  # for `save`
+            self.optimizer.build(self.trainable_variables)
+
+    def train_step(self, data):
+        return self._with_axis(super().train_step(data))
+
+    def test_step(self, data):
+        return self._with_axis(super().test_step(data))
+
+    def _with_axis(self, logs):
+        """Give the logs the axis over which Keras averages those of several workers."""
+        if self.distribute_strategy.num_replicas_in_sync == 1:
+            return logs
+        return {name: value[None] for name, value in logs.items()}
+
+    def save(self, filepath, **kwargs):
+        """Save the network and its optimizer in a `.keras` file. The chief may do so alone.
+
+        Args:
+            filepath: path of a `.keras` file.
+            **kwargs: other arguments of `keras.Model.save`.
+        """
+        self.network.save(filepath, **kwargs)
+
+
+class Backup(keras.callbacks.Callback):
+    """Save a training after each epoch, so that it can go on after a worker has died.
+
+    The chief saves weights, the optimizer's state and the number of epochs. All workers read them,
+    so the folder must be one that they share. A backup that is not complete is not used: the one
+    before it is still there. It does not depend on the number of workers, and one process can read
+    it, too.
+
+    A training that goes on ends with the weights of one that never stopped, if the data of an epoch
+    depend on its number alone. (`BatchNormalization` without `synchronized=True` keeps other moving
+    averages on each worker: all go on with the chief's.)
+
+    Args:
+        model: the `DistributedModel`, or any model whose variables exist, compiled.
+        folder: where the backups are, `~` for the home folder.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    >>> model.compile("sgd", "mse")
+    >>> x, y = keras.random.normal((320, 4)), keras.random.normal((320, 2))
+    >>> backup = Backup(model, "backups")
+    >>> epochs = {"initial_epoch": backup.restore(), "epochs": 3}
+    >>> history = model.fit(x, y, callbacks=[backup], verbose=0, **epochs)
+    >>> backup.restore()
+    3
+    """
+
+    def __init__(self, model, folder):
+        super().__init__()
+        folder = check_path("folder", folder)
+        self._trained = model
+        model.optimizer.build(model.trainable_variables)
+        self._epochs = tf.Variable(0, dtype=tf.int64)
+        self._checkpoint = tf.train.Checkpoint(
+            epochs=self._epochs,
+            weights=[variable.value for variable in model.variables],
+            optimizer=[variable.value for variable in model.optimizer.variables],
+        )
+        _ = self._checkpoint.save_counter  # created here, on all workers: it may be a broadcast
+        self._manager = tf.train.CheckpointManager(self._checkpoint, folder, max_to_keep=2)
+
+    def restore(self):
+        """Restore the latest backup, if there is one. All workers must call it.
+
+        Returns:
+            The number of epochs that have been trained: `initial_epoch` for `fit`.
+
+        Raises:
+            ValueError: the backup is of another model or optimizer.
+            RuntimeError: the workers have found different backups: the folder is not shared.
+        """
+        path = self._manager.latest_checkpoint
+        if path:
+            try:
+                self._checkpoint.restore(path).assert_existing_objects_matched().assert_consumed()
+            except (AssertionError, ValueError) as error:
+                raise ValueError(
+                    f"The backup {path} is of another model or optimizer. Choose another folder, "
+                    f"or delete this one to start again. {error}"
+                ) from error
+            _shift_seeds(self._trained)  # the chief's were saved
+        epochs, strategy = int(self._epochs), self._trained.distribute_strategy
+        if strategy.num_replicas_in_sync > 1:
+            found = strategy.gather(tf.constant([epochs]), axis=0).numpy()
+            if len({*found}) > 1:
+                raise RuntimeError(
+                    f"The workers have found backups of {found.tolist()} epochs in "
+                    f"{self._manager.directory!r}: it must be a folder that all of them share."
+                )
+        return epochs
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._epochs.assign(epoch + 1)
+        if is_chief(self._trained.distribute_strategy):
+            self._manager.save()
+
+
+def _shift_seeds(network):
+    """Make the seeds of the network's layers, the chief's on all workers, different on each."""
+    shift = _worker_index(network.distribute_strategy)
+    for variable in network.variables:
+        if variable.path.endswith("seed_generator_state"):  # (seed, number of draws)
+            variable.assign_add([shift, 0])
+
+
+def _check_network(network):
+    if not isinstance(network, keras.Model):
+        raise TypeError(must_be("network", "a `keras.Sequential` or functional model", network))
+    for method in ("train_step", "test_step", "compute_loss", "compute_metrics"):
+        if getattr(type(network), method) is not getattr(keras.Model, method):
+            raise TypeError(f"`network`: `{type(network).__name__}.{method}` would not be used.")
+    if tf.distribute.has_strategy():
+        raise RuntimeError("Create the DistributedModel outside of the strategy's scope.")
+    strategy = network.distribute_strategy
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        allowed = "created in the scope of a tf.distribute.MultiWorkerMirroredStrategy"
+        raise ValueError(f"`network` must be {allowed}: {network.name!r} is not.")
+    devices = strategy.extended.worker_devices
+    if len(devices) > 1:
+        raise ValueError(
+            f"This process has {len(devices)} devices: start one process for each, for example "
+            "with CUDA_VISIBLE_DEVICES. On one machine, tf.distribute.MirroredStrategy needs no "
+            "DistributedModel."
+        )
+    if not network.built:
+        raise ValueError(f"`network` {network.name!r} has no weights yet: give it a `keras.Input`.")
+    if not getattr(network, "inputs", None):
+        raise TypeError(must_be("network", "a `keras.Sequential` or functional model", network))
