@@ -12,6 +12,7 @@ with the weights of a run that never stopped; with `--local` this happens by its
 import argparse
 import datetime
 import json
+import math
 import os
 import pathlib
 import signal
@@ -133,14 +134,14 @@ def wait_for(processes):
     Returns:
         Their exit statuses: negative for a signal.
     """
-    deadline = None
-    while any(process.poll() is None for process in processes):
-        if deadline is None and any(process.returncode for process in processes):
+    deadline = math.inf
+    while None in (statuses := [process.poll() for process in processes]):
+        if deadline == math.inf and any(statuses):
             deadline = time.monotonic() + SECONDS_TO_END
-        if deadline is not None and time.monotonic() > deadline:
+        if time.monotonic() > deadline:
             break
         time.sleep(0.1)
-    return [1 if process.returncode is None else process.returncode for process in processes]
+    return [1 if status is None else status for status in statuses]
 
 
 def batches_of(x, y, batch_size, seed, epochs):
