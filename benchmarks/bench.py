@@ -1,6 +1,7 @@
 """What an update costs, beside Keras's nearest built-in: `make bench`, or with the parts named.
 
     python benchmarks/bench.py [update] [settings] [fit] [size] [memory] [monitor] [descend]
+        [machines]
 
 Both sides run in turns in one process; a ratio is the median over the turns of ours divided by
 the built-in's, with its quartiles. Prints tables and writes `benchmarks/results.csv`. The part
@@ -8,7 +9,9 @@ the built-in's, with its quartiles. Prints tables and writes `benchmarks/results
 training steps, and `steps_per_execution=16` with 1. The part `monitor` compares a training step
 that is logged with one that is not ("ours" and "keras" in the table), and names the time before the
 first event. The part `descend` compares a descent of 2000 steps, its compilation included, with as
-many eager calls of `apply`.
+many eager calls of `apply`. The part `machines` trains in one and in two processes of this machine,
+which share its cores: it shows what the exchange of gradients costs, not what a second machine
+gains.
 """
 
 import argparse
@@ -32,6 +35,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_lecture_opt import _programs, landscapes, mnist
+from keras_lecture_opt.several_machines import DistributedModel
 
 tf.get_logger().setLevel("ERROR")  # it would warn that we trace many functions
 PAIRS = {  # name of the rule: (the rule, Keras's nearest)
@@ -59,6 +63,9 @@ COLUMNS = {  # of the table: (key, format)
     "gb_per_s": "{:.1f}",
     "copy_gb_per_s": "{:.1f}",
     "steps_per_s": "{:.0f}",
+    "images_per_s": "{:.0f}",
+    "exchange_ms": "{:.2f}",
+    "exchange_share": "{:.2f}",
 }
 
 
@@ -336,6 +343,51 @@ def descent():
         yield {"case": f"{steps} steps", "rule": rule, **result, **per_s}
 
 
+def machines():
+    """Train in one and in two processes that share the cores of this machine."""
+    spawn = multiprocessing.get_context("spawn")
+    for batch in (128, 1024):
+        for workers in (1, 2):
+            threads = max(1, os.cpu_count() // workers)
+            clusters = _programs.local_cluster(workers)
+            with ProcessPoolExecutor(workers, mp_context=spawn) as processes:
+                runs = [processes.submit(worker, c, threads, batch) for c in clusters]
+                step, exchange = np.median([run.result() for run in runs], axis=0)
+            yield {
+                "case": f"{workers} x {threads} threads, batch {batch}",
+                "rule": "Adam",
+                "ours_ms": 1000 * step,
+                "images_per_s": batch / step,
+                "exchange_ms": 1000 * exchange,
+                "exchange_share": exchange / step,
+            }
+
+
+def worker(cluster, threads, batch, batches=20):
+    """Return the seconds of a training step, and of the exchange of its gradients alone."""
+    os.environ["TF_CONFIG"] = cluster
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    with strategy.scope():
+        network, optimizer = mnist.mlp(), ours.Adam()
+    model = DistributedModel(network)
+    model.compile(optimizer, "sparse_categorical_crossentropy")
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, size=(batches * batch, 28, 28), dtype="uint8")
+    y = rng.integers(0, 10, size=batches * batch)
+    gradients = [tf.ones(variable.shape) for variable in model.trainable_variables]
+
+    def all_reduce():
+        return tf.distribute.get_replica_context().all_reduce("sum", gradients)
+
+    exchange = tf.function(lambda: strategy.run(all_reduce))
+    runs = [lambda: model.fit(x, y, batch_size=batch, shuffle=False, verbose=0), exchange]
+    for run in runs:
+        run()
+    steps = [seconds(runs[0], 1) / batches for _ in range(9)]
+    return np.median(steps), np.median([seconds(exchange, batches) for _ in range(9)])
+
+
 def main():
     parts = {
         "update": update,
@@ -345,6 +397,7 @@ def main():
         "memory": memory,
         "monitor": monitor,
         "descend": descent,
+        "machines": machines,
     }
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     # `choices` would refuse an empty list.
