@@ -119,7 +119,7 @@ def test_links_and_commands_exist(page):
 
 def test_pages_are_there():
     names = {page.stem for page in PAGES}
-    assert {"README", "rules", "monitor", "landscapes", "speed", "limits"} <= names
+    assert {"README", "rules", "monitor", "landscapes", "speed", "limits", "scale"} <= names
 
 
 LECTURE = ["SteepestDescent", "Momentum", "Nesterov", "AdaGrad", "RMSProp"]

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import worker
-from conftest import imported
+from conftest import RULES, imported
 from linear import START, X, Y, expected
 from monitored import Log
 
@@ -58,6 +58,11 @@ def test_rules_are_those_of_one_process_on_the_whole_batch(rule, answers):
                 np.testing.assert_allclose(slot, s, rtol=0, atol=atol)
 
 
+def test_every_update_is_compiled(answers):
+    for found in answers[1]:
+        assert found["clusters"] == len(RULES) * len(worker.DTYPES)
+
+
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     """What one process finds, with a plain Keras model."""
@@ -96,7 +101,8 @@ def test_killed_worker_is_started_again_and_the_training_ends_as_if_undisturbed(
 
 def test_each_worker_draws_numbers_of_its_own(answers):
     """Its seed, and eight draws."""
-    assert [found["seed"] for found in answers[1]] == [[7, 8], [8, 8]]
+    for training in ("seed", "interrupted seed"):
+        assert [found[training] for found in answers[1]] == [[7, 8], [8, 8]]
 
 
 def test_the_chief_alone_writes_the_log_of_one_process(answers, alone):

@@ -102,6 +102,8 @@ class SideBySide(DistributedModel):
                 error = tf.cast(x, W.dtype) @ W + b - tf.cast(y, W.dtype)
                 loss = tf.reduce_mean(error**2) / self.distribute_strategy.num_replicas_in_sync
             optimizer.apply(tape.gradient(loss, [W.value, b.value]), [W, b])
+        functions = tf.compat.v1.get_default_graph().as_graph_def().library.function
+        SideBySide.clusters = sum(f.attr["_XlaMustCompile"].b for f in functions)
         return super().train_step(data)
 
 
@@ -154,6 +156,8 @@ def main(folder):
     answers["epochs before"] = backup.restore()
     fit(model, backup, *killer, initial_epoch=answers["epochs before"])
     answers["interrupted"] = state(model)
+    seed = model.get_layer("drawing").seed_generator.state
+    answers["interrupted seed"] = seed.numpy().tolist()
 
     # One that nothing disturbs.
     model = distributed(strategy, two_inputs, adam, *LOSS)
@@ -165,11 +169,13 @@ def main(folder):
     answers["evaluated"] = model.evaluate(*inputs(), verbose=0, return_dict=True)
     answers["predicted"] = model.predict(inputs()[0], verbose=0)
     answers["state"] = state(model)
-    answers["seed"] = model.get_layer("drawing").seed_generator.state.numpy().tolist()
+    seed = model.get_layer("drawing").seed_generator.state
+    answers["seed"] = seed.numpy().tolist()
     if chief:
         model.save(folder / "network.keras")
 
     answers["rules"] = train_rules(strategy, *pickle.loads((folder / "linear").read_bytes()))
+    answers["clusters"] = SideBySide.clusters
     answers["keras"] = error_of_keras(strategy)
     (folder / f"answers-{answers['worker']}").write_bytes(pickle.dumps(answers))
 
