@@ -34,7 +34,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_lecture_opt import _programs, landscapes, mnist
+from keras_lecture_opt import _programs, mnist
 from keras_lecture_opt.several_machines import DistributedModel
 
 tf.get_logger().setLevel("ERROR")  # it would warn that we trace many functions
@@ -325,18 +325,18 @@ def monitor():
 
 
 def descent():
-    steps, (w1, w2) = 2000, landscapes.quadratic.start
+    steps, (w1, w2) = 2000, ours.landscapes.quadratic.start
     for rule, (make, _) in PAIRS.items():
 
         def eager(make=make):
             optimizer, w = make(), keras.Variable([w1, w2], dtype="float64")
             for _ in range(steps):
                 with tf.GradientTape() as tape:
-                    loss = landscapes.quadratic(w[0], w[1])
+                    loss = ours.landscapes.quadratic(w[0], w[1])
                 optimizer.apply(tape.gradient(loss, [w.value]), [w])
 
         def compiled(make=make):
-            landscapes.descend(landscapes.quadratic, make(), steps=steps)
+            ours.landscapes.descend(ours.landscapes.quadratic, make(), steps=steps)
 
         result = compare(in_turns([compiled, eager], 1, 5))
         per_s = {"steps_per_s": 1000 * steps / result["ours_ms"]}
@@ -363,7 +363,7 @@ def machines():
             }
 
 
-def worker(cluster, threads, batch, batches=20):
+def worker(cluster, threads, batch, batches=60):
     """Return the seconds of a training step, and of the exchange of its gradients alone."""
     os.environ["TF_CONFIG"] = cluster
     tf.config.threading.set_intra_op_parallelism_threads(threads)
@@ -375,17 +375,21 @@ def worker(cluster, threads, batch, batches=20):
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, size=(batches * batch, 28, 28), dtype="uint8")
     y = rng.integers(0, 10, size=batches * batch)
+    ends = []
+    clock = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda i, logs: ends.append(time.perf_counter())
+    )
+    model.fit(x, y, batch_size=batch, shuffle=False, verbose=0, callbacks=[clock])
+    step = np.median(np.diff(ends)[10:])  # the first ones trace, compile and fill queues
+
     gradients = [tf.ones(variable.shape) for variable in model.trainable_variables]
 
     def all_reduce():
         return tf.distribute.get_replica_context().all_reduce("sum", gradients)
 
     exchange = tf.function(lambda: strategy.run(all_reduce))
-    runs = [lambda: model.fit(x, y, batch_size=batch, shuffle=False, verbose=0), exchange]
-    for run in runs:
-        run()
-    steps = [seconds(runs[0], 1) / batches for _ in range(9)]
-    return np.median(steps), np.median([seconds(exchange, batches) for _ in range(9)])
+    seconds(exchange, 5)
+    return step, np.median([seconds(exchange, 1) for _ in range(batches)])
 
 
 def main():
