@@ -73,7 +73,7 @@ class DistributedModel(keras.Model):
     ...     model.compile(keras_lecture_opt.Adam(), "mse")
     >>> x, y = keras.random.normal((320, 4)), keras.random.normal((320, 2))
     >>> history = model.fit(x, y, batch_size=32, verbose=0)
-    >>> int(model.optimizer.iterations)
+    >>> int(model.optimizer.iterations.numpy())
     10
     """
 

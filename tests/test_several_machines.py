@@ -1,5 +1,6 @@
 """`fit` on two processes, started once, against NumPy and against one process."""
 
+import fcntl
 import json
 import os
 import pathlib
@@ -36,11 +37,17 @@ def example():
 @pytest.fixture(scope="module")
 def answers(example, tmp_path_factory):
     """What both workers have found; the second one was killed and started again on the way."""
-    folder = tmp_path_factory.mktemp("several machines")
-    (folder / "linear").write_bytes(pickle.dumps((X, Y, START)))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(ROOT))
-        assert example.supervise([sys.executable, WORKER, folder], 2) == 0
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # one launch for all of pytest's processes
+        folder = folder.parent
+    folder = folder / "several machines"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock, pytest.MonkeyPatch.context() as patch:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "linear").exists():
+            (folder / "linear").write_bytes(pickle.dumps((X, Y, START)))
+            patch.setenv("PYTHONPATH", str(ROOT))
+            assert example.supervise([sys.executable, WORKER, folder], 2) == 0
     return folder, [pickle.loads((folder / f"answers-{i}").read_bytes()) for i in range(2)]
 
 
