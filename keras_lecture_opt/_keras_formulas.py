@@ -23,23 +23,26 @@ class Formula:
         decay: name of the hyperparameter by which that state forgets, or None: it never does.
         exception: function of optimizer and variable that returns a clause that says why
             this variable has no factor, or None: it has one.
+        elementwise: whether the factor of a weight depends on the state of that weight alone: some
+            take a norm.
     """
 
     factor: Callable
     evidence: str | None = None
     decay: str | None = None
     exception: Callable = lambda optimizer, variable: None
+    elementwise: bool = False
 
 
 FORMULAS = {}  # class: Formula
 
 
-def formula(*classes, **facts):
+def formula(*classes, elementwise=True, **facts):
     """Enter the decorated factor for some classes of Keras."""
 
     def enter(factor):
         for cls in classes:
-            FORMULAS[cls] = Formula(factor, **facts)
+            FORMULAS[cls] = Formula(factor, elementwise=elementwise, **facts)
         return factor
 
     return enter
@@ -104,7 +107,7 @@ def adamax(optimizer, variable, learning_rate, t):
     return learning_rate / (slot(optimizer, "u", variable) + optimizer.epsilon)
 
 
-@formula(optimizers.Lamb, evidence="velocities", decay="beta_2")
+@formula(optimizers.Lamb, evidence="velocities", decay="beta_2", elementwise=False)
 def lamb(optimizer, variable, learning_rate, t):
     m_hat = slot(optimizer, "momentums", variable) / (1 - power(optimizer.beta_1, t))
     v_hat = slot(optimizer, "velocities", variable) / (1 - power(optimizer.beta_2, t))
@@ -132,7 +135,7 @@ def ftrl(optimizer, variable, learning_rate, t):
     return 1 / (quadratic + 2 * l2)
 
 
-@formula(optimizers.Adafactor)
+@formula(optimizers.Adafactor, elementwise=False)
 def adafactor(optimizer, variable, learning_rate, t):
     v = slot(optimizer, "v", variable)
     rms = tf.sqrt(tf.reduce_mean(tf.square(tf.cast(variable, v.dtype))))

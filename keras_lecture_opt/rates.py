@@ -11,7 +11,7 @@ from keras_lecture_opt._keras_private import (
     learning_rate_or_schedule,
     state_of,
 )
-from keras_lecture_opt.rules import LectureOptimizer, compute_dtype
+from keras_lecture_opt.rules import RULES, LectureOptimizer, compute_dtype
 
 
 def effective_learning_rate(optimizer, variable):
@@ -207,7 +207,9 @@ def formula_of(optimizer):
         if cls is LectureOptimizer:
             return None
         if isinstance(optimizer, LectureOptimizer) and "effective_learning_rate" in vars(cls):
-            return Formula(cls.effective_learning_rate, *(optimizer.evidence or ()))
+            # Nobody can tell whether a rule of a user's own takes a norm.
+            evidence = optimizer.evidence or ()
+            return Formula(cls.effective_learning_rate, *evidence, elementwise=cls in RULES)
         if "update_step" in vars(cls):
             return None
 

@@ -4,12 +4,17 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras.optimizers import Muon
-from monitored import QUANTILES
+from keras import optimizers
+from monitored import QUANTILES, fit, network
 
-from keras_lecture_opt import effective_learning_rate
+from keras_lecture_opt import (
+    EffectiveLearningRateMonitor,
+    LectureOptimizer,
+    effective_learning_rate,
+)
 from keras_lecture_opt._keras_formulas import FORMULAS
-from keras_lecture_opt.monitor import _measure, _sample
+from keras_lecture_opt.monitor import _measure
+from keras_lecture_opt.monitor._sample import medians
 from keras_lecture_opt.monitor._variables import MonitoredVariable, map_shapes
 from keras_lecture_opt.rates import missing_rate
 from keras_lecture_opt.rules import RULES
@@ -53,30 +58,69 @@ def test_maps_of_inputs_that_are_no_images_or_of_any_size(shape):
     assert map_shapes([variable], Model) == {id(variable): (12, 2)}
 
 
-# Keras 3.12's own Muon fails on TensorFlow.
-OF_KERAS = [cls for cls in FORMULAS if cls is not Muon or not keras.version().startswith("3.12.")]
-WITH_NORMS = ("Lamb", "Adafactor")
+MUON_WORKS = not keras.version().startswith("3.12.")  # whose own fails on TensorFlow
+ELEMENTWISE = [*RULES, *(cls for cls in FORMULAS if FORMULAS[cls].elementwise)]
 
 
-@pytest.mark.parametrize("cls", [*RULES, *OF_KERAS], ids=lambda cls: cls.__name__)
-def test_medians_of_samples(cls):
-    """Of all variables at once, and only where that comes to the same."""
+@pytest.mark.parametrize("cls", ELEMENTWISE, ids=lambda cls: cls.__name__)
+def test_medians_of_all_variables_at_once(cls):
+    if cls is optimizers.Muon and not MUON_WORKS:
+        return
     rng = np.random.default_rng(0)
-    shapes = [(300,), (2,), (5, 4), (70, 3, 70), (1,), ()]
+    shapes = [(300,), (2,), (5, 4), (4096, 10), (1,), ()]
     optimizer = cls(learning_rate=2.0**-6)
     variables = [keras.Variable(rng.normal(size=shape), dtype="float32") for shape in shapes]
     optimizer.build(variables)
     monitored = [MonitoredVariable(str(i), v, optimizer) for i, v in enumerate(variables)]
     monitored = [m for m in monitored if missing_rate(optimizer, m.variable) is None]
-    for _ in range(2):  # at first it tries what can be sampled
+    for _ in range(2):
         gradients = [rng.normal(size=shape).astype("float32") for shape in shapes]
+        gradients[3][:, 0] *= 100  # a column that is not like the others
         optimizer.apply([tf.constant(g) for g in gradients], variables)
-        eta = {id(optimizer): tf.constant(2.0**-6, tf.float64)}
-        sizes = {m.name: np.sqrt(np.mean(m.variable.numpy() ** 2)) for m in monitored}
-        measured = _sample.measure_all_rates(monitored, eta, False, sizes)
+        found = medians(monitored, tf.constant(2.0**-6, tf.float64))
         for m in monitored:
-            rates = effective_learning_rate(optimizer, m.variable).numpy().ravel()
-            rates = rates[:: -(-rates.size // 2048)]
-            median = np.quantile(rates, 0.5, method="inverted_cdf")
-            assert measured[m.name]["median"] == pytest.approx(median, rel=1e-6)
-    assert {m.can_sample for m in monitored} == {cls.__name__ not in WITH_NORMS}
+            rates = effective_learning_rate(optimizer, m.variable).numpy()
+            true = np.quantile(rates, 0.5, method="inverted_cdf")
+            assert found[m.name] == pytest.approx(true, rel=1e-6 if rates.size < 4096 else 0.05)
+
+
+class LayerWise(LectureOptimizer):
+    """A rule of a user's own, which takes norms of matrices from the second step on."""
+
+    slot_names = ("m",)
+
+    def __init__(self, learning_rate=0.01, name="layer_wise"):
+        super().__init__(learning_rate, name)
+
+    def update_step(self, gradient, variable, learning_rate):
+        [m] = self.slots(variable)
+        self.assign(m, gradient)
+        rate = self.effective_learning_rate(variable, learning_rate, self.iterations + 1)
+        self.assign_sub(variable, rate * m)
+
+    def effective_learning_rate(self, variable, learning_rate, t=None):
+        [m] = self.slots(variable)
+        eta = tf.cast(learning_rate, m.dtype)
+        t = self.iterations if t is None else t
+        return eta / tf.norm(m) if len(m.shape) > 1 and t > 1 else eta
+
+
+@pytest.mark.parametrize("cls", [optimizers.Lamb, optimizers.Adafactor, LayerWise])
+def test_medians_of_rules_that_take_norms(cls):
+    """All rates are 0 at the first step, and alike."""
+    model = network(cls(optimizers.schedules.PolynomialDecay(0.0, 100, 0.01)), run_eagerly=True)
+    monitor = EffectiveLearningRateMonitor(update_freq="batch")
+    true = []
+
+    class Truth(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            for v in self.model.trainable_variables:
+                rates = effective_learning_rate(self.model.optimizer, v).numpy()
+                if v.shape == (4, 8) and cls is optimizers.Lamb:
+                    rates = rates[1:]  # the first input is dead, which Lamb's state shows
+                true.append(np.quantile(rates, 0.5, method="inverted_cdf"))
+
+    fit(model, monitor, Truth(), epochs=1)
+    found = [row.value for row in monitor.history.select("effective_lr")]
+    assert found == pytest.approx(true, rel=1e-6)
+    assert len({*found}) > 7

@@ -20,6 +20,8 @@ from keras_lecture_opt import (
     plots,
 )
 from keras_lecture_opt.landscapes import Surface, descend, quadratic, saddle
+from keras_lecture_opt.monitor import _pictures
+from keras_lecture_opt.monitor._history import History, Row
 
 LAYERS = ["dense", "dense_1"]
 
@@ -444,3 +446,16 @@ def test_training_is_drawn_for_each_run(tmp_path):
         plots.training(monitors["Adam"][0], "execution_to_weight")
     with pytest.raises(TypeError, match="`runs` must be a monitor"):
         plots.training([])
+
+
+@pytest.mark.parametrize(("count", "length"), [(5, 8), (107, 40)])
+def test_picture_of_all_layers_is_wide_and_keeps_room_for_names(count, length):
+    """matplotlib warns, and so fails, where names leave no room."""
+    history = History(
+        Row(step, 0, f"{i:0{length}d}/kernel", "step_to_weight", 1e-3)
+        for step in (1, 10, 100)
+        for i in range(count)
+    )
+    png, width, height = _pictures.picture(history, "step_to_weight")
+    assert png.startswith(b"\x89PNG")
+    assert 200 < height < width / 2 < 1000

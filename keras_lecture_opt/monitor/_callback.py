@@ -57,10 +57,10 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
     and quantiles are over the weights that have ever been updated, as far as the optimizer's state
     shows: a weight behind a dead input has never taken a step, and an adaptive rule would give it
     the enormous `learning_rate / epsilon`. Without `detail`, the median of a variable of more than
-    2,048 weights is that of up to 2,048 of them, spread evenly. With it, all are counted, in bins
-    0.4% wide, and the monitor remembers from event to event which weights have been updated; where
-    the state forgets that within 10,000 steps (momentum, RMSProp, a small beta_2) or there is none,
-    it keeps a copy of the weights before training.
+    4,096 weights is that of 4,096 of them, chosen at random but always the same. With it, all are
+    counted, in bins 0.4% wide, and the monitor remembers from event to event which weights have
+    been updated; where the state forgets that within 10,000 steps (momentum, RMSProp, a small
+    beta_2) or there is none, it keeps a copy of the weights before training.
 
     The monitor only reads: training with it equals training without it, bit for bit, and so do the
     files that are saved. (A learning rate that is a Python callable is called once more at each

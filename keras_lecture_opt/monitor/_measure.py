@@ -38,7 +38,8 @@ def movement(before, after):
     size = math.prod(before.shape)
     if size <= SMALL:  # three operations on a tensor would take longer
         before, after = (np.asarray(w, np.float64).ravel() for w in (before, after))
-        return [math.sqrt(np.dot(w, w) / size) for w in (after - before, before, after)]
+        with np.errstate(invalid="ignore"):  # inf - inf
+            return [math.sqrt(np.dot(w, w) / size) for w in (after - before, before, after)]
     dtype = tf.float64 if before.dtype == tf.float64 else tf.float32
     halves = half_sums_of_squares(before, after, dtype)
     if not all(TINY < half < HUGE for half in halves):  # a square left the range of float32

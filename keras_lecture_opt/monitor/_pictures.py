@@ -18,6 +18,7 @@ TITLES = {
 }
 COLORS = colormaps["viridis"].with_extremes(bad="0.6")  # not measured, or not finite
 ROW = 0.2  # inches
+LETTER = 0.08
 ROWS_OF_A_COLUMN = 30
 MOST_COLUMNS = 4
 
@@ -61,7 +62,7 @@ def draw_layers(ax, table, quantity):
     ax.set_xscale("log")
     ax.set_xlim(edges[0], edges[-1])
     # Measured steps, spread over the axis, as plain numbers: those of a decade run together.
-    spread = np.geomspace(steps[0], steps[-1], 4)
+    spread = np.geomspace(steps[0], steps[-1], 3)
     ticks = sorted({min(steps, key=lambda step: abs(math.log(step / x))) for x in spread})
     ax.set_xticks(ticks, ticks)
     ax.minorticks_off()
@@ -88,9 +89,9 @@ def picture(history, quantity):
     columns = min(MOST_COLUMNS, math.ceil(len(names) / ROWS_OF_A_COLUMN))
     rows = math.ceil(len(names) / columns)
     parts = [slice(start, start + rows) for start in range(0, len(names), rows)]
-    figure = Figure(
-        figsize=(max(9, 3 * len(parts)), height(names[:rows])), dpi=90, layout="constrained"
-    )
+    width = 1.6 + LETTER * max(map(len, names))
+    size = (max(9, width * len(parts)), height(names[:rows]))
+    figure = Figure(figsize=size, dpi=90, layout="constrained")
     axes = figure.subplots(1, len(parts), squeeze=False)[0]
     for ax, part in zip(axes, parts, strict=True):
         mesh = draw_layers(ax, (names[part], steps, values[part]), quantity)

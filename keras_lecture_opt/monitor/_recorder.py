@@ -14,7 +14,7 @@ from keras_lecture_opt.monitor import _pictures, _summaries
 from keras_lecture_opt.monitor._files import RunFile, holds_own_files
 from keras_lecture_opt.monitor._history import History, Row
 from keras_lecture_opt.monitor._measure import QUANTILES, movement
-from keras_lecture_opt.monitor._sample import measure_all_rates
+from keras_lecture_opt.monitor._sample import medians
 from keras_lecture_opt.monitor._variables import Names, choose, find_optimizers
 from keras_lecture_opt.monitor._verdicts import ACCURACIES, STARTED, Evidence, judge
 from keras_lecture_opt.rates import latest_learning_rate, next_learning_rate, steps_taken
@@ -241,9 +241,19 @@ class Recorder:
             rate = self._rates.get(id(optimizer))
             rate = latest_learning_rate(optimizer) if rate is None else rate
             latest[id(optimizer)] = tf.cast(rate, tf.float64)
-        with_rates = [m for m in self._monitored if m.missing_rate is None]
-        sizes = {name: after for name, (*_, after) in moved.items()}
-        return measure_all_rates(with_rates, latest, self.monitor.detail, sizes)
+        # A rate that is not finite makes its weight NaN, and must be counted.
+        finite = {name for name, (*_, after) in moved.items() if math.isfinite(after)}
+        detail, groups, measured = self.monitor.detail, {}, {}
+        for m in self._monitored:
+            if m.missing_rate is None and m.name in finite and m.can_be_sampled(detail):
+                groups.setdefault((id(m.optimizer), m.variable.dtype), []).append(m)
+        for (optimizer, _), group in groups.items():
+            found = medians(group, latest[optimizer])
+            measured |= {name: {"median": median} for name, median in found.items()}
+        for m in self._monitored:
+            if m.missing_rate is None and m.name not in measured:
+                measured[m.name] = m.measure_rates(latest[id(m.optimizer)], detail)
+        return measured
 
     def _of_rates(self, m, measured):
         """Return the scalars and the other summaries of what was measured of a variable's rates."""

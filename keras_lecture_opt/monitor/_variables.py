@@ -33,12 +33,15 @@ class MonitoredVariable:
     variable: keras.Variable
     optimizer: keras.optimizers.Optimizer | None = None  # that updates it, if it is known
     missing_rate: str | None = None  # why it has no effective learning rate
-    can_sample: bool | None = None  # whether `sampled_rates` are right, once known
     # For details only: each costs memory while the model trains.
     ever_updated: tf.Tensor | None = None  # which weights have ever been updated
     start: tf.Tensor | None = None  # the weights before training, if the mask above needs them
     tracked: list = dataclasses.field(default_factory=list)  # indices of single weights
     map_shape: tuple | None = None
+
+    def can_be_sampled(self, detail):
+        """Whether an event needs a sample of the rates only, and a sample has all they need."""
+        return not self.counts(detail) and formula_of(self.optimizer).elementwise
 
     def counts(self, detail):
         """Whether an event needs the rates of all weights."""
@@ -135,7 +138,6 @@ def choose(models, optimizers, monitor, known, at_start):
     for name, variable in chosen.items():
         m = known.get(id(variable)) or MonitoredVariable(name, variable)
         m.optimizer, m.missing_rate = owner(optimizers, variable)
-        m.can_sample = None
         m.tracked, m.map_shape = tracked[name], maps.get(id(variable))
         if monitor.detail and m.ever_updated is None:
             m.ever_updated = tf.zeros(variable.shape, "bool")
