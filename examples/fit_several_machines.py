@@ -35,7 +35,6 @@ from keras_lecture_opt.several_machines import Backup, DistributedModel, is_chie
 TB_LOGS = pathlib.Path(__file__).resolve().parents[1] / "tb_logs"
 ATTEMPTS = 5  # of `--local`, if workers are killed
 SECONDS_TO_END = 30  # for the others, once a worker has died
-SECONDS_TO_ANSWER = 120  # for the slowest worker, in each exchange
 
 
 def parse(argv=None):
@@ -93,6 +92,8 @@ def workers_of(config):
         return None
     try:
         cluster, task = (json.loads(config)[key] for key in ("cluster", "task"))
+        if task["index"] < 0:
+            raise IndexError
         _ = cluster[task["type"]][task["index"]]
         return sum(map(len, cluster.values()))
     except (IndexError, KeyError, TypeError, ValueError):
@@ -162,11 +163,8 @@ def batches_of(x, y, batch_size, seed, epochs):
 
 def train(args):
     """Train on all workers that TF_CONFIG names; each of them calls this."""
-    strategy = tf.distribute.MultiWorkerMirroredStrategy(
-        communication_options=tf.distribute.experimental.CommunicationOptions(
-            timeout_seconds=SECONDS_TO_ANSWER
-        )
-    )
+    # Without a timeout: with one, TensorFlow keeps a thread for each exchange until it is over.
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
     keras.utils.set_random_seed(args.seed)
     tf.config.experimental.enable_op_determinism()
     (x, y), test = _programs.load_mnist(args)

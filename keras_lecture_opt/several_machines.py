@@ -6,10 +6,15 @@ the strategy's scope reduces a batch before training, which fails. And its logs 
 axis that scalars do not have. `DistributedModel` avoids both by public names of Keras.
 """
 
+import pathlib
+import shutil
+import warnings
+
 import keras
 import tensorflow as tf
 
 from keras_lecture_opt._arguments import check_path, must_be
+from keras_lecture_opt._resolve import optimizer_name
 
 
 def is_chief(strategy):
@@ -91,28 +96,26 @@ class DistributedModel(keras.Model):
         """The strategy in whose scope the network was created."""
         return self.network.distribute_strategy
 
-    def compile(self, optimizer="rmsprop", *args, jit_compile=False, **kwargs):
+    def compile(self, optimizer="rmsprop", *args, **kwargs):
         """Configure training as `keras.Model.compile` does, and create the optimizer's state.
+
+        The lecture's rules compile their update in any case; `jit_compile` would be for the whole
+        step.
 
         Args:
             optimizer: name of an optimizer, or one that was created in the strategy's scope.
             *args: other arguments of `keras.Model.compile`.
-            jit_compile: whether XLA compiles the whole step. Defaults to False. The lecture's rules
-                compile their update in any case.
             **kwargs: other arguments of `keras.Model.compile`.
 
         Raises:
-            ValueError: the optimizer was created outside of the strategy's scope.
+            ValueError: the optimizer was created outside of the strategy's scope, or an argument
+                asks for what TensorFlow cannot do there: `steps_per_execution`, `jit_compile`, or
+                the optimizer's `gradient_accumulation_steps` or `ema_overwrite_frequency`.
         """
         strategy = self.distribute_strategy
-        kwargs["jit_compile"] = jit_compile
-        if isinstance(optimizer, keras.optimizers.Optimizer):
-            steps = optimizer.iterations.value
-            if not strategy.extended.variable_created_in_scope(steps):
-                raise ValueError(
-                    f"The optimizer {optimizer.name!r} was created outside of the strategy's "
-                    "scope: create it in `with strategy.scope():`."
-                )
+        if kwargs.get("jit_compile", "auto") == "auto":
+            kwargs["jit_compile"] = False
+        _check_compile(strategy, optimizer, kwargs)
         with strategy.scope():
             super().compile(optimizer, *args, **kwargs)
             self.network.compile(self.optimizer, *args, **kwargs)  # for `save`
@@ -143,10 +146,10 @@ class DistributedModel(keras.Model):
 class Backup(keras.callbacks.Callback):
     """Save a training after each epoch, so that it can go on after a worker has died.
 
-    The chief saves weights, the optimizer's state and the number of epochs. All workers read them,
-    so the folder must be one that they share. A backup that is not complete is not used: the one
-    before it is still there. It does not depend on the number of workers, and one process can read
-    it, too.
+    The chief saves weights, the optimizer's state (its learning rate included) and the number of
+    epochs. All workers read them, so the folder must be one that they share. The two latest backups
+    are kept: if the latest one is damaged, the one before it is used. A backup does not depend on
+    the number of workers, and one process can read it, too.
 
     A training that goes on ends with the weights of one that never stopped, if the data of an epoch
     depend on its number alone. (`BatchNormalization` without `synchronized=True` keeps other moving
@@ -155,6 +158,10 @@ class Backup(keras.callbacks.Callback):
     Args:
         model: the `DistributedModel`, or any model whose variables exist, compiled.
         folder: where the backups are, `~` for the home folder.
+
+    Raises:
+        TypeError: `model` is not a compiled model, or `folder` is not a path.
+        ValueError: the folder's list of backups is damaged.
 
     Example:
 
@@ -171,16 +178,25 @@ class Backup(keras.callbacks.Callback):
     def __init__(self, model, folder):
         super().__init__()
         folder = check_path("folder", folder)
+        if getattr(model, "optimizer", None) is None:
+            raise TypeError(must_be("model", "a compiled keras.Model", model))
         self._trained = model
         model.optimizer.build(model.trainable_variables)
         self._epochs = tf.Variable(0, dtype=tf.int64)
+        self._rule = optimizer_name(type(model.optimizer))
         self._checkpoint = tf.train.Checkpoint(
             epochs=self._epochs,
+            rule=tf.Variable(self._rule),
             weights=[variable.value for variable in model.variables],
             optimizer=[variable.value for variable in model.optimizer.variables],
         )
         _ = self._checkpoint.save_counter  # created here, on all workers: it may be a broadcast
-        self._manager = tf.train.CheckpointManager(self._checkpoint, folder, max_to_keep=2)
+        try:
+            self._manager = tf.train.CheckpointManager(self._checkpoint, folder, max_to_keep=2)
+        except ValueError as error:
+            raise ValueError(DAMAGED_LIST.format(folder)) from error
+        if not self._manager.checkpoints and any(pathlib.Path(folder).glob("ckpt-*.index")):
+            raise ValueError(DAMAGED_LIST.format(folder))
 
     def restore(self):
         """Restore the latest backup, if there is one. All workers must call it.
@@ -189,19 +205,18 @@ class Backup(keras.callbacks.Callback):
             The number of epochs that have been trained: `initial_epoch` for `fit`.
 
         Raises:
-            ValueError: the backup is of another model or optimizer.
+            ValueError: the backup is of another model or optimizer, or all backups are damaged.
             RuntimeError: the workers have found different backups: the folder is not shared.
         """
-        path = self._manager.latest_checkpoint
-        if path:
+        for path in reversed(self._manager.checkpoints):
             try:
-                self._checkpoint.restore(path).assert_existing_objects_matched().assert_consumed()
-            except (AssertionError, ValueError) as error:
-                raise ValueError(
-                    f"The backup {path} is of another model or optimizer. Choose another folder, "
-                    f"or delete this one to start again. {error}"
-                ) from error
-            _shift_seeds(self._trained)  # the chief's were saved
+                self._read(path)
+                break
+            except (tf.errors.OpError, IndexError) as error:  # IndexError: a file that is too short
+                warnings.warn(f"The backup {path} is damaged: {error}", stacklevel=2)
+        else:
+            if self._manager.checkpoints:
+                raise ValueError(f"All backups in {self._manager.directory!r} are damaged.")
         epochs, strategy = int(self._epochs), self._trained.distribute_strategy
         if strategy.num_replicas_in_sync > 1:
             found = strategy.gather(tf.constant([epochs]), axis=0).numpy()
@@ -212,10 +227,31 @@ class Backup(keras.callbacks.Callback):
                 )
         return epochs
 
+    def _read(self, path):
+        """Restore one backup."""
+        other = f"The backup {path} is of another model or optimizer{{}}. Choose another folder, "
+        other += "or delete this one to start again."
+        rule = tf.train.load_checkpoint(path).get_tensor("rule/.ATTRIBUTES/VARIABLE_VALUE").decode()
+        if rule != self._rule:
+            raise ValueError(other.format(f": {rule}, not {self._rule}"))
+        try:
+            self._checkpoint.restore(path).assert_existing_objects_matched().assert_consumed()
+        except (AssertionError, ValueError) as error:
+            raise ValueError(other.format("") + f" {error}") from error
+        _shift_seeds(self._trained)  # the chief's were saved
+
     def on_epoch_end(self, epoch, logs=None):
         self._epochs.assign(epoch + 1)
         if is_chief(self._trained.distribute_strategy):
+            for unfinished in pathlib.Path(self._manager.directory).glob("ckpt-*_temp"):
+                shutil.rmtree(unfinished)  # the process that wrote it was killed
             self._manager.save()
+
+
+DAMAGED_LIST = (
+    "There are backups in {0!r}, but the file `checkpoint`, which lists them, is damaged or "
+    "missing. Choose another folder, or delete this one to start again."
+)
 
 
 def _shift_seeds(network):
@@ -224,6 +260,25 @@ def _shift_seeds(network):
     for variable in network.variables:
         if variable.path.endswith("seed_generator_state"):  # (seed, number of draws)
             variable.assign_add([shift, 0])
+
+
+def _check_compile(strategy, optimizer, arguments):
+    several = strategy.num_replicas_in_sync > 1
+    if arguments["jit_compile"]:
+        raise ValueError("`jit_compile` must be False: XLA cannot compile the exchange.")
+    if several and arguments.get("steps_per_execution", 1) != 1:
+        steps = arguments["steps_per_execution"]
+        raise ValueError(f"`steps_per_execution` must be 1 on several workers, not {steps!r}.")
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
+        return
+    for argument in ("gradient_accumulation_steps", "ema_overwrite_frequency"):
+        if getattr(optimizer, argument, None):
+            raise ValueError(f"`{argument}` of {optimizer.name!r} must be None on several workers.")
+    if not strategy.extended.variable_created_in_scope(optimizer.iterations.value):
+        raise ValueError(
+            f"The optimizer {optimizer.name!r} was created outside of the strategy's scope: "
+            "create it in `with strategy.scope():`."
+        )
 
 
 def _check_network(network):

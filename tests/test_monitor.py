@@ -204,7 +204,7 @@ def test_configuration_is_shown(tmp_path):
     fit(network(optimizer), detailed(tmp_path))
     text = Log(tmp_path / "train").last("optimizer/configuration").item().decode()
     for row in (
-        "| optimizer | keras_lecture_opt.AdaGrad |",
+        "| optimizer | AdaGrad |",
         "| clipnorm | 0.5 |",
         "| epsilon | 1e-07 |",
         "| learning_rate | ExponentialDecay {'initial_learning_rate': 0.25, 'decay_steps': 4,",

@@ -225,25 +225,69 @@ def test_chief_of_a_cluster():
     assert several_machines.is_chief(tf.distribute.get_strategy())
 
 
-def test_backup_of_another_model_is_refused(tmp_path):
-    def model(units):
-        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(units)])
-        model.compile("adam", "mse")
-        return model
+@pytest.mark.parametrize(
+    ("of_optimizer", "arguments", "named"),
+    [
+        ({}, {"jit_compile": True}, "jit_compile"),
+        ({}, {"steps_per_execution": 4}, "steps_per_execution"),
+        ({"gradient_accumulation_steps": 2}, {}, "gradient_accumulation_steps"),
+        ({"use_ema": True, "ema_overwrite_frequency": 3}, {}, "ema_overwrite_frequency"),
+    ],
+)
+def test_what_tensorflow_cannot_do_there_is_refused(
+    of_optimizer, arguments, named, strategy, monkeypatch
+):
+    model = DistributedModel(network(strategy))
+    with strategy.scope():
+        optimizer = keras_lecture_opt.Adam(**of_optimizer)
+    monkeypatch.setattr(type(strategy), "num_replicas_in_sync", 2)
+    with pytest.raises(ValueError, match=f"`{named}`"):
+        model.compile(optimizer, "mse", **arguments)
 
-    Backup(model(2), tmp_path).on_epoch_end(0)
-    with pytest.raises(
-        ValueError, match=r"is of another model or optimizer. Choose another folder"
-    ):
-        Backup(model(3), tmp_path).restore()
-    small = model(2)
-    small.compile("sgd", "mse")
-    with pytest.raises(
-        ValueError, match=r"is of another model or optimizer. Choose another folder"
-    ):
-        Backup(small, tmp_path).restore()
+
+def small(optimizer="adam", units=2):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(units)])
+    model.compile(optimizer, "mse")
+    return model
+
+
+def test_backup_of_another_model_is_refused(tmp_path):
+    Backup(small(), tmp_path).on_epoch_end(0)
+    others = (small(units=3), small("sgd"), small(keras_lecture_opt.Adam()))
+    for other in others:
+        with pytest.raises(ValueError, match="is of another model or optimizer"):
+            Backup(other, tmp_path).restore()
     with pytest.raises(TypeError, match=r"`folder` must be a string or a pathlib.Path, not 3"):
-        Backup(small, 3)
+        Backup(small(), 3)
+    with pytest.raises(TypeError, match=r"`model` must be a compiled keras.Model"):
+        Backup(keras.Sequential(), tmp_path)
+
+
+def test_damaged_backup_is_not_used(tmp_path):
+    model = small()
+    backup, kernel = Backup(model, tmp_path), model.layers[0].kernel
+    for epoch in range(2):
+        kernel.assign(np.full((4, 2), epoch + 1.0))
+        (tmp_path / f"ckpt-{epoch}_temp").mkdir()  # as a process that is killed leaves it
+        backup.on_epoch_end(epoch)
+    assert not [*tmp_path.glob("*_temp")]
+    [newest] = tmp_path.glob("ckpt-2.data*")
+    newest.write_bytes(newest.read_bytes()[:100])
+    with pytest.warns(UserWarning, match="ckpt-2 is damaged"):
+        assert Backup(model, tmp_path).restore() == 1
+    np.testing.assert_array_equal(kernel.numpy(), np.ones((4, 2)))
+    [older] = tmp_path.glob("ckpt-1.data*")
+    older.unlink()
+    with (
+        pytest.warns(UserWarning, match="is damaged"),
+        pytest.raises(ValueError, match=r"All backups .* are damaged"),
+    ):
+        Backup(model, tmp_path).restore()
+    listed = tmp_path / "checkpoint"
+    for damage in (lambda: listed.write_text(""), listed.unlink):
+        damage()
+        with pytest.raises(ValueError, match="`checkpoint`, which lists them, is damaged"):
+            Backup(model, tmp_path)
 
 
 # The example's supervisor, with processes that import nothing.
@@ -320,6 +364,7 @@ CLUSTER = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "in
         ("two machines", (), "TF_CONFIG must be like"),
         ({"cluster": {"worker": ["a:1"]}}, (), "TF_CONFIG must be like"),
         ({**CLUSTER, "task": {"type": "worker", "index": 2}}, (), "TF_CONFIG must be like"),
+        ({**CLUSTER, "task": {"type": "worker", "index": -1}}, (), "TF_CONFIG must be like"),
         (CLUSTER, (), "--log-dir is required with TF_CONFIG"),
         (CLUSTER, ("--local", "2"), "unset TF_CONFIG"),
         (None, ("--local", "0"), "argument --local: must be an integer >= 1"),

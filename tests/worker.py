@@ -140,9 +140,7 @@ def error_of_keras(strategy):
 
 
 def main(folder):
-    strategy = tf.distribute.MultiWorkerMirroredStrategy(
-        communication_options=tf.distribute.experimental.CommunicationOptions(timeout_seconds=60)
-    )
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
     keras.config.set_floatx("float64")
     chief = is_chief(strategy)
     answers = {"worker": strategy.cluster_resolver.task_id, "pid": os.getpid()}
