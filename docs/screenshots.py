@@ -156,20 +156,26 @@ def browser(width=1280, height=1000):
         driver.quit()
 
 
+# TensorBoard consists of components, into which only a script can look.
+ALL_NODES = """
+    const nodes = [];
+    const collect = (node) => {
+        if (node.tagName === 'STYLE' || node.tagName === 'SCRIPT') return;
+        nodes.push(node);
+        if (node.shadowRoot) collect(node.shadowRoot);
+        node.childNodes.forEach(collect);
+    };
+    collect(document.body);
+"""
+
+
 def wait_for(driver, *texts, seconds=60):
     """Wait until the page shows all the texts; raise TimeoutException if it never does."""
-    # TensorBoard consists of components whose text only the browser can assemble, and it splits
-    # the names of tags.
-    script = """
-        const texts = [];
-        const collect = (node) => {
-            if (node.nodeType === Node.TEXT_NODE) texts.push(node.textContent);
-            if (node.tagName === 'STYLE' || node.tagName === 'SCRIPT') return;
-            if (node.shadowRoot) collect(node.shadowRoot);
-            node.childNodes.forEach(collect);
-        };
-        collect(document.body);
-        return texts.join('');
+    # It splits the names of tags.
+    script = f"""
+        {ALL_NODES}
+        const texts = nodes.filter((node) => node.nodeType === Node.TEXT_NODE);
+        return texts.map((node) => node.textContent).join('');
     """
     WebDriverWait(driver, seconds, poll_frequency=0.5).until(
         lambda driver: all(text in driver.execute_script(script) for text in texts),
@@ -186,16 +192,13 @@ def serve(folder):
 
 def click(driver, label):
     """Click everything that can be clicked and has that label; raise ValueError if nothing has."""
-    script = """
-        const found = [];
-        const collect = (node) => {
+    script = f"""
+        {ALL_NODES}
+        const found = nodes.filter((node) => {{
             const isBox = /CHECKBOX$/.test(node.tagName);
             const label = isBox ? node.textContent.trim() : node.ariaLabel;
-            if ((isBox || node.tagName === 'BUTTON') && label === arguments[0]) found.push(node);
-            if (node.shadowRoot) collect(node.shadowRoot);
-            node.childNodes.forEach(collect);
-        };
-        collect(document.body);
+            return (isBox || node.tagName === 'BUTTON') && label === arguments[0];
+        }});
         found.forEach((node) => node.click());
         return found.length;
     """
@@ -204,11 +207,10 @@ def click(driver, label):
     time.sleep(1)  # what it opens moves into place
 
 
-def take(picture, runs):
-    """Save a picture of TensorBoard."""
+def take(picture, address):
+    """Save a picture of the TensorBoard at that address."""
     query = {"runFilter": picture.runs, "tagFilter": picture.cards, "smoothing": 0}
     with browser(1500, picture.height) as driver:
-        address = serve(runs / picture.folder)
         query = urllib.parse.urlencode(query)
         driver.get(f"{address}?{query}#{picture.tab}&{query}")  # older tabs read the second one
         wait_for(driver, *picture.texts)
@@ -225,9 +227,13 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         trained = pathlib.Path(folder)
         train_runs(trained)
+        addresses = {}
         for picture in PICTURES:
             is_reference = picture.folder.startswith("reference")
-            take(picture, ROOT / "tb_logs" if is_reference else trained)
+            runs = (ROOT / "tb_logs" if is_reference else trained) / picture.folder
+            if runs not in addresses:
+                addresses[runs] = serve(runs)
+            take(picture, addresses[runs])
 
 
 if __name__ == "__main__":

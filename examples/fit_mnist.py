@@ -30,23 +30,14 @@ TB_LOGS = pathlib.Path(__file__).resolve().parents[1] / "tb_logs"
 
 def parse(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument(
-        "--optimizer",
-        type=_programs.optimizer_type,
-        default="Adam",
-        metavar="NAME",
-        help=f"{', '.join(r.__name__ for r in keras_lecture_opt.rules.RULES)}, or keras.NAME for "
-        "an optimizer of Keras; default: Adam",
-    )
+    _programs.add_optimizer_option(parser)
     group = parser.add_argument_group("hyperparameters (default: the rule's)")
     for name, known in HYPERPARAMETERS.items():
         option = f"--{name.replace('_', '-')}"
         group.add_argument(option, type=float, metavar="X", help=f"{known.symbol}, {known.allowed}")
     positive = _programs.positive_integer
     parser.add_argument("--batch-size", type=positive, default=128, help="default: 128")
-    parser.add_argument("--epochs", type=positive, default=10, help="default: 10")
-    parser.add_argument("--dropout", type=float, default=0.0, help="share dropped; default: 0")
-    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    _programs.add_training_options(parser)
     parser.add_argument(
         "--update-freq",
         type=_programs.frequency,

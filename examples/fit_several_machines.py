@@ -43,21 +43,12 @@ def parse(argv=None):
     parser.add_argument(
         "--local", type=positive, metavar="N", help="start N processes on this machine"
     )
-    parser.add_argument(
-        "--optimizer",
-        type=_programs.optimizer_type,
-        default="Adam",
-        metavar="NAME",
-        help=f"{', '.join(r.__name__ for r in keras_lecture_opt.rules.RULES)}, or keras.NAME for "
-        "an optimizer of Keras; default: Adam",
-    )
+    _programs.add_optimizer_option(parser)
     parser.add_argument("--learning-rate", type=float, metavar="X", help="default: the rule's")
     parser.add_argument(
         "--batch-size", type=positive, default=128, help="of all workers together; default: 128"
     )
-    parser.add_argument("--epochs", type=positive, default=10, help="default: 10")
-    parser.add_argument("--dropout", type=float, default=0.0, help="share dropped; default: 0")
-    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    _programs.add_training_options(parser)
     _programs.add_mnist_options(parser)
     parser.add_argument(
         "--log-dir",

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from keras_lecture_opt import mnist
 from keras_lecture_opt._resolve import optimizer_class
+from keras_lecture_opt.rules import RULES
 
 
 def optimizer_type(text):
@@ -40,6 +41,25 @@ def frequency(text):
 def folder(text):
     """A type for argparse: a path, with `~` expanded."""
     return pathlib.Path(text).expanduser()
+
+
+def add_optimizer_option(parser):
+    """Add the option that names one optimizer."""
+    parser.add_argument(
+        "--optimizer",
+        type=optimizer_type,
+        default="Adam",
+        metavar="NAME",
+        help=f"{', '.join(rule.__name__ for rule in RULES)}, or keras.NAME for an optimizer of "
+        "Keras; default: Adam",
+    )
+
+
+def add_training_options(parser):
+    """Add the options of one training of the lecture's network."""
+    parser.add_argument("--epochs", type=positive_integer, default=10, help="default: 10")
+    parser.add_argument("--dropout", type=float, default=0.0, help="share dropped; default: 0")
+    parser.add_argument("--seed", type=int, default=0, help="default: 0")
 
 
 def add_mnist_options(parser):

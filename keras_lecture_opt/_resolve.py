@@ -1,6 +1,5 @@
 """The one way to name an optimizer: `Adam` of this package, `keras.Lion` of Keras."""
 
-import contextlib
 import difflib
 
 import keras
@@ -21,13 +20,7 @@ def optimizer_class(name):
     """
     if not isinstance(name, str):
         raise TypeError(f"The name of an optimizer must be a string, not {name!r}.")
-    known = {rule.__name__: rule for rule in RULES} | {
-        f"keras.{public}": cls
-        for public, cls in vars(keras.optimizers).items()
-        if isinstance(cls, type) and issubclass(cls, keras.optimizers.Optimizer)
-        # A base class and wrappers: none can be made from a learning rate.
-        if public not in ("Optimizer", "LossScaleOptimizer", "MultiOptimizer")
-    }
+    known = known_optimizers()
     if name in known:
         return known[name]
     # "sgd" means keras.SGD, and "adam" the rule of this package, which comes last.
@@ -42,10 +35,21 @@ def optimizer_class(name):
     )
 
 
+def known_optimizers():
+    """Return the classes that have a name here, by that name."""
+    return {rule.__name__: rule for rule in RULES} | {
+        f"keras.{public}": cls
+        for public, cls in vars(keras.optimizers).items()
+        if isinstance(cls, type) and issubclass(cls, keras.optimizers.Optimizer)
+        # A base class and wrappers: none can be made from a learning rate.
+        if public not in ("Optimizer", "LossScaleOptimizer", "MultiOptimizer")
+    }
+
+
 def optimizer_name(cls):
     """Return the name of an optimizer's class: that by which it is found, if there is one."""
+    known = known_optimizers()
     for name in (cls.__name__, f"keras.{cls.__name__}"):
-        with contextlib.suppress(ValueError):
-            if optimizer_class(name) is cls:
-                return name
+        if known.get(name) is cls:
+            return name
     return f"{cls.__module__}.{cls.__qualname__}"

@@ -229,15 +229,14 @@ class Backup(keras.callbacks.Callback):
 
     def _read(self, path):
         """Restore one backup."""
-        other = f"The backup {path} is of another model or optimizer{{}}. Choose another folder, "
-        other += "or delete this one to start again."
+        other = f"The backup {path} is of another model or optimizer"
         rule = tf.train.load_checkpoint(path).get_tensor("rule/.ATTRIBUTES/VARIABLE_VALUE").decode()
         if rule != self._rule:
-            raise ValueError(other.format(f": {rule}, not {self._rule}"))
+            raise ValueError(f"{other}: {rule}, not {self._rule}. {START_AGAIN}")
         try:
             self._checkpoint.restore(path).assert_existing_objects_matched().assert_consumed()
         except (AssertionError, ValueError) as error:
-            raise ValueError(other.format("") + f" {error}") from error
+            raise ValueError(f"{other}. {START_AGAIN} {error}") from error
         _shift_seeds(self._trained)  # the chief's were saved
 
     def on_epoch_end(self, epoch, logs=None):
@@ -248,9 +247,10 @@ class Backup(keras.callbacks.Callback):
             self._manager.save()
 
 
+START_AGAIN = "Choose another folder, or delete this one to start again."
 DAMAGED_LIST = (
-    "There are backups in {0!r}, but the file `checkpoint`, which lists them, is damaged or "
-    "missing. Choose another folder, or delete this one to start again."
+    "There are backups in {!r}, but the file `checkpoint`, which lists them, is damaged or "
+    f"missing. {START_AGAIN}"
 )
 
 

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import MUON_WORKS
 from keras import optimizers
 
 import keras_lecture_opt
@@ -57,7 +58,6 @@ LATEST = {
     ),
 }
 
-MUON_WORKS = not keras.version().startswith("3.12.")  # whose own fails on TensorFlow
 if MUON_WORKS:
     LATEST["Muon, vector"] = (
         lambda: optimizers.Muon(ETA, adam_beta_1=0.0, adam_weight_decay=None),

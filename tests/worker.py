@@ -75,6 +75,11 @@ def state(model):
     return [v.numpy() for v in (*model.trainable_variables, *model.optimizer.variables)]
 
 
+def seed(model):
+    """The seed of the layer that draws, and the number of its draws."""
+    return model.get_layer("drawing").seed_generator.state.numpy().tolist()
+
+
 class Killed(keras.callbacks.Callback):
     """Kills this process as `kill -9` does, in the middle of the second epoch."""
 
@@ -154,8 +159,7 @@ def main(folder):
     answers["epochs before"] = backup.restore()
     fit(model, backup, *killer, initial_epoch=answers["epochs before"])
     answers["interrupted"] = state(model)
-    seed = model.get_layer("drawing").seed_generator.state
-    answers["interrupted seed"] = seed.numpy().tolist()
+    answers["interrupted seed"] = seed(model)
 
     # One that nothing disturbs.
     model = distributed(strategy, two_inputs, adam, *LOSS)
@@ -167,8 +171,7 @@ def main(folder):
     answers["evaluated"] = model.evaluate(*inputs(), verbose=0, return_dict=True)
     answers["predicted"] = model.predict(inputs()[0], verbose=0)
     answers["state"] = state(model)
-    seed = model.get_layer("drawing").seed_generator.state
-    answers["seed"] = seed.numpy().tolist()
+    answers["seed"] = seed(model)
     if chief:
         model.save(folder / "network.keras")
 

@@ -69,7 +69,6 @@ def draw_layers(ax, table, quantity):
     ax.set_yticks(np.arange(len(names)) + 0.5, names, fontsize=9)
     ax.invert_yaxis()
     ax.set_xlabel("Step")
-    ax.set_title(TITLES[quantity], fontsize=11)
     return mesh
 
 
@@ -96,7 +95,6 @@ def picture(history, quantity):
     for ax, part in zip(axes, parts, strict=True):
         mesh = draw_layers(ax, (names[part], steps, values[part]), quantity)
         ax.set_ylim(rows, 0)  # the last column may be shorter
-        ax.set_title("")
     figure.suptitle(TITLES[quantity], fontsize=11)
     figure.colorbar(mesh, ax=axes, aspect=30 * math.sqrt(figure.get_figheight() / 5))
     file = io.BytesIO()

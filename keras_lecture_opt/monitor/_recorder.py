@@ -244,14 +244,15 @@ class Recorder:
         # A rate that is not finite makes its weight NaN, and must be counted.
         finite = {name for name, (*_, after) in moved.items() if math.isfinite(after)}
         detail, groups, measured = self.monitor.detail, {}, {}
-        for m in self._monitored:
-            if m.missing_rate is None and m.name in finite and m.can_be_sampled(detail):
+        with_rates = [m for m in self._monitored if m.missing_rate is None]
+        for m in with_rates:
+            if m.name in finite and m.can_be_sampled(detail):
                 groups.setdefault((id(m.optimizer), m.variable.dtype), []).append(m)
         for (optimizer, _), group in groups.items():
             found = medians(group, latest[optimizer])
             measured |= {name: {"median": median} for name, median in found.items()}
-        for m in self._monitored:
-            if m.missing_rate is None and m.name not in measured:
+        for m in with_rates:
+            if m.name not in measured:
                 measured[m.name] = m.measure_rates(latest[id(m.optimizer)], detail)
         return measured
 
