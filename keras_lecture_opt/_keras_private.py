@@ -4,7 +4,14 @@ No other file touches one (a test reads the source and proves it). The names are
 3.12.0 and 3.15.1.
 """
 
+import contextlib
+import random
+import threading
+
 import keras
+from keras.src.random.seed_generator import global_seed_generator
+
+_RANDINT = threading.Lock()  # held by the one context that has replaced `random.randint`
 
 
 class UpdateHook(keras.optimizers.Optimizer):
@@ -82,3 +89,31 @@ def is_overwritten(variable):
     The attribute is public on the variables that have it, and missing on others.
     """
     return getattr(variable, "overwrite_with_gradient", False)
+
+
+@contextlib.contextmanager
+def explicit_seeds(seed):
+    """Within this context and thread, Keras draws the seeds of new layers from this seed alone.
+
+    Keras draws them with `random.randint`, from Python's global generator. Any other thread may
+    draw from that, too, and no argument replaces it. Other threads keep the global generator.
+    """
+    thread, own = threading.get_ident(), random.Random(seed)
+
+    def randint(a, b):
+        return (own.randint if threading.get_ident() == thread else before)(a, b)
+
+    with _RANDINT:
+        before, random.randint = random.randint, randint
+        try:
+            yield
+        finally:
+            random.randint = before
+
+
+def global_seed_state():
+    """Return the variable from which Keras's unseeded random functions draw in this thread.
+
+    It belongs to no model, so no checkpoint of a model has it.
+    """
+    return global_seed_generator().state

@@ -29,6 +29,7 @@ except ImportError as error:
     ) from error
 
 from keras_lecture_opt._arguments import check_number, check_path, must_be
+from keras_lecture_opt.comparison import Study
 from keras_lecture_opt.landscapes import Descent
 from keras_lecture_opt.monitor import EffectiveLearningRateMonitor, _pictures
 from keras_lecture_opt.rates import inner_optimizers
@@ -135,7 +136,9 @@ def paths(descents, ax=None):
     ax = plt.figure(figsize=(9, 5.4)).add_subplot() if ours else ax
     contours(ax, surface)
     ax.set_title(title(surface))
-    for (label, descent), line in zip(descents.items(), lines(descents), strict=True):
+    for (label, descent), line in zip(
+        descents.items(), lines(optimizers_of(descents)), strict=True
+    ):
         trace(ax, descent, label=with_reason(label, descent), **line)
     legend(ax, beside=ours)
     return ax
@@ -181,7 +184,9 @@ def losses(descents, ax=None):
     """
     ours = ax is None
     ax = plt.figure(figsize=(9, 4.5)).add_subplot() if ours else ax
-    for (label, descent), line in zip(descents.items(), lines(descents), strict=True):
+    for (label, descent), line in zip(
+        descents.items(), lines(optimizers_of(descents)), strict=True
+    ):
         ax.plot(descent.losses, **line, label=label)
     log_scale(ax, [descent.losses for descent in descents.values()])
     ax.set(xlabel="step", ylabel="loss")
@@ -212,7 +217,9 @@ def rates(descents, ax=None):
     ours = ax is None
     pair = plt.figure(figsize=(12, 4.5)).subplots(1, 2, sharey=True) if ours else ax
     for i, ax in enumerate(pair):
-        for (label, descent), line in zip(descents.items(), lines(descents), strict=True):
+        for (label, descent), line in zip(
+            descents.items(), lines(optimizers_of(descents)), strict=True
+        ):
             ax.plot(np.arange(1, descent.steps + 1), descent.rates[:, i], **line, label=label)
         log_scale(ax, [descent.rates[:, i] for descent in descents.values()])
         ax.set(xlabel="step", title=f"$w_{i + 1}$")
@@ -281,6 +288,110 @@ def training(runs, quantity="step_to_weight"):
         if any(groups):
             legend(ax)
     return figure
+
+
+def curves(study, quantity=None, ax=None):
+    """Draw a comparison's training: each optimizer at its chosen learning rate.
+
+    The line is the mean over the seeds, the band reaches from the lowest to the highest.
+
+    Args:
+        study: a `keras_lecture_opt.comparison.Study`.
+        quantity: what to draw, such as "val_accuracy". Defaults to the quantity by which the
+            study chose the rates.
+        ax: the Axes to draw in. Defaults to those of a new figure.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        TypeError: `study` or `ax` is something else.
+        ValueError: the study has not measured the quantity.
+    """
+    check_study(study, ax)
+    quantity = study.choose_by if quantity is None else quantity
+    if quantity not in study.quantities:
+        allowed = f"one of {', '.join(study.quantities)}"
+        raise ValueError(must_be("quantity", allowed, quantity))
+    with style() if ax is None else contextlib.nullcontext():
+        ours = ax is None
+        ax = plt.figure(figsize=(10, 6)).add_subplot() if ours else ax
+        drawn = []
+        for name, line in zip(study.names, lines(study.optimizers.values()), strict=True):
+            rate = study.learning_rates[name]
+            if rate is None:
+                continue
+            runs = [study.results[name, rate, seed] for seed in study.seeds]
+            epochs = np.arange(1, 1 + min(map(len, runs)))
+            values = np.array([[row[quantity] for row in rows[: len(epochs)]] for rows in runs])
+            ax.plot(epochs, values.mean(axis=0), **line, label=f"{name}, η {rate:g}")
+            band = values.min(axis=0), values.max(axis=0)
+            ax.fill_between(epochs, *band, color=line["color"], alpha=0.2, linewidth=0)
+            drawn.append(values.ravel())
+        if drawn:
+            log_scale(ax, drawn)
+            legend(ax, beside=ours)
+        ax.set(xlabel="epoch", ylabel=quantity)
+        ax.xaxis.get_major_locator().set_params(integer=True)
+    return ax
+
+
+def sensitivity(study, ax=None):
+    """Draw what each learning rate reached in a comparison: what does a wrong one cost?
+
+    Shows the quantity by which the rates were chosen at the end of the first rung, where all rates
+    were trained: the mean over the seeds, and a band from the lowest to the highest. A cross at the
+    edge is a rate at which a seed diverged. A ring is the rate that was chosen in the end.
+
+    Args:
+        study: a `keras_lecture_opt.comparison.Study`.
+        ax: the Axes to draw in. Defaults to those of a new figure.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        TypeError: `study` or `ax` is something else.
+    """
+    check_study(study, ax)
+    sign, rates = -1 if study.mode == "max" else 1, np.array(study.rates)
+    with style() if ax is None else contextlib.nullcontext():
+        ours = ax is None
+        ax = plt.figure(figsize=(10, 6)).add_subplot() if ours else ax
+        styles = zip(study.names, lines(study.optimizers.values()), strict=True)
+        drawn, edge = [], 0 if study.mode == "max" else 1
+        for i, (name, line) in enumerate(styles):
+            values = study.values(name, 0)
+            values = sign * np.where(np.isfinite(values).all(axis=1)[:, None], values, np.nan)
+            mean = values.mean(axis=1)
+            ax.plot(rates, mean, **line, marker=".", markersize=9, label=name)
+            band = values.min(axis=1), values.max(axis=1)
+            ax.fill_between(rates, *band, color=line["color"], alpha=0.2, linewidth=0)
+            drawn.append(values.ravel())
+            ring = {"marker": "o", "markersize": 14, "markerfacecolor": "none"}
+            chosen = rates == study.learning_rates[name]
+            ax.plot(rates[chosen], mean[chosen], color=line["color"], linestyle="", **ring)
+            out = rates[np.isnan(mean)]
+            beside = edge + (0.025 * (i + 1) if edge else -0.025 * (i + 1))
+            crosses = {"marker": "X", "linestyle": "", "clip_on": False, "markersize": 8}
+            place = np.full(len(out), beside)
+            ax.plot(out, place, color=line["color"], transform=ax.get_xaxis_transform(), **crosses)
+        if np.isnan(np.concatenate(drawn)).any():
+            ax.plot([], [], "X", color="#000000", markersize=8, label="diverged")
+        log_scale(ax, drawn)
+        ax.set_xscale("log")
+        epochs, _ = study.rungs[0]
+        label = f"{study.choose_by} after {epochs} epoch{'s' if epochs > 1 else ''}"
+        ax.set(xlabel="learning rate η", ylabel=label)
+        legend(ax, beside=ours)
+    return ax
+
+
+def check_study(study, ax):
+    """Raise a TypeError unless these are a study and plain Axes or None."""
+    if not isinstance(study, Study):
+        raise TypeError(must_be("study", "a keras_lecture_opt.comparison.Study", study))
+    check_axes(ax, 1)
 
 
 def medians(tables):
@@ -390,7 +501,9 @@ def make_film(descents, fps):
         contours(ax, one_surface(descents), lines=False)  # they make a frame three times as large
         counter = ax.set_title("step 0")
         trails, heads = [], []
-        for (label, descent), line in zip(descents.items(), lines(descents), strict=True):
+        for (label, descent), line in zip(
+            descents.items(), lines(optimizers_of(descents)), strict=True
+        ):
             trails += ax.plot([], [], **line, label=with_reason(label, descent))
             heads += ax.plot([], [], "o", color=line["color"], markersize=10)
         legend(ax)
@@ -463,9 +576,13 @@ def title(surface):
     return f"${surface.formula}$" if surface.formula else surface.name
 
 
-def lines(descents):
-    """Return for each descent the color of its rule, and a line style that tells repeats apart."""
-    colors = [color(descent.optimizer) for descent in descents.values()]
+def optimizers_of(descents):
+    return [descent.optimizer for descent in descents.values()]
+
+
+def lines(optimizers):
+    """Return for each optimizer the color of its rule, and a style that tells repeats apart."""
+    colors = [color(optimizer) for optimizer in optimizers]
     return [
         {
             "color": c,

@@ -1,339 +1,526 @@
-"""The comparison's mechanics, on a slice of MNIST and small networks."""
+"""A comparison: equal starts, exact losses, resumed runs, an equal search, a page that is true."""
 
 import csv
-import dataclasses
 import json
-import math
+import pathlib
+import random
+import shutil
+import threading
 
 import keras
 import numpy as np
 import pytest
+import studies
 import tensorflow as tf
-from digits import digits
-from own_rules import OwnRule
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from matplotlib import pyplot as plt
 
-import keras_lecture_opt
-from keras_lecture_opt import comparison
-from keras_lecture_opt.comparison import Run, best, csv_rows, train, write_csv
-
-SMALL = Run("Adam", {"learning_rate": 0.01}, seed=3, hidden=(12, 8), batch_size=64, epochs=4)
+from keras_lecture_opt import Adam, Momentum, comparison, plots
+from keras_lecture_opt.comparison import _compare, _run
 
 
 @pytest.fixture(scope="module")
-def data():
-    return digits("train", 300)
+def workload():
+    return studies.workload()
 
 
 @pytest.fixture(scope="module")
-def test_data():
-    return digits("t10k", 200)
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("study")
 
 
-def numbers(rows):
-    """All but the time."""
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+@pytest.fixture(scope="module")
+def study(workload, folder):
+    return comparison.compare(workload, studies.OPTIMIZERS, folder=folder, **studies.PROTOCOL)
 
 
-@pytest.fixture
-def started(monkeypatch):
-    """What a run starts with: its variables but the optimizer's, and its first batches."""
-    starts = []
-
-    def fit(model, batches, **arguments):
-        variables = [v.numpy() for v in model.variables]
-        starts.append((variables, [[a.numpy() for a in batch] for batch in batches]))
-
-    monkeypatch.setattr(keras.Sequential, "fit", fit)
-    return starts
+def linear(seed=0, n=24):
+    rng = np.random.default_rng(seed)
+    x = rng.integers(-8, 9, size=(n, 3)) / 8  # exact in float32, to which Keras converts them
+    return x, (x @ [[1.0], [-2.0], [0.5]])
 
 
-@pytest.fixture
-def eagerly(monkeypatch):
-    """Train without a graph: tracing one takes longer than a few steps."""
-    compile = keras.Sequential.compile
-    monkeypatch.setattr(
-        keras.Sequential,
-        "compile",
-        lambda model, *args, **kwargs: compile(model, *args, **kwargs, run_eagerly=True),
+def build_linear():
+    return keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, dtype="float64")])
+
+
+FLOAT64 = keras.losses.MeanSquaredError(dtype="float64")  # Keras's own would round to float32
+
+
+@pytest.fixture(scope="module")
+def regression():
+    """A regression without metrics, in float64."""
+    return comparison.Workload(build_linear, data=linear(), loss=FLOAT64, batch_size=8)
+
+
+def test_losses_are_numpys(regression, tmp_path):
+    study = comparison.compare(
+        regression, {"SGD": keras.optimizers.SGD}, [0.125], [(3, 1)], tmp_path, seeds=[5]
+    )
+    (w, b), untrained = regression.start(5)
+    x, y = linear()
+    np.testing.assert_allclose(untrained, np.mean((x @ w + b - y) ** 2), rtol=1e-6)
+    for row in study.results["SGD", 0.125, 5]:
+        losses = []
+        for xs, ys in regression.batches(5, row["epoch"] - 1).as_numpy_iterator():
+            error = xs @ w + b - ys
+            losses.append(np.mean(error**2))
+            w = w - 0.125 * 2 / len(xs) * xs.T @ error
+            b = b - 0.125 * 2 / len(xs) * error.sum(axis=0)
+        np.testing.assert_allclose(row["loss"], np.mean(losses), rtol=1e-6)  # Keras's mean: float32
+        assert row["steps"] == 3 * row["epoch"]
+    saved = _run.read(next(tmp_path.glob("runs/*/state.npz")))
+    np.testing.assert_allclose(saved["v0"], w, rtol=1e-12)
+    np.testing.assert_allclose(saved["v1"], b, rtol=1e-12)
+
+
+def test_each_epoch_has_each_example_once_in_another_order(regression):
+    x, _ = linear()
+    first, second = (
+        np.concatenate([xs for xs, _ in regression.batches(0, epoch).as_numpy_iterator()])
+        for epoch in (0, 1)
+    )
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(np.sort(first, axis=0), np.sort(x, axis=0))
+    np.testing.assert_array_equal(np.sort(second, axis=0), np.sort(x, axis=0))
+
+
+def test_start_hangs_on_the_seed_alone(workload):
+    """Keras draws from Python's global generator, from which other threads may draw as well."""
+    (alone, loss), (other, _) = workload.start(3), workload.start(4)
+    ended = threading.Event()
+
+    def draw():
+        while not ended.is_set():
+            random.randint(1, 9)
+            random.random()
+
+    thread = threading.Thread(target=draw)
+    thread.start()
+    random.seed(0)
+    expected = random.Random(0).randint
+    try:
+        beside, loss_beside = workload.start(3)
+    finally:
+        ended.set()
+        thread.join()
+    assert loss == loss_beside
+    for a, b in zip(alone, beside, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert any(not np.array_equal(a, b) for a, b in zip(alone, other, strict=True))
+    random.seed(0)
+    assert random.randint(1, 10**9) == expected(1, 10**9)  # Python's function is back
+
+
+def test_all_rules_of_a_seed_start_equal(study, monkeypatch, workload, tmp_path):
+    begun = []
+
+    def train_epoch(model, workload, seed, epoch, limit):
+        begun.append((seed, [v.numpy() for v in model.variables]))
+        return {"epoch": 1, "loss": 1.0, "diverged": False, "seconds": 0.0}
+
+    monkeypatch.setattr(_run, "train_epoch", train_epoch)
+    protocol = {"learning_rates": [0.1], "rungs": [(1, 1)], "seeds": 2}
+    comparison.compare(workload, studies.OPTIMIZERS, folder=tmp_path, **protocol)
+    for seed in (0, 1):
+        first, *others = [values for s, values in begun if s == seed]
+        assert len(others) == 1
+        for other in others:
+            for a, b in zip(first, other, strict=True):
+                np.testing.assert_array_equal(a, b)
+
+
+def test_rungs_keep_the_better_rates(study, folder):
+    for name in studies.OPTIMIZERS:
+        means = {
+            rate: np.mean([study.results[name, rate, seed][1]["loss"] for seed in (0, 1)])
+            for rate in studies.RATES[:2]
+        }
+        best = min(means, key=means.get)
+        assert study.learning_rates[name] == best
+        for (of, rate, seed), rows in study.results.items():
+            if of == name and rate < 1000:
+                assert len(rows) == (4 if rate == best else 2), (name, rate, seed)
+    for run in folder.glob("runs/*"):  # the weights of a run that goes on are kept, no others
+        assert ("v0" in _run.read(run / "state.npz")) == (
+            len(json.loads(str(_run.read(run / "state.npz")["rows"]))) == 4
+        )
+
+
+def test_divergence_is_recorded_and_ends_the_run(study, workload):
+    _, untrained = workload.start(0)
+    rows = study.results["signed", 1000.0, 0]
+    assert rows[-1]["diverged"]
+    assert len(rows) == 1
+    assert rows[-1]["loss"] > 2 * untrained
+    assert not any(row["diverged"] for row in study.results["signed", 0.01, 0])
+
+
+def test_same_call_trains_nothing(study, workload, folder, monkeypatch):
+    monkeypatch.setattr(_run, "train_epoch", None)
+    again = comparison.compare(workload, studies.OPTIMIZERS, folder=folder, **studies.PROTOCOL)
+    assert studies.numbers(again) == studies.numbers(study)
+
+
+def test_interrupted_run_ends_with_the_same_numbers(study, workload, tmp_path, monkeypatch):
+    """Averages, dropout, noise from the global generator and the schedule all go on."""
+    train_epoch, calls = _run.train_epoch, []
+
+    def killed(*arguments):
+        calls.append(arguments)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return train_epoch(*arguments)
+
+    monkeypatch.setattr(_run, "train_epoch", killed)
+    rate = study.learning_rates["decayed"]
+    only = ({"decayed": studies.decayed}, [rate], [(4, 1)], tmp_path, [1])
+    with pytest.raises(KeyboardInterrupt):
+        comparison.compare(workload, *only)
+    keras.random.normal((3,))  # disturbs the global generator
+    resumed = comparison.compare(workload, *only)
+    assert len(calls) == 5
+    key = "decayed", rate, 1
+    assert studies.numbers(resumed)[key] == studies.numbers(study)[key]
+
+
+def test_runs_of_several_machines_are_merged(study, workload, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(_run, "train_epoch", None)
+    for i, run in enumerate(sorted(folder.glob("runs/*"))):
+        shutil.copytree(run, tmp_path / f"machine{i % 4}" / "runs" / run.name)
+    for i in range(4):
+        shutil.copytree(tmp_path / f"machine{i}", tmp_path / "all", dirs_exist_ok=True)
+    merged = comparison.compare(
+        workload, studies.OPTIMIZERS, folder=tmp_path / "all", **studies.PROTOCOL
+    )
+    assert studies.numbers(merged) == studies.numbers(study)
+
+
+def test_damaged_run_is_repeated(regression, tmp_path):
+    arguments = (regression, {"SGD": keras.optimizers.SGD}, [0.1], [(2, 1)], tmp_path, 1)
+    expected = studies.numbers(comparison.compare(*arguments))
+    [state] = tmp_path.glob("runs/*/state.npz")
+    complete = state.read_bytes()
+    for damaged in (
+        b"",
+        complete[:300],
+        b"\0" * 900,
+        complete.replace(b"l\0\0\0o", b"x\0\0\0o", 1),
+    ):
+        assert damaged != complete
+        state.write_bytes(damaged)
+        with pytest.warns(UserWarning, match="state.npz is damaged .* its run is repeated"):
+            again = comparison.compare(*arguments)
+        assert studies.numbers(again) == expected
+
+
+def test_full_disk_loses_nothing(regression, tmp_path, monkeypatch):
+    arguments = (regression, {"SGD": keras.optimizers.SGD}, [0.1], [(3, 1)], tmp_path, 1)
+    savez, calls = np.savez, []
+
+    def full(file, **values):
+        calls.append(file)
+        if len(calls) == 3:  # the start and an epoch have been written
+            file.write(b"a part")
+            raise OSError(28, "No space left on device")
+        savez(file, **values)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(np, "savez", full)
+        with pytest.raises(OSError, match=r"state.npz cannot be written: No space left.*stays"):
+            comparison.compare(*arguments)
+    assert not list(tmp_path.rglob("*.part"))
+    [state] = tmp_path.glob("runs/*/state.npz")
+    assert len(json.loads(str(_run.read(state)["rows"]))) == 1
+    assert len(comparison.compare(*arguments).results["SGD", 0.1, 0]) == 3
+
+
+def test_folder_of_another_workload_is_refused(regression, folder, study, tmp_path):
+    with pytest.raises(ValueError, match=r"holds the study of another workload: .*batch_size` is"):
+        comparison.compare(
+            studies.workload(batch_size=8), studies.OPTIMIZERS, folder=folder, **studies.PROTOCOL
+        )
+    x, y = studies.images()
+    x[7, 3, 3, 0] += 1e-9
+    with pytest.raises(ValueError, match=r"`workload.data` is .* there and .* here"):
+        comparison.compare(
+            studies.workload(data=(x, y)), studies.OPTIMIZERS, folder=folder, **studies.PROTOCOL
+        )
+    (tmp_path / "study.json").write_text("my notes")
+    with pytest.raises(ValueError, match="not completely, a study's file"):
+        comparison.compare(regression, {"SGD": keras.optimizers.SGD}, [0.1], [(1, 1)], tmp_path)
+    assert (tmp_path / "study.json").read_text() == "my notes"
+
+
+def test_what_determines_a_run_tells_runs_apart(workload, tmp_path):
+    def places(optimizers, rates=(0.1,), seeds=(0,), folder="one"):
+        runs = _compare._make_runs(tmp_path / folder, workload, optimizers, rates, seeds)
+        return {run.folder.name for run in runs.values()}
+
+    long = "x" * 300 + "/../*?"
+    first = places({"Adam": Adam})
+    assert first == places({"Adam": Adam}, folder="two")
+    different = [
+        {"Adam": lambda rate: Adam(rate, beta_1=0.8)},
+        {"Adam": keras.optimizers.Adam},
+        {"decayed": studies.decayed},
+        {"decayed": lambda r: Adam(keras.optimizers.schedules.CosineDecay(r, 101))},
+        {"Other": Adam},
+        {long: Adam},
+    ]
+    sets = [first, *map(places, different)]
+    sets += [places({"Adam": Adam}, rates=[0.2]), places({"Adam": Adam}, seeds=[1])]
+    assert len(set.union(*sets)) == len(sets)
+    assert all(len(name) < 100 and "/" not in name for group in sets for name in group)
+
+
+def test_source_of_an_own_class_belongs_to_the_run(workload, tmp_path, monkeypatch):
+    import inspect
+
+    def place():
+        [run] = _compare._make_runs(tmp_path, workload, {"s": studies.Signed}, [0.1], [0]).values()
+        return run.folder.name
+
+    before, getsource = place(), inspect.getsource
+    monkeypatch.setattr(inspect, "getsource", lambda kind: getsource(kind) + "# edited")
+    assert place() != before
+
+
+def test_models_made_before_do_not_matter(workload):
+    for _ in range(3):
+        studies.build()
+    assert studies.workload().description == workload.description
+
+
+def test_policy_is_that_of_the_workload(tmp_path):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        workload = comparison.Workload(
+            lambda: keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)]),
+            data=linear(),
+            loss="mse",
+        )
+    finally:
+        keras.config.set_dtype_policy(before)
+    model = workload.new_model("sgd", 0)
+    assert model.layers[0].compute_dtype == "bfloat16"
+    assert keras.config.dtype_policy() == before
+    pure = [keras.Variable([1.5, 2.5], dtype="bfloat16")]
+    _run.save(tmp_path / "state.npz", pure)
+    pure[0].assign([0, 0])
+    _run.assign(pure, _run.read(tmp_path / "state.npz"))
+    np.testing.assert_array_equal(np.asarray(pure[0], "float32"), [1.5, 2.5])
+
+
+def text_model():
+    return keras.Sequential(
+        [keras.layers.Embedding(20, 4), keras.layers.GlobalMaxPooling1D(), Top()]
     )
 
 
-def assert_equal(one, other):
-    for a, b in zip(tf.nest.flatten(one), tf.nest.flatten(other), strict=True):
-        np.testing.assert_array_equal(a, b)
+class Top(keras.layers.Dense):
+    def __init__(self, **kwargs):
+        super().__init__(**{"units": 2, "activation": "softmax", **kwargs})
 
 
-def test_rules_start_from_equal_weights_dropout_and_batches(started, data, tmp_path):
-    rules = [dataclasses.replace(SMALL, rule=r) for r in ("Adam", "AdaGrad", "keras.Adadelta")]
-    for run in rules:
-        train(run, data, tmp_path)
-    assert_equal(started[1], started[0])
-    assert_equal(started[2], started[0])
-    variables, batches = started[0]
-    assert len(variables) == 6 + 2  # the dropouts' seeds
-    assert len(batches) == 4 * math.ceil(300 / 64)
+def test_text_from_a_function_and_model_built_by_its_data(tmp_path):
+    """A dataset of single examples, an Embedding, layers without an input shape."""
+    rng = np.random.default_rng(0)
+    words = rng.integers(20, size=(30, 5))
 
-    train(dataclasses.replace(SMALL, seed=4), data, tmp_path)
-    assert not np.array_equal(started[3][0][0], variables[0])
-    assert not np.array_equal(started[3][1][0][1], batches[0][1])
+    def data(seed):
+        whole = tf.data.Dataset.from_tensor_slices((words, (words.sum(axis=1) > 45) * 1))
+        return whole.shuffle(30, seed=seed)
 
-
-def test_each_epoch_has_each_image_once_in_another_order(started, data, tmp_path):
-    images = np.zeros((300, 28, 28), "uint8")
-    images[:, 0, 0], images[:, 0, 1] = np.arange(300) // 256, np.arange(300) % 256
-    train(SMALL, (images, data[1]), tmp_path)
-    _, batches = started[0]
-    orders = []
-    for epoch in range(4):
-        x, y = (np.concatenate(a) for a in zip(*batches[5 * epoch : 5 * epoch + 5], strict=True))
-        order = 256 * x[:, 0, 0].astype(int) + x[:, 0, 1]
-        assert sorted(order) == list(range(300))
-        np.testing.assert_array_equal(y, data[1][order])
-        orders.append(order)
-    assert len({tuple(order) for order in orders}) == 4
+    workload = comparison.Workload(
+        text_model, data, "sparse_categorical_crossentropy", validation=data, batch_size=10
+    )
+    optimizers = {"Adam": Adam, "keras.Lion": keras.optimizers.Lion}
+    arguments = (optimizers, [0.01], [(2, 1)])
+    study = comparison.compare(workload, *arguments, tmp_path, 1, choose_by="val_loss")
+    again = comparison.compare(workload, *arguments, tmp_path / "b", 1, choose_by="val_loss")
+    assert studies.numbers(study) == studies.numbers(again)
+    assert [row["steps"] for row in study.results["Adam", 0.01, 0]] == [3, 6]
 
 
-def test_cost_and_accuracy_are_numpys(started, data, test_data, tmp_path, monkeypatch):
-    run = Run("SteepestDescent", {"learning_rate": 0}, hidden=(12,), dropout=0.0, epochs=1)
-    train(run, data, tmp_path / "start")
-    [(w1, b1, w2, b2), _] = started[0]
-    monkeypatch.undo()
-    [row] = train(run, data, tmp_path, test_data)
-
-    def probabilities(images):
-        hidden = np.maximum(images.reshape(-1, 784) / 255 @ w1 + b1, 0)
-        e = np.exp(hidden @ w2 + b2)
-        return e / e.sum(axis=1, keepdims=True)
-
-    for (images, labels), key in ((data, "cost"), (test_data, "test_cost")):
-        p = probabilities(images)[np.arange(len(labels)), labels]
-        assert row[key] == pytest.approx(-np.log(p).mean(), rel=1e-5)
-    right = probabilities(test_data[0]).argmax(axis=1) == test_data[1]
-    assert row["test_accuracy"] == pytest.approx(right.mean())
-    assert row["seconds"] > 0
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """Where the uninterrupted run has its folder."""
-    return tmp_path_factory.mktemp("uninterrupted")
+def test_rows_and_table(study):
+    rows = study.rows()
+    assert len(rows) == sum(map(len, study.results.values()))
+    last = [r for r in rows if (r["optimizer"], r["seed"]) == ("signed", 0)][-1]
+    assert last["seconds"] > 0
+    assert set(last) == {
+        *("optimizer", "learning_rate", "seed", "epoch", "steps", "seconds", "device", "diverged"),
+        *("loss", "accuracy", "val_loss", "val_accuracy"),
+    }
+    ends = {
+        name: np.mean([study.results[name, rate, seed][-1]["loss"] for seed in (0, 1)])
+        for name, rate in study.learning_rates.items()
+    }
+    lines = study.table().splitlines()[2:]
+    assert [line.split(" | ")[0].strip("| ") for line in lines] == sorted(ends, key=ends.get)
+    for name, line in zip(sorted(ends, key=ends.get), lines, strict=True):
+        assert f"{ends[name]:.4g} [" in line
+        assert "0 of 2" in line
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(data, test_data, runs):
-    return train(SMALL, data, runs, test_data)
+def test_target_is_the_first_epoch_that_reaches_it(study):
+    for entry in study.ranking():
+        name, rate = entry["optimizer"], entry["learning_rate"]
+        epochs = []
+        for seed in (0, 1):
+            rows = study.results[name, rate, seed]
+            reached = [row["epoch"] for row in rows if row["val_accuracy"] >= 0.5]
+            epochs.append(reached[0] if reached else np.inf)
+        np.testing.assert_equal(entry["to_target"][0], np.median(epochs))
+        np.testing.assert_equal(entry["to_target"][1], 4 * np.median(epochs))
 
 
-def test_resumed_or_longer_run_is_the_uninterrupted_one(data, test_data, tmp_path, uninterrupted):
-    short = dataclasses.replace(SMALL, epochs=3)
-
-    def dies(row):
-        if row["epoch"] == 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(SMALL, data, tmp_path, test_data, progress=dies)
-    # A kill while the third epoch is saved leaves files that nothing refers to yet.
-    [saved] = tmp_path.glob(f"*/{comparison.SAVED}")
-    for suffix in ("index", "data-00000-of-00001"):
-        (saved / f"ckpt-3.{suffix}").write_bytes(b"half")
-    moved = []
-    rows = train(short, data, tmp_path, test_data, progress=moved.append)
-    assert numbers(rows) == numbers(uninterrupted[:3])
-    assert [row["epoch"] for row in moved] == [3]
-    rows = train(SMALL, data, tmp_path, test_data, progress=moved.append)
-    assert numbers(rows) == numbers(uninterrupted)
-    assert [row["epoch"] for row in moved] == [3, 4]
-    assert rows[:2] != uninterrupted[:2]  # these seconds are the first call's
-
-    again = train(SMALL, data, tmp_path, test_data, progress=moved.append)
-    assert again == rows
-    assert train(short, data, tmp_path, test_data, progress=moved.append) == rows[:3]
-    assert len(moved) == 2  # both were done
-
-
-def test_folder_tells_runs_apart_and_is_no_pattern(data, tmp_path):
-    changes = {"rule": "AdaGrad", "hyperparameters": {"learning_rate": 0.1}, "seed": 4}
-    changes |= {"hidden": (12,), "dropout": 0.1, "batch_size": 32}
-    names = {dataclasses.replace(SMALL, **{k: v}).folder(300) for k, v in changes.items()}
-    # Classes of one name in several modules are several rules.
-    for cls in (keras.optimizers.Adam, type("Adam", (keras.optimizers.SGD,), {})):
-        names.add(dataclasses.replace(SMALL, rule=cls).folder(300))
-    assert len(names | {SMALL.folder(300), SMALL.folder(299)}) == len(changes) + 4
-    by_class = dataclasses.replace(SMALL, rule=keras_lecture_opt.Adam)
-    assert by_class.folder(300) == SMALL.folder(300)
-    assert dataclasses.replace(SMALL, epochs=9).folder(300) == SMALL.folder(300)
-    with pytest.raises(ValueError, match=r"`folder` must be without .*, not '.*runs \[2\]"):
-        train(SMALL, data, tmp_path / "runs [2]")
+def test_page_shows_the_results_and_replaces_only_its_own(study, tmp_path):
+    folder = study.report(tmp_path / "page")
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert study.table().strip() in text
+    for part in ("tensorflow", "Python 3", "pytest", "same for all", "## What does a wrong"):
+        assert part in text
+    with (folder / "results.csv").open() as file:
+        saved = list(csv.DictReader(file))
+    for name, chosen in study.learning_rates.items():  # the choice can be made again from the CSV
+        of = [r for r in saved if r["optimizer"] == name]
+        good = {r["learning_rate"] for r in of} - {
+            r["learning_rate"] for r in of if r["diverged"] == "True"
+        }
+        means = {
+            rate: np.mean(
+                [float(r["loss"]) for r in of if (r["learning_rate"], r["epoch"]) == (rate, "2")]
+            )
+            for rate in good
+        }
+        assert float(min(means, key=means.get)) == chosen
+    study.report(folder)
+    (tmp_path / "README.md").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"README\.md, not of a report"):
+        study.report(tmp_path)
+    assert (tmp_path / "README.md").read_text() == "mine"
 
 
-def test_logs_for_tensorboard_or_brief(data, tmp_path, runs, uninterrupted):
-    brief = train(SMALL, data, tmp_path / "brief", brief=True)
-    assert [row["cost"] for row in brief] == [row["cost"] for row in uninterrupted]
-    assert {row["test_accuracy"] for row in brief} == {None}
-    longer = dataclasses.replace(SMALL, epochs=5)  # which brief numbers cannot continue
-    assert numbers(train(longer, data, tmp_path / "brief", brief=True)[:4]) == numbers(brief)
-    kept = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert not any("tfevents" in path.name for path in kept)
-    assert sum(path.stat().st_size for path in kept) < 10_000
-    assert train(SMALL, data, tmp_path / "brief", brief=True) == brief
-
-    names = [path.name for path in runs.glob("*/train/*")]
-    assert any(name.endswith(".effective_lr") for name in names)
-    assert any(name.endswith(".v2") for name in names)
-
-
-class Own(keras.optimizers.SGD):
-    """Its effective learning rate is not known."""
-
-    def update_step(self, gradient, variable, learning_rate):
-        super().update_step(gradient, variable, learning_rate)
-
-
-@pytest.mark.filterwarnings("ignore:Not logged in effective_lr")
-def test_hparams_tell_the_runs_apart_but_not_by_their_seeds(data, tmp_path, monkeypatch, eagerly):
-    monkeypatch.setattr(keras.optimizers, "Own", Own, raising=False)
-    configurations = []
-    adadelta = {"rule": "keras.Adadelta"}
-    for change in (
-        *({}, {"seed": 4}, {"batch_size": 32}),
-        *(adadelta, {**adadelta, "seed": 4}, {"rule": "keras.Own"}),
-    ):
-        run = dataclasses.replace(SMALL, hidden=(12,), epochs=1, **change)
-        train(run, data, tmp_path)
-        events = EventAccumulator(str(tmp_path / run.folder(300) / "hparams")).Reload()
-        content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
-        start = HParamsPluginData.FromString(content).session_start_info
-        values = {k: v.number_value or v.string_value for k, v in start.hparams.items()}
-        configurations.append((start.group_name, values))
-    of_network = {"hidden": "12", "dropout": 0.5, "learning_rate": pytest.approx(0.01)}
-    for (_, values), batch_size in zip(configurations, (64, 64, 32, 64, 64, 64), strict=True):
-        assert {"batch_size": batch_size, **of_network}.items() <= values.items()
-    trials = [trial for trial, _ in configurations]
-    assert trials[0] == trials[1] != trials[2]
-    assert trials[3] == trials[4]  # whose name Keras would number
-    optimizers = [values["optimizer"] for _, values in configurations]
-    assert optimizers[2:4] == ["Adam", "keras.Adadelta"]
-    assert optimizers[5] == "keras.Own"
-
-
-def test_cost_is_that_with_dropout(data, tmp_path):
-    still = Run("SteepestDescent", {"learning_rate": 0}, hidden=(12,), batch_size=64, epochs=2)
-    rows = train(still, data, tmp_path, data)
-    assert rows[0]["test_cost"] == pytest.approx(rows[1]["test_cost"], rel=1e-6)
-    assert len({rows[0]["cost"], rows[1]["cost"], rows[0]["test_cost"]}) == 3
-
-
-def test_divergence_is_recorded_and_ends_the_run(data, tmp_path, eagerly):
-    far = dataclasses.replace(SMALL, rule="SteepestDescent", hyperparameters={"learning_rate": 1e6})
-    rows = train(far, data, tmp_path)
-    assert [row["diverged"] for row in rows] == [*[False] * (len(rows) - 1), True]
-    assert len(rows) < SMALL.epochs
-    assert train(far, data, tmp_path) == rows or math.isnan(rows[-1]["cost"])
-
-
-def test_best_is_the_lowest_last_cost_that_did_not_diverge():
-    def rows(*costs, diverged=False):
-        return [{"cost": cost, "diverged": diverged} for cost in costs]
-
-    a, b, c, d = (dataclasses.replace(SMALL, seed=seed) for seed in range(4))
-    tried = [(a, rows(0.1, 0.5)), (b, rows(0.9, 0.4)), (c, rows(0.2, diverged=True))]
-    assert best([*tried, (d, rows(math.nan, diverged=True))]) is b
-    assert best([tried[2]]) is None
-
-
-def test_table_has_all_that_decides_the_numbers(tmp_path, uninterrupted):
-    path = tmp_path / "results.csv"
-    write_csv(path, csv_rows([(SMALL, uninterrupted)], 300, "comparison"))
-    with path.open() as file:
-        rows = list(csv.DictReader(file))
-    assert list(rows[0]) == [
-        *("part", "rule", "learning_rate", "hyperparameters", "seed", "hidden", "dropout"),
-        *("batch_size", "examples", "epoch", "cost", "test_cost", "test_accuracy", "seconds"),
-        *("diverged", "device", "python", "tensorflow", "keras", "keras_lecture_opt"),
-    ]
-    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
-    for row, expected in zip(rows, uninterrupted, strict=True):
-        assert float(row["cost"]) == expected["cost"]
-        assert float(row["test_accuracy"]) == expected["test_accuracy"]
-        hyperparameters = json.loads(row["hyperparameters"])
-        assert hyperparameters["learning_rate"] == pytest.approx(0.01)
-        assert (hyperparameters["beta_1"], hyperparameters["epsilon"]) == (0.9, 1e-8)
-        assert (row["seed"], row["hidden"], row["batch_size"]) == ("3", "12x8", "64")
-        assert (row["tensorflow"], row["keras"]) == (tf.__version__, keras.__version__)
-        assert row["diverged"] == "False"
-    assert [p.name for p in tmp_path.iterdir()] == ["results.csv"]
+def test_pictures_have_the_numbers(study):
+    ax = plots.curves(study)
+    for line, name in zip(ax.lines, studies.OPTIMIZERS, strict=True):
+        rate = study.learning_rates[name]
+        runs = [study.results[name, rate, seed] for seed in (0, 1)]
+        means = np.mean([[row["loss"] for row in rows] for rows in runs], axis=0)
+        np.testing.assert_array_equal(line.get_ydata(), means)
+        assert line.get_label() == f"{name}, η {rate:g}"
+        assert line.get_color() == plots.color(study.optimizers[name])
+    ax = plots.sensitivity(study)
+    drawn = {line.get_label(): line for line in ax.lines}
+    for name in studies.OPTIMIZERS:
+        y = drawn[name].get_ydata()
+        np.testing.assert_array_equal(y[:2], study.values(name, 0).mean(axis=1)[:2])
+        assert np.isnan(y[2])  # it diverged: a cross
+    assert "diverged" in drawn
+    with pytest.raises(TypeError, match="`study` must be"):
+        plots.curves(study.results)
+    with pytest.raises(ValueError, match="`quantity` must be one of"):
+        plots.curves(study, "cost")
+    plt.close("all")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error", "message"),
+    ("changed", "error", "message"),
     [
-        ({"rule": "adam"}, ValueError, r"no optimizer 'adam'\. Did you mean Adam\?"),
-        ({"rule": "keras.Nothing"}, ValueError, "no optimizer 'keras.Nothing'"),
-        ({"rule": "keras.schedules"}, ValueError, "no optimizer 'keras.schedules'"),
-        ({"rule": "torch.Adam"}, ValueError, "no optimizer 'torch.Adam'"),
-        ({"rule": "keras.Optimizer"}, ValueError, "no optimizer 'keras.Optimizer'"),
-        ({"rule": 3}, TypeError, "name of an optimizer must be a string, not 3"),
-        ({"rule": dict}, TypeError, "`rule` must be a class of Keras optimizers, or its name, not"),
-        ({"hyperparameters": {"learning_rate": -1}}, ValueError, "`learning_rate` must be"),
-        ({"hyperparameters": {"learning_rate": "big"}}, TypeError, "`learning_rate` must be"),
-        ({"hyperparameters": {"momentum": 0.9}}, ValueError, "Adam: argument `momentum` is not"),
+        ({"build": keras.Sequential}, TypeError, "`build` must be a function"),
+        ({"build": lambda: 3}, TypeError, "`build` must be a function that returns"),
+        ({"data": np.ones(3)}, TypeError, "`data` must be"),
+        ({"data": (np.ones((3, 6, 6, 1)), np.ones(2))}, ValueError, r"one length >= 1, not \[2, 3"),
+        ({"data": (np.ones((0, 6, 6, 1)), np.ones(0))}, ValueError, "one length >= 1"),
+        ({"data": (np.full((3, 6, 6, 1), np.nan), np.ones(3))}, ValueError, "NaN or infinity"),
+        ({"data": (np.ones((3, 6, 6, 1)), np.array([0, 1, 4]))}, ValueError, "labels from 0 to 3"),
         (
-            {"hyperparameters": {"learning_rate": abs}},
-            TypeError,
-            "must be numbers, .*'learning_rate=<built-in",
+            {"validation": (np.ones((2, 6, 6, 1)), np.array([0, -1]))},
+            ValueError,
+            "`validation` must have lab",
         ),
-        ({"seed": 2**32}, ValueError, "`seed` must be .* <= 4294967295, not 4294967296"),
-        ({"seed": -1}, ValueError, "`seed` must be an integer >= 0 .*not -1"),
-        ({"seed": 1.5}, TypeError, "`seed` must be an integer >= 0 .*not 1.5"),
-        ({"hidden": (10, 0)}, ValueError, "`hidden` must be an integer >= 1, not 0"),
-        ({"dropout": 1}, ValueError, r"`dropout` must be a number in \[0, 1\), not 1"),
-        ({"dropout": "0.5"}, TypeError, r"`dropout` must be a number in \[0, 1\), not '0.5'"),
-        ({"batch_size": 0}, ValueError, "`batch_size` must be an integer >= 1, not 0"),
-        ({"batch_size": 2.5}, TypeError, "`batch_size` must be an integer >= 1, not 2.5"),
-        ({"epochs": 0}, ValueError, "`epochs` must be an integer >= 1, not 0"),
-        ({"epochs": 2.5}, TypeError, "`epochs` must be an integer >= 1, not 2.5"),
-        ({"epochs": True}, TypeError, "`epochs` must be an integer >= 1, not True"),
+        ({"data": lambda seed: 3}, TypeError, "`data` must be arrays, or a function"),
+        (
+            {"data": (np.ones((3, 6, 6, 1)), [0, 1, 2])},
+            TypeError,
+            "`data` must be arrays of numbers",
+        ),
+        ({"metrics": "accuracy"}, TypeError, "`metrics` must be a list"),
+        ({"batch_size": 0}, ValueError, "`batch_size` must be"),
+        ({"batch_size": None}, TypeError, "`batch_size` must be"),
+        ({"steps_per_execution": 1.5}, TypeError, "`steps_per_execution` must be"),
+        ({"target": 0.9}, TypeError, "`target` must be"),
+        ({"target": ("val_acc", 0.9)}, ValueError, "`target` must be one of accuracy, loss, val_a"),
+        ({"target": ("loss", np.nan)}, ValueError, "`target` must be a finite"),
     ],
 )
-def test_wrong_runs_are_refused(arguments, error, message):
+def test_wrong_workloads_are_refused(changed, error, message):
     with pytest.raises(error, match=message):
-        Run(**{"rule": "Adam", **arguments})
+        studies.workload(**changed)
 
 
-def test_numpy_scalars_are_numbers():
-    run = Run(
-        "Adam",
-        {"learning_rate": np.float32(0.5)},
-        seed=np.int64(3),
-        hidden=np.array([12, 8]),
-        dropout=np.float64(0.25),
-        batch_size=np.uint8(64),
-        epochs=np.int32(4),
-    )
-    plain = Run("Adam", {"learning_rate": 0.5}, 3, (12, 8), 0.25, 64, 4)
-    assert run == plain
-    assert run.folder(300) == plain.folder(300)
+def test_shuffle_without_the_seed_is_refused():
+    x, y = linear()
+
+    def data(seed):
+        return tf.data.Dataset.from_tensor_slices((x, y)).shuffle(24, seed=data.calls.pop())
+
+    data.calls = list(range(99))
+    with pytest.raises(ValueError, match="same order for the same seed"):
+        comparison.Workload(build_linear, data, "mse")
 
 
-def test_rule_of_a_user_is_named_by_its_class(data, tmp_path, monkeypatch, eagerly):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    own = dataclasses.replace(
-        SMALL, rule=OwnRule, hyperparameters={"learning_rate": 0.25}, epochs=1
-    )
-    steepest = dataclasses.replace(own, rule="SteepestDescent")
-    assert own.name == "own_rules.OwnRule"
-    rows = train(own, data, "~/runs")
-    assert rows[0]["cost"] == train(steepest, data, "~/runs", brief=True)[0]["cost"]
-    [folder] = tmp_path.glob("runs/own_rules.OwnRule,*")  # of the home folder
-    assert list(folder.glob("train/*.effective_lr"))
-    [row] = csv_rows([(own, rows)], 300, "comparison")
-    assert (row["rule"], row["learning_rate"]) == (own.name, 0.25)
+@pytest.mark.parametrize(
+    ("changed", "error", "message"),
+    [
+        ({"workload": 3}, TypeError, "`workload` must be a Workload"),
+        ({"optimizers": [Adam]}, TypeError, "`optimizers` must be a dict"),
+        ({"optimizers": {Adam: "Adam"}}, TypeError, "`optimizers` must be a dict from names"),
+        ({"optimizers": {"Adam": 0.1}}, TypeError, "`optimizers` must be a dict from names"),
+        ({"optimizers": {"Adam": lambda rate: "adam"}}, TypeError, "'Adam' makes 'adam'"),
+        ({"learning_rates": 0.1}, TypeError, "`learning_rates` must be a list"),
+        (
+            {"learning_rates": [0.1, np.nan]},
+            ValueError,
+            "`learning_rates` must be different finite",
+        ),
+        ({"learning_rates": [0.1, 0.1]}, ValueError, "`learning_rates` must be different"),
+        ({"learning_rates": ["0.1"]}, TypeError, "`learning_rates` must be a list"),
+        ({"rungs": 3}, TypeError, "`rungs` must be"),
+        ({"rungs": [(3, 2)]}, ValueError, "`rungs` must be .* all 1 rates"),
+        ({"rungs": [(3, 1), (3, 1)]}, ValueError, "`rungs` must be"),
+        ({"rungs": [(1.5, 1)]}, ValueError, "`rungs` must be"),
+        ({"seeds": 0}, ValueError, "`seeds` must be"),
+        ({"seeds": [1, 1]}, ValueError, "`seeds` must be"),
+        ({"seeds": "12"}, TypeError, "`seeds` must be"),
+        ({"choose_by": "val_loss"}, ValueError, "`choose_by` must be one of loss"),
+        ({"executor": 2}, TypeError, "`executor` must be"),
+        ({"folder": 3}, TypeError, "`folder` must be"),
+    ],
+)
+def test_wrong_comparisons_are_refused(regression, tmp_path, changed, error, message):
+    arguments = {
+        "workload": regression,
+        "optimizers": {"Adam": Adam},
+        "learning_rates": [0.1],
+        "rungs": [(1, 1)],
+        "folder": tmp_path,
+    }
+    with pytest.raises(error, match=message):
+        comparison.compare(**{**arguments, **changed})
+    assert not list(pathlib.Path(tmp_path).iterdir())  # nothing was begun
 
 
-def test_folder_must_be_a_path(data):
-    for folder in (b"runs", 3):
-        with pytest.raises(TypeError, match=f"`folder` must be a string or a .*not {folder!r}"):
-            train(SMALL, data, folder)
+def test_one_optimizer_for_all_runs_is_refused(regression, tmp_path):
+    shared = Momentum(0.1)
+    with pytest.raises(ValueError, match="'shared' makes one twice"):
+        comparison.compare(regression, {"shared": lambda r: shared}, [0.1], [(1, 1)], tmp_path)
+
+
+def test_log_grid():
+    assert comparison.log_grid(1e-4, 3.2) == [
+        *(0.0001, 0.00032, 0.001, 0.0032, 0.01, 0.032, 0.1, 0.32, 1.0, 3.2)
+    ]
+    with pytest.raises(ValueError, match="`learning_rates` must be different"):
+        comparison.log_grid(0.1, 0.1)

@@ -1,0 +1,208 @@
+"""One training run, saved after each epoch, resumed after the last one."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import platform
+import time
+import warnings
+import zipfile
+import zlib
+
+import filelock
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_lecture_opt._keras_private import global_seed_state
+
+# A run has diverged when its loss over an epoch is not finite, or this many times the loss of the
+# network without training.
+DIVERGED = 2
+# What reading a file raises that is damaged or cut off: NumPy, zipfile, zlib, JSON.
+DAMAGED = (ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One training of a study.
+
+    Args:
+        optimizer: the name that the study gives to the optimizer.
+        learning_rate: what its function gets.
+        seed: an integer; weights, order of the batches and dropout depend on it alone.
+        folder: `pathlib.Path` of this run alone.
+    """
+
+    optimizer: str
+    learning_rate: float
+    seed: int
+    folder: pathlib.Path
+
+    def rows(self, epochs):
+        """Return the saved results of the first epochs: a list of dicts, one for each epoch."""
+        saved = read(self.folder / "state.npz", only="rows")
+        return json.loads(str(saved["rows"]))[:epochs] if saved else []
+
+    def is_complete(self, epochs):
+        """Return whether the run has taken that many epochs, or diverged before."""
+        return ended(self.rows(epochs), epochs)
+
+
+def ended(rows, epochs):
+    """Return whether these are all results of a run of so many epochs."""
+    return len(rows) >= epochs or diverged(rows)
+
+
+def diverged(rows):
+    """Return whether a run diverged, which ended it."""
+    return bool(rows) and rows[-1]["diverged"]
+
+
+def train(run, workload, make, start, epochs, wanted=lambda: True, progress=lambda: None):
+    """Train a run up to an epoch, from where it was saved last.
+
+    Args:
+        run: a `Run`.
+        workload: the study's `Workload`.
+        make: function from the learning rate to an optimizer.
+        start: file of the seed's start, as `save` wrote it.
+        epochs: the run's last epoch.
+        wanted: function that says, after each epoch, whether to go on.
+        progress: function that is called after each epoch.
+
+    Returns:
+        Whether the run was free: False if another process trains it now.
+    """
+    with lock(run.folder) as free:
+        if not free:
+            return False
+        path = run.folder / "state.npz"
+        saved = read(path)
+        rows = json.loads(str(saved["rows"])) if saved else []
+        if ended(rows, epochs):
+            return True
+        if "v0" not in saved:  # the results alone were kept, or nothing
+            rows = []
+        # Otherwise the last bits may differ from call to call.
+        tf.config.experimental.enable_op_determinism()
+        model = workload.new_model(make(run.learning_rate), run.seed)
+        model.optimizer.build(model.trainable_variables)
+        variables = [*model.variables, *model.optimizer.variables, global_seed_state()]
+        first = read(start)
+        if rows:
+            assign(variables, saved)
+        else:
+            assign(model.variables, first)
+            global_seed_state().assign([run.seed, 0])
+        limit = DIVERGED * first["loss"] if first["loss"] > 0 else np.inf
+        for epoch in range(len(rows), epochs):
+            rows.append(train_epoch(model, workload, run.seed, epoch, limit))
+            save(path, variables, rows=json.dumps(rows))
+            progress()
+            if diverged(rows) or not wanted():
+                break
+        return True
+
+
+def train_epoch(model, workload, seed, epoch, limit):
+    """Train one epoch; return its row."""
+    batches = workload.batches(seed, epoch)
+    begun = time.perf_counter()
+    options = {"initial_epoch": epoch, "epochs": epoch + 1, "shuffle": False, "verbose": 0}
+    history = model.fit(batches, **options).history
+    row = {"epoch": epoch + 1, "steps": int(model.optimizer.iterations)}
+    row["seconds"] = time.perf_counter() - begun
+    row |= {name: values[0] for name, values in history.items()}
+    if workload.validation is not None:
+        batches = workload.validation_batches()
+        logs = model.evaluate(batches, verbose=0, return_dict=True)
+        row |= {f"val_{name}": value for name, value in logs.items()}
+    return {**row, "diverged": not row["loss"] <= limit, "device": device()}
+
+
+def device():
+    """Return where this process trains, and with which Python."""
+    gpus = tf.config.list_physical_devices("GPU")
+    details = tf.config.experimental.get_device_details(gpus[0]) if gpus else {}
+    name = details.get("device_name", "GPU") if gpus else f"CPU, {os.cpu_count()} cores"
+    return f"{name}, Python {platform.python_version()}"
+
+
+@contextlib.contextmanager
+def lock(folder):
+    """Yield whether the folder was free; it is this process's within the context."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with filelock.FileLock(folder / "lock", timeout=0):
+            yield True
+    except filelock.Timeout:
+        yield False
+
+
+def save(path, variables, **facts):
+    """Write variables and facts into one file, all or nothing.
+
+    Raises:
+        OSError: the file cannot be written. What was there stays.
+    """
+    values = {f"v{i}": np.asarray(v) for i, v in enumerate(variables)}
+    part = path.with_name(f"{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            np.savez(file, **facts, **values)
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise OSError(
+            error.errno,
+            f"{path} cannot be written: {error.strerror}. What was saved before stays: the same "
+            "call continues there",
+        ) from error
+
+
+def read(path, only=None):
+    """Return what `save` wrote, or only one part of it, as a dict.
+
+    It is empty if there is no such file, and, after a warning, if the file is damaged.
+    """
+    try:
+        with path.open("rb") as binary, np.load(binary) as file:
+            return {name: file[name] for name in ([only] if only else file.files)}
+    except FileNotFoundError:
+        return {}
+    except DAMAGED as error:
+        warnings.warn(f"{path} is damaged ({error}): its run is repeated.", stacklevel=2)
+        return {}
+
+
+def assign(variables, saved):
+    """Give variables the values that were saved, in their order."""
+    for i, variable in enumerate(variables):
+        value = saved[f"v{i}"]
+        if value.dtype.kind == "V":  # NumPy's files know no bfloat16
+            value = value.view(
+                tf.as_dtype(keras.backend.standardize_dtype(variable.dtype)).as_numpy_dtype
+            )
+        variable.assign(value)
+
+
+def keep_results(run):
+    """Delete the weights of a run that does not go on."""
+    with lock(run.folder) as free:
+        path = run.folder / "state.npz"
+        saved = read(path)
+        if free and "v0" in saved:
+            save(path, [], rows=saved["rows"])
+
+
+def write_text(path, text):
+    """Write a text file, all or nothing."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)

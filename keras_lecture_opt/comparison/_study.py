@@ -1,0 +1,195 @@
+"""What a comparison found."""
+
+import math
+
+import numpy as np
+
+from keras_lecture_opt.comparison import _statistics
+from keras_lecture_opt.comparison._report import report, table
+from keras_lecture_opt.comparison._run import diverged
+
+
+class Study:
+    """What `compare` returns: all results, and what follows from them.
+
+    Attributes:
+        names: names of the optimizers.
+        rates: all learning rates, sorted.
+        rungs: list of `(epochs, rates)`: so many rates were trained up to this epoch.
+        seeds: list of the seeds.
+        choose_by: the quantity by which rates were chosen.
+        mode: "min" or "max", which of its values are better.
+        results: dict from `(name, learning_rate, seed)` to the rows of that run.
+    """
+
+    def __init__(self, workload, optimizers, rates, rungs, seeds, choose_by, mode):
+        self.optimizers, self.names = optimizers, list(optimizers)
+        self.rates, self.rungs, self.seeds = rates, rungs, seeds
+        self.choose_by, self.mode, self.results = choose_by, mode, {}
+        self.target, self.description = workload.target, workload.description
+        self.quantities = workload.quantities
+        self._alive = [dict.fromkeys(self.names, rates)]
+
+    @property
+    def learning_rates(self):
+        """Dict from the names to the chosen rates; None where every rate diverged."""
+        last = len(self.rungs) - 1
+        return {name: (self._ranked(name, last) or [None])[0] for name in self.names}
+
+    def keys(self, rung):
+        """Return the runs of a rung: list of `(name, learning_rate, seed)`."""
+        return [(n, r, s) for n in self.names for r in self._alive[rung][n] for s in self.seeds]
+
+    def add(self, results):
+        """Add all results of a rung; the next one gets its better rates."""
+        self.results |= results
+        rung = len(self._alive) - 1
+        if rung + 1 < len(self.rungs):
+            count = self.rungs[rung + 1][1]
+            self._alive.append({name: self._ranked(name, rung)[:count] for name in self.names})
+
+    def values(self, name, rung, quantity=None):
+        """Return what an optimizer reached at the end of a rung.
+
+        Returns:
+            Array (rates of that rung, seeds) of `quantity`, by default the one by which rates are
+            chosen. Infinity for runs that diverged; where more is better, values have the other
+            sign, so that less is better.
+        """
+        epochs, _ = self.rungs[rung]
+        return np.array(
+            [
+                [
+                    self._value(self.results[name, rate, seed], epochs, quantity)
+                    for seed in self.seeds
+                ]
+                for rate in self._alive[rung][name]
+            ]
+        ).reshape(-1, len(self.seeds))
+
+    def _value(self, rows, epochs, quantity=None):
+        quantity = quantity or self.choose_by
+        if len(rows) < epochs or diverged(rows[:epochs]) or math.isnan(rows[epochs - 1][quantity]):
+            return math.inf
+        sign = -1 if self.mode == "max" and quantity == self.choose_by else 1
+        return sign * rows[epochs - 1][quantity]
+
+    def _ranked(self, name, rung):
+        """Return the rates of a rung that diverged with no seed, the best mean first."""
+        rates, means = self._alive[rung][name], self.values(name, rung).mean(axis=1)
+        return [rates[i] for i in np.argsort(means, kind="stable") if means[i] < math.inf]
+
+    def rows(self):
+        """Return all results, for a CSV file or a table: a list of dicts, one for each epoch.
+
+        `steps` and `seconds` are those from the begin of the run. `seconds` are of training alone.
+        """
+        result = []
+        for (name, rate, seed), rows in self.results.items():
+            seconds = 0.0
+            for row in rows:
+                seconds += row["seconds"]
+                own = {"optimizer": name, "learning_rate": rate, "seed": seed}
+                result.append({**own, **row, "seconds": seconds})
+        return result
+
+    def ranking(self):
+        """Return what each optimizer reached, the best first, as a list of dicts.
+
+        Keys: `optimizer`; `learning_rate`, the chosen one; `values` of `choose_by` after the last
+        epoch, one for each seed, NaN for those that diverged; `diverged`, how many of the seeds;
+        `at_edge`, whether a better rate may lie beyond the grid; `same_choice`, how often the
+        search, repeated with seeds drawn anew, chooses this rate; `to_target`, medians of the
+        epochs, steps and seconds to the target over the seeds, infinity where it is not reached;
+        `epoch_seconds`, the median.
+        """
+        result = []
+        for name, rate in self.learning_rates.items():
+            entry = {"optimizer": name, "learning_rate": rate}
+            if rate is not None:
+                entry |= self._reached(name, rate)
+            result.append(entry)
+        last = {name: self._end(name).mean() for name in self.names}
+        return sorted(result, key=lambda entry: last[entry["optimizer"]])
+
+    def _reached(self, name, rate):
+        runs = [self.results[name, rate, seed] for seed in self.seeds]
+        values = self._end(name) * (-1 if self.mode == "max" else 1)
+        last = len(self.rungs) - 1
+        return {
+            "values": np.where(np.isfinite(values), values, np.nan),
+            "diverged": sum(map(diverged, runs)),
+            "at_edge": len(self.rates) > 1 and rate in (self.rates[0], self.rates[-1]),
+            "same_choice": _statistics.same_choice(
+                [self.values(name, rung) for rung in range(last + 1)],
+                [alive[name].index(rate) for alive in self._alive],
+                [count for _, count in self.rungs[1:]] + [1],
+            ),
+            "to_target": np.median([self._to_target(rows) for rows in runs], axis=0),
+            "epoch_seconds": np.median([row["seconds"] for rows in runs for row in rows]),
+        }
+
+    def _to_target(self, rows):
+        """Return epochs, steps and seconds up to the target."""
+        quantity, goal, mode = self.target or (None, None, None)
+        for i, row in enumerate(rows if self.target else ()):
+            value = row[quantity]
+            if value >= goal if mode == "max" else value <= goal:
+                return row["epoch"], row["steps"], sum(r["seconds"] for r in rows[: i + 1])
+        return math.inf, math.inf, math.inf
+
+    def _end(self, name):
+        """Return the last values at the chosen rate, one for each seed; less is better."""
+        rate, last = self.learning_rates[name], len(self.rungs) - 1
+        if rate is None:
+            return np.full(len(self.seeds), math.inf)
+        return self.values(name, last)[self._alive[last][name].index(rate)]
+
+    def pairs(self):
+        """Return the comparison of each pair of optimizers after the last epoch.
+
+        Returns:
+            List of objects with the names `first` and `second`; `probability` that a run of the
+            first ends better than a run of the second, over all pairs of seeds; `p_value` of
+            Welch's t-test times the number of pairs; and `verdict`: the name of the better one,
+            where the probability is at least 95% and the p-value below 5%, else None: the data
+            do not tell.
+        """
+        return _statistics.pairs({name: self._end(name) for name in self.names})
+
+    def after_search(self, trials):
+        """Return what a search with few trials would have reached, for each optimizer.
+
+        The search is repeated 10,000 times, each with `trials` learning rates and with seeds drawn
+        by chance. Its results are those after the first rung, the only ones that all rates have.
+
+        Args:
+            trials: number of learning rates that a search tries.
+
+        Returns:
+            Dict from names to arrays of `choose_by`; infinity for runs that diverged, the sign
+            changed where more is better.
+        """
+        return {
+            name: _statistics.repeated_searches(self.values(name, 0), trials, seed)
+            for seed, name in enumerate(self.names)
+        }
+
+    def table(self):
+        """Return the ranking as a table in Markdown."""
+        return table(self)
+
+    def report(self, folder):
+        """Write a page with tables, pictures and all results. Needs the extra "plot".
+
+        Args:
+            folder: where to write README.md, results.csv, curves.png and sensitivity.png. They
+                replace those of an earlier report, but no other files.
+
+        Returns:
+            The folder, a `pathlib.Path`.
+
+        Raises:
+            FileExistsError: one of these files is there and is not of a report.
+        """
+        return report(self, folder)

@@ -1,0 +1,265 @@
+"""What every run of a comparison has in common: network, data, loss, batches, target."""
+
+import contextlib
+import hashlib
+import math
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_lecture_opt._arguments import check_integer, check_number, must_be
+from keras_lecture_opt._keras_private import explicit_seeds, global_seed_state
+from keras_lecture_opt.comparison._identity import describe, describe_model
+
+# What the names of quantities contain of which more, or less, is better.
+GROWING = ("acc", "auc", "precision", "recall", "f1", "iou", "io_u", "r2", "cosine_similarity")
+SHRINKING = ("loss", "error", "entropy", "mae", "mse", "poisson", "divergence", "hinge", "cosh")
+
+
+class Workload:
+    """What to train, on which data, and when that is good enough.
+
+    Args:
+        build: function without arguments that makes an uncompiled `keras.Model`.
+        data: `(x, y)` or `(x, y, sample_weight)` to train on: arrays, or lists, tuples or dicts of
+            arrays, of one length. Or a function from an integer seed to a `tf.data.Dataset` of
+            single examples. It is called for each epoch with another seed, and must return the
+            same examples in the same order for the same seed.
+        loss: as for `keras.Model.compile`.
+        validation: as `data`, evaluated after each epoch; a function is called with seed 0.
+            Defaults to none.
+        metrics: as for `keras.Model.compile`. Defaults to none.
+        batch_size: examples per step. Defaults to 32. A function's datasets may hold batches:
+            then it is None.
+        target: `(quantity, value)` or `(quantity, value, "min" or "max")`: a run has reached its
+            target after the first epoch whose quantity is at least as good. A quantity is "loss",
+            the name of a metric, or one of these after "val_". "min" or "max" says which is
+            better, where the name does not. Defaults to none.
+        steps_per_execution: as for `keras.Model.compile`. Defaults to 1.
+
+    Keras's dtype policy is that of the moment at which the workload is made.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: the data are empty, of several lengths, not finite, or labels lie beyond the
+            outputs of the network; or another argument is not allowed.
+
+    Example:
+
+    >>> def build():
+    ...     return keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    >>> x = np.random.default_rng(0).normal(size=(64, 3))
+    >>> workload = Workload(build, data=(x, x.sum(axis=1)), loss="mse", target=("loss", 0.01))
+    >>> workload.quantities
+    ['loss']
+    """
+
+    def __init__(
+        self,
+        build,
+        data,
+        loss,
+        validation=None,
+        metrics=(),
+        batch_size=32,
+        target=None,
+        steps_per_execution=1,
+    ):
+        if isinstance(build, (type, keras.Model)) or not isinstance(build, Callable):
+            raise TypeError(must_be("build", "a function that makes a keras.Model", build))
+        if isinstance(metrics, (str, dict)) or not hasattr(metrics, "__iter__"):
+            raise TypeError(must_be("metrics", "a list of metrics", metrics))
+        self.policy = keras.config.dtype_policy()
+        self.build, self.loss, self.metrics = build, loss, list(metrics)
+        self.batch_size = (
+            None
+            if batch_size is None and callable(data)
+            else check_integer("batch_size", batch_size, 1)
+        )
+        self.steps_per_execution = check_integer("steps_per_execution", steps_per_execution, 1)
+        self.data = _check_data("data", data)
+        self.validation = None if validation is None else _check_data("validation", validation)
+        self.description, self.quantities = {}, []
+        self._probe()
+        self.target = None if target is None else self._check_target(target)
+
+    def new_model(self, optimizer, seed):
+        """Return a new compiled model; its layers draw weights and seeds from this seed alone."""
+        with explicit_seeds(seed), _policy(self.policy):
+            model = self.build()
+            if not isinstance(model, keras.Model):
+                raise TypeError(must_be("build", "a function that returns a keras.Model", model))
+            if not model.built:  # its layers are made by the first call
+                x, *_ = keras.utils.unpack_x_y_sample_weight(next(iter(self.batches(0, 0))))
+                model(x)
+        model.compile(
+            optimizer,
+            loss=self.loss,
+            metrics=self.metrics,
+            steps_per_execution=self.steps_per_execution,
+        )
+        return model
+
+    def start(self, seed):
+        """Return where all runs of a seed start.
+
+        Returns:
+            List of arrays, the values of `model.variables`: weights, state of layers and the
+            states of their random generators. And the loss of that network, without training.
+        """
+        model = self.new_model("sgd", seed)
+        values = [v.numpy() for v in model.variables]
+        before = global_seed_state().numpy()  # a random function may draw in a test, too
+        loss = model.evaluate(self.batches(seed, 0).take(10), verbose=0, return_dict=True)["loss"]
+        global_seed_state().assign(before)
+        return values, loss
+
+    def batches(self, seed, epoch):
+        """Return the batches of an epoch; their order depends on seed and epoch alone."""
+        mixed = np.random.SeedSequence([seed, epoch]).generate_state(1)[0] >> 1
+        if callable(self.data):
+            dataset = self.data(int(mixed))
+            return dataset if self.batch_size is None else dataset.batch(self.batch_size)
+        examples = len(keras.tree.flatten(self.data)[0])
+        order = tf.random.experimental.stateless_shuffle(tf.range(examples), seed=[seed, epoch])
+        data = keras.tree.map_structure(tf.constant, self.data)
+        indices = tf.data.Dataset.from_tensor_slices(order).batch(self.batch_size)
+        return indices.map(
+            lambda i: keras.tree.map_structure(lambda values: tf.gather(values, i), data)
+        ).prefetch(2)
+
+    def validation_batches(self):
+        """Return the validation data in batches, always in one order."""
+        if callable(self.validation):
+            dataset = self.validation(0)
+        else:
+            dataset = tf.data.Dataset.from_tensor_slices(self.validation)
+        return dataset if self.batch_size is None else dataset.batch(self.batch_size)
+
+    def _probe(self):
+        """Try each thing that a run does once, so that mistakes show before anything trains."""
+        model = self.new_model("sgd", seed=0)
+        batch = next(iter(self.batches(0, 0)))
+        if callable(self.data) and not _equal(batch, next(iter(self.batches(0, 0)))):
+            raise ValueError(
+                "`data` must return the same examples in the same order for the same seed. Give "
+                "its shuffle the seed that the function gets."
+            )
+        self._check_labels(model)
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
+        tried = model.evaluate(x, y, sample_weight=weight, verbose=0, return_dict=True)
+        quantities = list(tried)
+        validated = [f"val_{name}" for name in quantities] if self.validation is not None else []
+        self.quantities = quantities + validated
+        self.description = {
+            "network": describe_model(model),
+            "dtype_policy": self.policy.name,
+            "loss": describe(self.loss),
+            "metrics": describe(self.metrics),
+            "batch_size": self.batch_size,
+            "steps_per_execution": self.steps_per_execution,
+            "data": self._fingerprint(self.data),
+            "validation": None if self.validation is None else self._fingerprint(self.validation),
+        }
+
+    def _check_labels(self, model):
+        name = self.loss if isinstance(self.loss, str) else type(self.loss).__name__
+        outputs = keras.tree.flatten(model.output_shape) if hasattr(model, "output_shape") else []
+        sparse = name in ("sparse_categorical_crossentropy", "SparseCategoricalCrossentropy")
+        if not sparse or not outputs or not isinstance(outputs[-1], int):
+            return
+        for argument, data in (("data", self.data), ("validation", self.validation)):
+            if data is None or callable(data):
+                continue
+            labels = np.asarray(data[1])
+            if labels.min() < 0 or labels.max() >= outputs[-1] or np.any(labels % 1):
+                allowed = f"labels from 0 to {outputs[-1] - 1}, for the network's {outputs[-1]}"
+                found = f"{labels.min():g} to {labels.max():g}"
+                raise ValueError(f"`{argument}` must have {allowed} outputs, not {found}.")
+
+    def _fingerprint(self, data):
+        """Return a hash of all examples; those of a function are the ones of seed 0."""
+        digest, count = hashlib.sha256(), 0
+        for example in data(0).as_numpy_iterator() if callable(data) else [data]:
+            count += 1
+            for array in keras.tree.flatten(example):
+                array = np.asarray(array)
+                digest.update(f"{array.dtype} {array.shape}".encode())
+                digest.update(np.ascontiguousarray(array).data)
+                if array.dtype.kind == "f" and not np.isfinite(array).all():
+                    raise ValueError(
+                        "`data` must be finite: NaN or infinity is among the examples."
+                    )
+        if not count:
+            raise ValueError("`data` must return at least one example.")
+        return digest.hexdigest()
+
+    def _check_target(self, target):
+        allowed = '(quantity, value) or (quantity, value, "min" or "max")'
+        if not isinstance(target, (tuple, list)) or len(target) not in (2, 3):
+            raise TypeError(must_be("target", allowed, target))
+        quantity, value, *mode = target
+        value = check_number("target", value, "a finite number", math.isfinite)
+        return quantity, value, mode[0] if mode else self.better("target", quantity)
+
+    def better(self, argument, quantity):
+        """Return "min" or "max": which values of a quantity are better.
+
+        Args:
+            argument: name of the argument that names the quantity, for messages.
+            quantity: one of `quantities`.
+        """
+        if quantity not in self.quantities:
+            raise ValueError(must_be(argument, f"one of {', '.join(self.quantities)}", quantity))
+        name = quantity.removeprefix("val_")
+        if getattr(self, "target", None) and self.target[0] == quantity:
+            return self.target[2]
+        for parts, mode in ((GROWING, "max"), (SHRINKING, "min")):
+            if any(part in name for part in parts):
+                return mode
+        raise ValueError(
+            f"`{argument}`: nothing says whether more of {quantity!r} is better. Say so with "
+            f'`target=({quantity!r}, value, "min" or "max")`.'
+        )
+
+
+@contextlib.contextmanager
+def _policy(policy):
+    """Set Keras's dtype policy, which is one of each thread."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _check_data(argument, data):
+    """Return the data as a function or as a tuple of NumPy arrays; raise if it is not valid."""
+    if callable(data):
+        if not isinstance(data(0), tf.data.Dataset):
+            allowed = "arrays, or a function from a seed to a tf.data.Dataset"
+            raise TypeError(must_be(argument, allowed, data))
+        return data
+    if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
+        allowed = "(x, y), (x, y, sample_weight) or a function from a seed to a tf.data.Dataset"
+        raise TypeError(must_be(argument, allowed, type(data).__name__))
+    data = keras.tree.map_structure(np.asarray, tuple(data))
+    arrays = keras.tree.flatten(data)
+    for array in arrays:
+        if array.dtype.kind not in "biufSU" or not array.ndim:
+            allowed = "arrays of numbers, or lists, tuples or dicts of such arrays"
+            raise TypeError(f"`{argument}` must be {allowed}; it has {array.dtype} {array.shape}.")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ValueError(f"`{argument}` must be finite: it has NaN or infinity.")
+    lengths = sorted({len(array) for array in arrays})
+    if len(lengths) > 1 or not lengths[0]:
+        raise ValueError(f"`{argument}` must have one length >= 1, not {lengths}.")
+    return data
+
+
+def _equal(batch, other):
+    pairs = zip(keras.tree.flatten(batch), keras.tree.flatten(other), strict=True)
+    return all(np.array_equal(a, b) for a, b in pairs)

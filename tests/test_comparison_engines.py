@@ -1,0 +1,144 @@
+"""Wherever runs are trained, the numbers are those of this process: to the last bit."""
+
+import concurrent.futures
+import json
+import os
+import signal
+import threading
+import time
+
+import filelock
+import numpy as np
+import pytest
+import studies
+
+from keras_lecture_opt import comparison
+from keras_lecture_opt.comparison import _compare, _run
+
+ARGUMENTS = ({"signed": studies.Signed}, [0.001, 0.01], [(1, 2), (3, 1)])
+SEEDS = [0, 1]
+
+
+@pytest.fixture(scope="module")
+def workload():
+    return studies.workload()
+
+
+@pytest.fixture(scope="module")
+def expected(workload, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("here")
+    return studies.numbers(comparison.compare(workload, *ARGUMENTS, folder, SEEDS))
+
+
+def test_commands_share_the_work(workload, expected, tmp_path, monkeypatch):
+    """Two calls in one folder, at the same time: what one trains, the other skips."""
+    train_epoch, trained = _run.train_epoch, []
+
+    def counted(*arguments):
+        trained.append(threading.get_ident())
+        return train_epoch(*arguments)
+
+    monkeypatch.setattr(_run, "train_epoch", counted)
+    with concurrent.futures.ThreadPoolExecutor(2) as threads:
+        calls = [
+            threads.submit(comparison.compare, workload, *ARGUMENTS, tmp_path, SEEDS)
+            for _ in range(2)
+        ]
+        results = [studies.numbers(call.result()) for call in calls]
+    assert results == [expected, expected]
+    assert len(trained) == sum(map(len, expected.values()))
+    assert len(set(trained)) == 2  # both had something to do
+
+
+def test_threads_are_an_executor(workload, expected, tmp_path):
+    """Keras keeps much of its state per thread: the dtype policy, the global generator."""
+    with concurrent.futures.ThreadPoolExecutor(2) as threads:
+        study = comparison.compare(workload, *ARGUMENTS, tmp_path, SEEDS, executor=threads)
+    assert studies.numbers(study) == expected
+    assert not list((tmp_path / "orders").iterdir())
+
+
+def test_dask_redoes_what_a_killed_worker_left(workload, expected, tmp_path):
+    """A real cluster of two processes; one is killed in the middle of a run."""
+    distributed = pytest.importorskip("distributed")
+    killed = []
+
+    def kill(client):
+        """Kill the worker that has saved an epoch of a longer run, and go on training it."""
+        while not killed:
+            time.sleep(0.01)
+            for state in tmp_path.glob("runs/*/state.npz"):
+                rows = json.loads(str(_run.read(state, only="rows")["rows"]))
+                lock = filelock.FileLock(state.parent / "lock", timeout=0)
+                if len(rows) == 2:
+                    try:
+                        lock.acquire()
+                        lock.release()
+                    except filelock.Timeout:  # it is being trained now
+                        pids = client.run(os.getpid)
+                        busy = client.processing()
+                        [worker] = [w for w, keys in busy.items() if keys][:1]
+                        killed.append(pids[worker])
+                        os.kill(pids[worker], signal.SIGKILL)
+                        return
+
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        watcher = threading.Thread(target=kill, args=(client,))
+        watcher.start()
+        executor = client.get_executor()
+        study = comparison.compare(workload, *ARGUMENTS, tmp_path, SEEDS, executor=executor)
+        killed.append(None)
+        watcher.join()
+    assert killed[0] is not None
+    assert studies.numbers(study) == expected
+
+
+def test_workers_stop_when_nobody_waits(workload, tmp_path):
+    """After Ctrl-C, or when another run has failed, a worker ends after its epoch."""
+    [run] = _compare._make_runs(tmp_path, workload, ARGUMENTS[0], [0.01], [0]).values()
+    with _compare._Engine(tmp_path, workload, ARGUMENTS[0], threading) as engine:
+        order = engine.order
+        start = _compare._start_of(run)
+        args = (run, workload, studies.Signed, start, 5)
+        _run.train(*args, wanted=order.exists, progress=order.unlink)
+        assert len(run.rows(5)) == 1
+    assert _compare._train(order, run, 5) is True
+    assert len(run.rows(5)) == 1
+
+
+def test_orders_of_killed_parents_disappear(workload, tmp_path):
+    (tmp_path / "orders").mkdir()
+    left = tmp_path / "orders" / "left.pickle"
+    left.write_bytes(b"")
+    with _compare._Engine(tmp_path, workload, ARGUMENTS[0], threading) as engine:
+        assert not left.exists()
+        with _compare._Engine(tmp_path, workload, ARGUMENTS[0], threading):
+            assert engine.order.exists()  # its process lives
+
+
+def test_failure_of_one_run_ends_the_comparison(workload, tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise np.linalg.LinAlgError("of the test")
+
+    monkeypatch.setattr(_run, "train_epoch", fail)
+    with (
+        concurrent.futures.ThreadPoolExecutor(1) as threads,
+        pytest.raises(np.linalg.LinAlgError, match="of the test"),
+    ):
+        comparison.compare(workload, *ARGUMENTS, tmp_path, SEEDS, executor=threads)
+    assert not list((tmp_path / "orders").iterdir())
+
+
+def test_pool_starts_clean_processes_that_ignore_ctrl_c():
+    with comparison.process_pool(1) as pool:
+        assert pool.submit(signal.getsignal, signal.SIGINT).result() == signal.SIG_IGN
+        assert pool.submit(os.getpid).result() != os.getpid()
+        with pytest.raises(concurrent.futures.BrokenExecutor):
+            pool.submit(os.abort).result()
+    with pytest.raises(ValueError, match="`workers` must be"):
+        comparison.process_pool(0)
