@@ -85,9 +85,11 @@ def workers_of(config):
         cluster, task = (json.loads(config)[key] for key in ("cluster", "task"))
         if task["index"] < 0:
             raise IndexError
+        if not all(isinstance(addresses, list) for addresses in cluster.values()):
+            raise TypeError
         _ = cluster[task["type"]][task["index"]]
         return sum(map(len, cluster.values()))
-    except (IndexError, KeyError, TypeError, ValueError):
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
         raise ValueError(
             'TF_CONFIG must be like {"cluster": {"worker": ["host:port", ...]}, "task": {"type": '
             f'"worker", "index": 0}}}}, not {config}'
@@ -154,8 +156,11 @@ def batches_of(x, y, batch_size, seed, epochs):
 
 def train(args):
     """Train on all workers that TF_CONFIG names; each of them calls this."""
+    if "TF_CONFIG" in os.environ:  # a mistyped address waits here without end
+        print(f"Waiting for all workers of {os.environ['TF_CONFIG']}", flush=True)
     # Without a timeout: with one, TensorFlow keeps a thread for each exchange until it is over.
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # TensorFlow would only note it, and train on
     keras.utils.set_random_seed(args.seed)
     tf.config.experimental.enable_op_determinism()
     (x, y), test = _programs.load_mnist(args)
@@ -188,7 +193,7 @@ def train(args):
     _, accuracy = model.evaluate(*test, batch_size=args.batch_size, verbose=0)
     if is_chief(strategy):
         model.save(args.log_dir / "network.keras")
-        print(f"Test accuracy: {accuracy:.2%} ({strategy.num_replicas_in_sync} workers)")
+        print(f"Test accuracy: {accuracy:.2%} on {strategy.num_replicas_in_sync} device(s)")
         print(f"Wrote {_programs.shown(args.log_dir)}")
         print(f"See it: {_programs.tensorboard_command(args.log_dir)}")
 

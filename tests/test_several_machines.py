@@ -365,6 +365,7 @@ CLUSTER = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "in
         ({"cluster": {"worker": ["a:1"]}}, (), "TF_CONFIG must be like"),
         ({**CLUSTER, "task": {"type": "worker", "index": 2}}, (), "TF_CONFIG must be like"),
         ({**CLUSTER, "task": {"type": "worker", "index": -1}}, (), "TF_CONFIG must be like"),
+        ({**CLUSTER, "cluster": {"worker": "a:1"}}, (), "TF_CONFIG must be like"),
         (CLUSTER, (), "--log-dir is required with TF_CONFIG"),
         (CLUSTER, ("--local", "2"), "unset TF_CONFIG"),
         (None, ("--local", "0"), "argument --local: must be an integer >= 1"),
