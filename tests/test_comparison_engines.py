@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 
+import distributed
 import filelock
 import numpy as np
 import pytest
@@ -60,7 +61,6 @@ def test_threads_are_an_executor(workload, expected, tmp_path):
 
 def test_dask_redoes_what_a_killed_worker_left(workload, expected, tmp_path):
     """A real cluster of two processes; one is killed in the middle of a run."""
-    distributed = pytest.importorskip("distributed")
     killed = []
 
     def kill(client):

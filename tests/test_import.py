@@ -21,7 +21,7 @@ FRESH = """
     import keras_lecture_opt as k
     assert "keras_lecture_opt.plots" not in sys.modules  # it needs an extra
     assert {"landscapes", "plots", "comparison"} <= set(dir(k))
-    assert k.landscapes.descend and k.plots.color and k.comparison.Run
+    assert k.landscapes.descend and k.plots.color and k.comparison.compare
     assert k.mnist.load and k.rules.RULES
 """
 

@@ -49,8 +49,9 @@ def test_private_names_of_keras_are_in_one_file():
     assert {"_learning_rate", "_velocities", "_backend_update_step", "_model"} <= private
     for file in PACKAGE.rglob("*.py"):
         code = file.read_text()
-        assert not re.search(r"(keras\.src|tensorflow\.python|tensorflow\.compiler)", code), file
+        assert not re.search(r"(tensorflow\.python|tensorflow\.compiler)", code), file
         if file.name != "_keras_private.py":
+            assert "keras.src" not in code, file
             assert not touched(code) & private, file
     assert touched((PACKAGE / "_keras_private.py").read_text()) & private
     assert "_learning_rate" in touched("getattr(optimizer, '_learning_rate')")
@@ -165,6 +166,8 @@ def test_a_rule_is_added_in_four_places(tmp_path):
         [
             *(sys.executable, "-m", "pytest", "-q", "-x", "-n", "0", "-p", "no:cacheprovider"),
             *("-k", f"({generic}) and not four_places", copy / "tests"),
+            # It trains every rule in processes of their own, whichever test is asked for.
+            f"--ignore={copy / 'tests' / 'test_several_machines.py'}",
         ],
         cwd=copy,
         env={**os.environ, "PYTHONPATH": str(copy)},

@@ -60,14 +60,14 @@ class Study:
         return np.array(
             [
                 [
-                    self._value(self.results[name, rate, seed], epochs, quantity)
+                    self._measured(self.results[name, rate, seed], epochs, quantity)
                     for seed in self.seeds
                 ]
                 for rate in self._alive[rung][name]
             ]
         ).reshape(-1, len(self.seeds))
 
-    def _value(self, rows, epochs, quantity=None):
+    def _measured(self, rows, epochs, quantity=None):
         quantity = quantity or self.choose_by
         if len(rows) < epochs or diverged(rows[:epochs]) or math.isnan(rows[epochs - 1][quantity]):
             return math.inf
