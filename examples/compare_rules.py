@@ -1,15 +1,14 @@
-r"""Which rule trains the MNIST network best? Figure 2(a) of Kingma & Ba (2015), done again.
+"""Which rule trains the MNIST network best? Figure 2(a) of Kingma & Ba (2015), done again.
 
     python examples/compare_rules.py
 
 trains 784-1000-1000-10 with dropout for 200 epochs of batches of 128: our seven rules and Keras's
-Adadelta. Rates, two per decade, are chosen in three rungs by the training cost. The test images
-choose nothing. It takes some 5 hours on two CPU cores. After an interruption, even a kill, the same
-command continues. Started several times with one folder, the commands share the work.
+Adadelta. Three rungs choose the rates by the training cost. It takes some 5 hours on two CPU cores.
+The same command continues after an interruption, and several of them share the work.
 
 The lecture's mini-batches, few epochs:
 
-    python examples/compare_rules.py --batch-size 32 --rungs 2:10 5:2 --folder tb_logs/batch_32
+    python examples/compare_rules.py --batch-size 32 --rungs 2:10,5:2 --folder tb_logs/batch_32
 """
 
 import argparse
@@ -24,37 +23,33 @@ from keras_lecture_opt.rules import RULES
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "tb_logs" / "compare_rules"
 DEFAULT = [*(rule.__name__ for rule in RULES), "keras.Adadelta"]
+GRID = comparison.log_grid(1e-4, 3.2)
 
 
-def rung(text):
-    """A type for argparse: "20:4" is 20 epochs of 4 rates."""
-    epochs, _, rates = text.partition(":")
-    return _programs.positive_integer(epochs), _programs.positive_integer(rates)
+def rungs(text):
+    """A type for argparse: "3:10,20:4" is 3 epochs of 10 rates, then 20 of 4."""
+    return [tuple(map(_programs.positive_integer, r.partition(":")[::2])) for r in text.split(",")]
 
 
-def parse(argv=None):
+def rates(text):
+    """A type for argparse."""
+    return [float(rate) for rate in text.split(",")]
+
+
+def parse():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument(
-        "optimizers",
-        nargs="*",
-        type=_programs.optimizer_type,
-        metavar="NAME",
-        default=DEFAULT,
-        help=f"such as Adam or keras.Lion; default: {' '.join(DEFAULT)}",
-    )
-    rungs = [(3, 10), (20, 4), (200, 1)]
-    text = "EPOCHS:RATES, the best so many rates up to an epoch; default: 3:10 20:4 200:1"
-    parser.add_argument("--rungs", nargs="+", type=rung, default=rungs, help=text)
-    grid = comparison.log_grid(1e-4, 3.2)
-    text = "learning rates; default: two per decade from 0.0001 to 3.2"
-    parser.add_argument("--rates", nargs="+", type=float, default=grid, metavar="ETA", help=text)
-    positive = _programs.positive_integer
-    parser.add_argument("--seeds", type=positive, default=2, help="how many; default: 2")
-    parser.add_argument("--batch-size", type=positive, default=128, help="default: 128")
-    parser.add_argument("--processes", type=positive, default=1, help="default: 1")
-    parser.add_argument("--folder", type=_programs.folder, default=FOLDER)
+    add, positive = parser.add_argument, _programs.positive_integer
+    known, text = _programs.optimizer_type, f"default: {' '.join(DEFAULT)}"
+    add("optimizers", nargs="*", type=known, metavar="NAME", default=DEFAULT, help=text)
+    text = "EPOCHS:RATES,..., the best so many rates up to an epoch; default: 3:10,20:4,200:1"
+    add("--rungs", type=rungs, default="3:10,20:4,200:1", help=text)
+    add("--rates", type=rates, default=GRID, metavar="ETA,...", help="default: 0.0001 to 3.2")
+    add("--seeds", type=positive, default=2, help="how many; default: 2")
+    add("--batch-size", type=positive, default=128, help="default: 128")
+    add("--processes", type=positive, default=1, help="default: 1")
+    add("--folder", type=_programs.folder, default=FOLDER, help="default: tb_logs/compare_rules")
     _programs.add_mnist_options(parser)
-    return parser, parser.parse_args(argv)
+    return parser, parser.parse_intermixed_args()
 
 
 def main():
@@ -72,10 +67,9 @@ def main():
             target=("val_accuracy", 0.98),
         )
         optimizers = {name: optimizer_class(name) for name in args.optimizers}
-        executor = None if args.processes == 1 else comparison.process_pool(args.processes)
-        study = comparison.compare(
-            workload, optimizers, args.rates, args.rungs, args.folder, args.seeds, "loss", executor
-        )
+        executor = comparison.process_pool(args.processes) if args.processes > 1 else None
+        protocol = (args.rates, args.rungs, args.folder, args.seeds)
+        study = comparison.compare(workload, optimizers, *protocol, executor=executor)
     except (TypeError, ValueError) as error:
         parser.error(str(error))
     print(study.table())

@@ -30,21 +30,20 @@ def start(example, monkeypatch, tmp_path):
 
 
 def test_study_is_made_and_continued(start, tmp_path, capsys):
-    options = ("AdaGrad", "keras.Lion", "--seeds", "1", "--train-examples", "200")
-    search = (*options, "--rates", "0.1", "0.001")
-    start(*search, "--rungs", "1:2", "2:1")
+    search = ("AdaGrad", "--seeds", "1", "--train-examples", "200", "--rates", "0.1,0.001")
+    start(*search, "keras.Lion", "--rungs", "1:2,2:1")
     assert capsys.readouterr().out.count("| 0 of 1 |") == 2
     page = (tmp_path / "page" / "README.md").read_text(encoding="utf-8")
     assert "up to epoch 1, then 1 rate up to epoch 2, each with 1 seed." in page
     assert "`python compare_rules.py --folder " in page
-    start(*search, "--rungs", "1:2", "3:1")  # it replaces its page
+    start("--rungs", "1:2,3:1", "keras.Lion", *search)  # it replaces its page
     assert "up to epoch 3" in (tmp_path / "page" / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--rungs", "3:10", "20:11"], "`rungs` must be (epochs, rates) pairs"),
+        (["--rungs", "3:10,20:11"], "`rungs` must be (epochs, rates) pairs"),
         (["--rungs", "3"], "must be an integer >= 1, not ''"),
         (["--rates", "nan"], "`learning_rates` must be different finite numbers > 0"),
         (["--seeds", "0"], "must be an integer >= 1"),

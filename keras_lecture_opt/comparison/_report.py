@@ -163,10 +163,25 @@ def sensitivity(study):
             out = int(np.isinf(values).sum())
             mean = f"{sign * values[np.isfinite(values)].mean():.4g}" if out < len(values) else ""
             cells.append(f"{mean} ({out} of {len(values)} diverged)" if out else mean)
-        rows.append([name, *cells])
+        rows.append([name, *cells, *neighbors(study, name)])
     epochs = plural(study.rungs[0][0], "epoch")
-    text = f"Mean {study.choose_by} after {epochs}, of the seeds that did not diverge:\n\n"
-    return text + markdown_table(["", *(f"η {rate:g}" for rate in study.rates)], rows).rstrip()
+    text = (
+        f"Mean {study.choose_by} after {epochs}, of the seeds that did not diverge. The last two "
+        "columns divide the value one rate below the best one, and one above it, by its value.\n\n"
+    )
+    head = ["", *(f"η {rate:g}" for rate in study.rates), "one lower", "one higher"]
+    return text + markdown_table(head, rows).rstrip()
+
+
+def neighbors(study, name):
+    """Return what the rates beside the best one of the first rung cost, as factors in words."""
+    means = study.values(name, 0).mean(axis=1)
+    best = int(means.argmin())
+    for i in (best - 1, best + 1):
+        if not np.isfinite(means[best]) or not 0 <= i < len(means):
+            yield ""
+        else:
+            yield "diverged" if np.isinf(means[i]) else f"{means[i] / means[best]:.2f}"
 
 
 def budgets(study):
