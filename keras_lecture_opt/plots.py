@@ -53,6 +53,7 @@ for rule in RULES:
     if rule.nearest_keras and not rule.nearest_keras[1]:
         COLORS[rule.nearest_keras[0]] = COLORS[rule]
 OTHERS = PALETTE[len(RULES) :]
+CONTOUR = "#8F8F8F"
 LINES = ("-", "--", ":", "-.")  # in this order where a color repeats
 STYLE = {  # legible from the last row
     "axes.formatter.limits": (-3, 4),
@@ -616,20 +617,26 @@ def end(descent):
 
 def contours(ax, surface, lines=True):
     """Draw the surface: each shade, valleys darker, covers an equal part of the domain."""
-    (left, right), (bottom, top) = surface.domain
-    w1, w2 = np.meshgrid(np.linspace(left, right, 200), np.linspace(bottom, top, 200))
-    loss = surface(w1, w2).numpy()
-    finite = loss[np.isfinite(loss)]
-    levels = np.unique(np.quantile(finite, np.linspace(0, 1, 16))) if finite.size else ()
-    if len(levels) > 1:
-        greys = plt.get_cmap("gray")(np.linspace(0.72, 1, len(levels) - 1))
-        ax.contourf(w1, w2, loss, levels, colors=greys)
+    *grid, levels, greys = shades(surface)
+    if greys:
+        ax.contourf(*grid, levels, colors=greys)
         if lines:
-            ax.contour(w1, w2, loss, levels, colors="#8F8F8F", linewidths=0.6, linestyles="-")
+            ax.contour(*grid, levels, colors=CONTOUR, linewidths=0.6, linestyles="-")
     for minimum in surface.minima:  # below the paths
         star = {"color": "#FFFFFF", "markeredgecolor": "#000000", "markersize": 18, "zorder": 1.5}
         ax.plot(*minimum, "*", **star)
-    ax.set(xlim=(left, right), ylim=(bottom, top), xlabel="$w_1$", ylabel="$w_2$")
+    xlim, ylim = surface.domain
+    ax.set(xlim=xlim, ylim=ylim, xlabel="$w_1$", ylabel="$w_2$")
+
+
+def shades(surface, points=200):
+    """Return w1, w2 and the loss on a grid, the levels between the shades, and the shades."""
+    w1, w2 = np.meshgrid(*(np.linspace(*limits, points) for limits in surface.domain))
+    loss = surface(w1, w2).numpy()
+    finite = loss[np.isfinite(loss)]
+    levels = np.unique(np.quantile(finite, np.linspace(0, 1, 16))) if finite.size else ()
+    greys = plt.get_cmap("gray")(np.linspace(0.72, 1, max(len(levels) - 1, 0)))
+    return w1, w2, loss, levels, [mpl.colors.to_hex(grey) for grey in greys]
 
 
 def log_scale(ax, values):

@@ -1,0 +1,213 @@
+"""The lecture's rules on its surfaces, as one interactive page of HTML that works offline.
+
+`save` writes the page, `show` shows it in a notebook. Needs the extra "plot"
+(`pip install '.[plot]'` in the clone).
+"""
+
+import html
+import inspect
+import json
+import pathlib
+import unicodedata
+
+try:
+    from bokeh.document import Document
+    from bokeh.embed import file_html
+    from bokeh.events import DocumentReady
+    from bokeh.models import Arrow, ColumnDataSource, CustomJS, FactorRange, LogTicker, NormalHead
+    from bokeh.plotting import figure
+    from bokeh.resources import INLINE
+except ImportError as error:
+    raise ImportError(
+        "keras_lecture_opt.explorer needs the extra 'plot', pip install '.[plot]' in the clone: "
+        f"{error}"
+    ) from error
+
+from keras_lecture_opt import plots
+from keras_lecture_opt._arguments import check_path
+from keras_lecture_opt.landscapes import SURFACES
+from keras_lecture_opt.rules import RULES
+from keras_lecture_opt.rules._hyperparameters import HYPERPARAMETERS
+
+FOLDER = pathlib.Path(__file__).parent
+FORMULAS = ("rules.js", "surfaces.js", "descend.js")
+
+
+def save(file):
+    """Write the page: one file of HTML that needs nothing beside it.
+
+    Args:
+        file: where to write it, with `~` for the home folder. A file of that name is replaced.
+
+    Raises:
+        TypeError: `file` is not a string or a `pathlib.Path`.
+        OSError: `file` cannot be written.
+
+    Example:
+
+    >>> save("explorer.html")
+    """
+    pathlib.Path(check_path("file", file)).write_text(page(), encoding="utf-8")
+
+
+def show():
+    """Show the page below the cell of a notebook.
+
+    There the page has no address that could hold the setting: to link a setting, `save` the page.
+    """
+    from IPython.display import HTML, display  # every notebook has it
+
+    frame = '<iframe srcdoc="{}" style="width: 100%; height: 1000px; border: 0"></iframe>'
+    display(HTML(f"<div>{frame.format(html.escape(page()))}</div>"))
+
+
+def page():
+    """Return the page as a string of HTML."""
+    # What the script of the page fills, by name.
+    sources = {}
+    surface, contours = surface_figure(sources)
+    figures = {
+        "surface": surface,
+        "loss": loss_figure(sources, "linear"),
+        "log_loss": loss_figure(sources, "log"),
+        "rates": rates_figure(sources),
+    }
+    document = Document()
+    for name, root in figures.items():
+        root.name = name
+        document.add_root(root)
+    models = {"figures": figures, "contours": contours, "sources": sources}
+    document.js_on_event(DocumentReady, CustomJS(args=models, code=read("page.js")))
+    return file_html(
+        document,
+        resources=INLINE,
+        title="Seven update rules on five surfaces",
+        template=read("page.html"),
+        template_variables={
+            "style": read("page.css"),
+            "formulas": "\n".join(map(read, FORMULAS)),
+            "lecture": json.dumps(lecture(), ensure_ascii=False),
+        },
+    )
+
+
+def read(name):
+    """Return the text of a file of this folder."""
+    return (FOLDER / name).read_text(encoding="utf-8")
+
+
+def lecture():
+    """Return what the classes say of the rules, their hyperparameters and the surfaces."""
+    return {
+        "rules": {
+            rule.__name__: {"color": plots.color(rule), "defaults": defaults(rule)}
+            for rule in RULES
+        },
+        "hyperparameters": {
+            argument: {
+                "symbol": known.symbol,
+                "name": unicodedata.normalize("NFKC", known.symbol),  # β1: a script's β₁
+                "allowed": known.allowed,
+                "most": next(x for x in (1e6, 1, 0.9999) if known.is_allowed(x)),
+            }
+            for argument, known in HYPERPARAMETERS.items()
+        },
+        "surfaces": {
+            surface.name.lower(): {
+                "domain": surface.domain,
+                "start": surface.start,
+                "minima": surface.minima,
+            }
+            for surface in SURFACES
+        },
+    }
+
+
+def defaults(rule):
+    """Return the defaults of a rule's hyperparameters, by Keras's names."""
+    parameters = inspect.signature(rule).parameters
+    return {name: parameters[name].default for name in HYPERPARAMETERS if name in parameters}
+
+
+def new_figure(x_label, y_label, **arguments):
+    """Return an empty figure in this project's style, as large as the page makes it."""
+    f = figure(
+        x_axis_label=x_label,
+        y_axis_label=y_label,
+        tools="",
+        toolbar_location=None,
+        sizing_mode="stretch_both",
+        min_border_right=20,
+        outline_line_color=None,
+        **arguments,
+    )
+    f.axis.axis_label_text_font_size = f.axis.major_label_text_font_size = "1rem"
+    f.axis.axis_label_text_font_style = "normal"
+    f.axis.axis_label_text_color = f.axis.major_label_text_color = "#000000"
+    return f
+
+
+def surface_figure(sources):
+    """Return the figure of the paths, and the contours of each surface by its name."""
+    f = new_figure("w₁", "w₂", x_range=(0, 1), y_range=(0, 1))
+    f.grid.visible = False
+    contours = {}
+    for surface in SURFACES:
+        *grid, levels, greys = plots.shades(surface, points=120)
+        contour = f.contour(*grid, levels, fill_color=greys)
+        contour.visible = False
+        shade = contour.fill_renderer.glyph
+        shade.line_color, shade.line_alpha, shade.line_width = plots.CONTOUR, 1, 0.6
+        contours[surface.name.lower()] = contour
+
+    def new_source(name, *columns):
+        sources[name] = ColumnDataSource({column: [] for column in columns})
+        return sources[name]
+
+    white = {"fill_color": "#FFFFFF", "line_color": "#000000"}
+    f.scatter("x", "y", source=new_source("minima", "x", "y"), marker="star", size=24, **white)
+    paths = new_source("paths", "xs", "ys", "color", "width")
+    f.multi_line("xs", "ys", source=paths, line_color="color", line_width="width")
+    f.scatter("x", "y", source=new_source("dots", "x", "y", "color"), size=7, color="color")
+    f.scatter("x", "y", source=new_source("start", "x", "y"), size=14, line_width=2, **white)
+    for name, width, dash in (("gradients", 3, [6, 4]), ("velocities", 5, "solid")):
+        columns = ("x_start", "y_start", "x_end", "y_end", "color")
+        arrows = new_source(name, *columns)
+        head = NormalHead(size=14, fill_color="color", line_color="color")
+        f.add_layout(
+            Arrow(source=arrows, end=head, line_color="color", line_width=width, line_dash=dash)
+        )
+    ahead = new_source("ahead", "x", "y", "w1", "w2", "color")
+    f.segment("w1", "w2", "x", "y", source=ahead, color="color", line_width=3, line_dash="dotted")
+    f.scatter(
+        "x", "y", source=ahead, marker="diamond", size=18, line_color="color", line_width=3,
+        fill_color="#FFFFFF",
+    )  # fmt: skip
+    ends = new_source("ends", "x", "y", "color", "marker")
+    f.scatter("x", "y", source=ends, marker="marker", size=18, color="color", line_color="#000000")
+    return f, contours
+
+
+def loss_figure(sources, scale):
+    """Return a figure of the loss; a log axis shows no loss below 0."""
+    f = new_figure("step", "loss", y_axis_type=scale, x_range=(0, 1), y_range=(0.1, 1))
+    if "losses" not in sources:
+        sources["losses"] = ColumnDataSource({"xs": [], "ys": [], "color": [], "width": []})
+        sources["loss_now"] = ColumnDataSource({"x": [], "y": [], "color": [], "marker": []})
+    losses, now = sources["losses"], sources["loss_now"]
+    f.multi_line("xs", "ys", source=losses, line_color="color", line_width="width")
+    f.scatter("x", "y", source=now, marker="marker", size=14, color="color", line_color="#000000")
+    return f
+
+
+def rates_figure(sources):
+    """Return a figure of the effective learning rate of each weight."""
+    f = new_figure(
+        "effective learning rate", None, x_axis_type="log", x_range=(0.1, 1), y_range=FactorRange()
+    )
+    f.ygrid.visible = False
+    f.xaxis.ticker = LogTicker(mantissas=[1])
+    columns = ("weight", "rate", "lowest", "color")
+    sources["rates"] = ColumnDataSource({column: [] for column in columns})
+    f.hbar(y="weight", left="lowest", right="rate", height=0.8, color="color", source=sources["rates"])
+    return f

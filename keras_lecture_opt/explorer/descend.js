@@ -1,0 +1,26 @@
+// A descent, as keras_lecture_opt.landscapes.descend runs it: it ends after the step that leaves the domain, and
+// before a step that is not finite.
+
+function descend(surface, domain, rule, hyperparameters, start, velocity, steps) {
+  const h = { ...hyperparameters, η: Math.fround(hyperparameters.η) }; // Keras keeps η in float32
+
+  // What is known at a point: each weight with its state and rate, and the gradient that the next step takes.
+  function point(weights) {
+    const w = weights.map((weight) => weight.w);
+    const ahead = rule.lookAhead && weights.map((weight) => rule.lookAhead(weight, h));
+    return { weights, w, ahead, loss: surface.loss(...w), g: surface.gradient(...(ahead ?? w)) };
+  }
+  const isFinite = ({ w, loss }) => [...w, loss].every(Number.isFinite);
+  const isInside = ({ w }) => w.every((x, i) => domain[i][0] <= x && x <= domain[i][1]);
+
+  const initial = Object.fromEntries(rule.state.map((name) => [name, 0]));
+  const path = [point(start.map((w, i) => ({ ...initial, w, ...("μ" in h && { v: velocity[i] }) })))];
+  for (let t = 1; t <= steps; t++) {
+    const { weights, g } = path[t - 1];
+    const next = point(weights.map((weight, i) => rule.step(weight, g[i], h, t)));
+    if (!isFinite(next)) return { path, stopped: `step ${t} is not finite` };
+    path.push(next);
+    if (!isInside(next)) return { path, stopped: `left the domain in step ${t}` };
+  }
+  return { path, stopped: null };
+}

@@ -1,0 +1,78 @@
+// The seven rules as on the slides, for one weight w: all their operations are element-wise.
+//
+// `step` takes the weight with its state (0 at the start), its gradient g, the hyperparameters and, where the rule
+// counts, the number t of the step, from 1. It returns the new weight and state, and the effective learning rate: the
+// factor on g, m or m̂. Operations have the order of the class in keras_lecture_opt/rules: a test compares the paths.
+
+const RULES = {
+  SteepestDescent: {
+    state: [],
+    step({ w }, g, { η }) {
+      w = w - η * g;
+      return { w, rate: η };
+    },
+  },
+
+  Momentum: {
+    state: ["v"],
+    step({ w, v }, g, { η, μ }) {
+      v = μ * v - η * g;
+      w = w + v;
+      return { w, v, rate: η };
+    },
+  },
+
+  Nesterov: {
+    state: ["v"],
+    lookAhead: ({ w, v }, { μ }) => w + μ * v, // g is taken there
+    step({ w, v }, g, { η, μ }) {
+      v = μ * v - η * g;
+      w = w + v;
+      return { w, v, rate: η };
+    },
+  },
+
+  AdaGrad: {
+    state: ["G"],
+    step({ w, G }, g, { η, ε }) {
+      G = G + g * g;
+      const rate = η / (Math.sqrt(G) + ε);
+      w = w - rate * g;
+      return { w, G, rate };
+    },
+  },
+
+  RMSProp: {
+    state: ["G"],
+    step({ w, G }, g, { η, γ, ε }) {
+      G = γ * G + (1 - γ) * (g * g);
+      const rate = η / (Math.sqrt(G) + ε);
+      w = w - rate * g;
+      return { w, G, rate };
+    },
+  },
+
+  SimplifiedAdam: {
+    state: ["m", "v"],
+    step({ w, m, v }, g, { η, β1, β2, ε }) {
+      m = β1 * m + (1 - β1) * g;
+      v = β2 * v + (1 - β2) * (g * g);
+      const rate = η / (Math.sqrt(v) + ε);
+      w = w - rate * m;
+      return { w, m, v, rate };
+    },
+  },
+
+  Adam: {
+    state: ["m", "v"],
+    step({ w, m, v }, g, { η, β1, β2, ε }, t) {
+      m = β1 * m + (1 - β1) * g;
+      v = β2 * v + (1 - β2) * (g * g);
+      const m̂ = m / (1 - β1 ** t);
+      const v̂ = v / (1 - β2 ** t);
+      const rate = η / (Math.sqrt(v̂) + ε);
+      w = w - rate * m̂;
+      return { w, m, v, rate };
+    },
+  },
+};
