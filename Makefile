@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PINS ?=
 
-.PHONY: demo test test-oldest test-browser bench figures lecture-figures notebook lint clean chromium
+.PHONY: demo test test-oldest test-browser bench figures lecture-figures explorer notebook lint clean chromium
 
 demo: $(VENV)/installed  ## train the lecture's network with the lecture's Adam on MNIST
 	$(BIN)/python examples/fit_mnist.py --optimizer Adam
@@ -29,6 +29,9 @@ figures: lecture-figures chromium  ## draw all pictures in docs/figures
 
 lecture-figures: $(VENV)/installed  ## draw those of the lecture, for which no browser is needed
 	$(BIN)/python docs/figures/lecture_figures.py
+
+explorer: $(VENV)/installed  ## write docs/explorer.html, the interactive page
+	$(BIN)/python -c "from keras_lecture_opt import explorer; explorer.save('docs/explorer.html')"
 
 notebook: $(VENV)/installed  ## open the lecture as a notebook
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[notebook]'

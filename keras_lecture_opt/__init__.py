@@ -28,8 +28,8 @@ __all__ = [
     "several_machines",
 ]
 
-# Imported when first used: `plots` needs an extra, and few users need `comparison`.
-_LAZY = ("landscapes", "plots", "comparison")
+# Imported when first used: some need an extra, and few users need `comparison`.
+_LAZY = ("landscapes", "plots", "explorer", "comparison")
 
 
 def __getattr__(name):

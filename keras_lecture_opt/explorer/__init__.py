@@ -14,7 +14,7 @@ try:
     from bokeh.document import Document
     from bokeh.embed import file_html
     from bokeh.events import DocumentReady
-    from bokeh.models import Arrow, ColumnDataSource, CustomJS, FactorRange, LogTicker, NormalHead
+    from bokeh.models import Arrow, ColumnDataSource, CustomJS, FactorRange, FixedTicker, NormalHead
     from bokeh.plotting import figure
     from bokeh.resources import INLINE
 except ImportError as error:
@@ -31,6 +31,20 @@ from keras_lecture_opt.rules._hyperparameters import HYPERPARAMETERS
 
 FOLDER = pathlib.Path(__file__).parent
 FORMULAS = ("rules.js", "surfaces.js", "descend.js")
+# What the page's script draws: the columns of each source.
+SOURCES = {
+    "minima": "x y",
+    "paths": "xs ys color width",
+    "dots": "x y color",
+    "start": "x y",
+    "gradients": "x_start y_start x_end y_end color",
+    "velocities": "x_start y_start x_end y_end color",
+    "ahead": "x y w1 w2 color",
+    "ends": "x y color edge width marker",
+    "losses": "xs ys color width",
+    "loss_ends": "x y color edge width marker",
+    "rates": "weight rate lowest color",
+}
 
 
 def save(file):
@@ -63,8 +77,10 @@ def show():
 
 def page():
     """Return the page as a string of HTML."""
-    # What the script of the page fills, by name.
-    sources = {}
+    sources = {
+        name: ColumnDataSource({column: [] for column in columns.split()}, name=name)
+        for name, columns in SOURCES.items()
+    }
     surface, contours = surface_figure(sources)
     figures = {
         "surface": surface,
@@ -138,6 +154,7 @@ def new_figure(x_label, y_label, **arguments):
         toolbar_location=None,
         sizing_mode="stretch_both",
         min_border_right=20,
+        min_border_top=15,
         outline_line_color=None,
         **arguments,
     )
@@ -160,54 +177,42 @@ def surface_figure(sources):
         shade.line_color, shade.line_alpha, shade.line_width = plots.CONTOUR, 1, 0.6
         contours[surface.name.lower()] = contour
 
-    def new_source(name, *columns):
-        sources[name] = ColumnDataSource({column: [] for column in columns})
-        return sources[name]
-
     white = {"fill_color": "#FFFFFF", "line_color": "#000000"}
-    f.scatter("x", "y", source=new_source("minima", "x", "y"), marker="star", size=24, **white)
-    paths = new_source("paths", "xs", "ys", "color", "width")
-    f.multi_line("xs", "ys", source=paths, line_color="color", line_width="width")
-    f.scatter("x", "y", source=new_source("dots", "x", "y", "color"), size=7, color="color")
-    f.scatter("x", "y", source=new_source("start", "x", "y"), size=14, line_width=2, **white)
+    f.scatter("x", "y", source=sources["minima"], marker="star", size=24, **white)
+    f.multi_line("xs", "ys", source=sources["paths"], color="color", width="width")
+    f.scatter("x", "y", source=sources["dots"], size=7, color="color")
+    f.scatter("x", "y", source=sources["start"], size=14, line_width=2, **white)
     for name, width, dash in (("gradients", 3, [6, 4]), ("velocities", 5, "solid")):
-        columns = ("x_start", "y_start", "x_end", "y_end", "color")
-        arrows = new_source(name, *columns)
         head = NormalHead(size=14, fill_color="color", line_color="color")
-        f.add_layout(
-            Arrow(source=arrows, end=head, line_color="color", line_width=width, line_dash=dash)
-        )
-    ahead = new_source("ahead", "x", "y", "w1", "w2", "color")
-    f.segment("w1", "w2", "x", "y", source=ahead, color="color", line_width=3, line_dash="dotted")
-    f.scatter(
-        "x", "y", source=ahead, marker="diamond", size=18, line_color="color", line_width=3,
-        fill_color="#FFFFFF",
-    )  # fmt: skip
-    ends = new_source("ends", "x", "y", "color", "marker")
-    f.scatter("x", "y", source=ends, marker="marker", size=18, color="color", line_color="#000000")
+        line = {"line_color": "color", "line_width": width, "line_dash": dash}
+        f.add_layout(Arrow(source=sources[name], end=head, **line))
+    ahead = {"source": sources["ahead"], "line_color": "color", "line_width": 3}
+    f.segment("w1", "w2", "x", "y", line_dash="dotted", **ahead)
+    f.scatter("x", "y", marker="diamond", size=18, fill_color="#FFFFFF", **ahead)
+    add_ends(f, sources["ends"])
     return f, contours
 
 
+def add_ends(f, source):
+    """Mark where each path is: a disk, or a cross where it has ended early."""
+    line = {"line_color": "edge", "line_width": "width"}
+    f.scatter("x", "y", source=source, marker="marker", size=18, fill_color="color", **line)
+
+
 def loss_figure(sources, scale):
-    """Return a figure of the loss; a log axis shows no loss below 0."""
+    """Return a figure of the loss; a log axis shows none below 0."""
     f = new_figure("step", "loss", y_axis_type=scale, x_range=(0, 1), y_range=(0.1, 1))
-    if "losses" not in sources:
-        sources["losses"] = ColumnDataSource({"xs": [], "ys": [], "color": [], "width": []})
-        sources["loss_now"] = ColumnDataSource({"x": [], "y": [], "color": [], "marker": []})
-    losses, now = sources["losses"], sources["loss_now"]
-    f.multi_line("xs", "ys", source=losses, line_color="color", line_width="width")
-    f.scatter("x", "y", source=now, marker="marker", size=14, color="color", line_color="#000000")
+    f.multi_line("xs", "ys", source=sources["losses"], color="color", width="width")
+    add_ends(f, sources["loss_ends"])
     return f
 
 
 def rates_figure(sources):
     """Return a figure of the effective learning rate of each weight."""
-    f = new_figure(
-        "effective learning rate", None, x_axis_type="log", x_range=(0.1, 1), y_range=FactorRange()
-    )
+    label = "effective learning rate"
+    f = new_figure(label, None, x_axis_type="log", x_range=(0.1, 1), y_range=FactorRange())
     f.ygrid.visible = False
-    f.xaxis.ticker = LogTicker(mantissas=[1])
-    columns = ("weight", "rate", "lowest", "color")
-    sources["rates"] = ColumnDataSource({column: [] for column in columns})
-    f.hbar(y="weight", left="lowest", right="rate", height=0.8, color="color", source=sources["rates"])
+    f.xaxis.ticker = f.xgrid.ticker = FixedTicker(name="decades")
+    bars = {"y": "weight", "left": "lowest", "right": "rate", "height": 0.8, "color": "color"}
+    f.hbar(source=sources["rates"], **bars)
     return f

@@ -7,14 +7,15 @@ function descend(surface, domain, rule, hyperparameters, start, velocity, steps)
   // What is known at a point: each weight with its state and rate, and the gradient that the next step takes.
   function point(weights) {
     const w = weights.map((weight) => weight.w);
-    const ahead = rule.lookAhead && weights.map((weight) => rule.lookAhead(weight, h));
+    const ahead = rule.lookAhead && weights.map(({ θ }) => θ);
     return { weights, w, ahead, loss: surface.loss(...w), g: surface.gradient(...(ahead ?? w)) };
   }
   const isFinite = ({ w, loss }) => [...w, loss].every(Number.isFinite);
   const isInside = ({ w }) => w.every((x, i) => domain[i][0] <= x && x <= domain[i][1]);
 
-  const initial = Object.fromEntries(rule.state.map((name) => [name, 0]));
-  const path = [point(start.map((w, i) => ({ ...initial, w, ...("μ" in h && { v: velocity[i] }) })))];
+  const zeros = Object.fromEntries(rule.state.map((name) => [name, 0]));
+  const first = start.map((w, i) => ({ ...zeros, w, ...("μ" in h && { v: velocity[i] }) }));
+  const path = [point(first.map((weight) => ({ ...weight, θ: rule.lookAhead?.(weight, h) })))];
   for (let t = 1; t <= steps; t++) {
     const { weights, g } = path[t - 1];
     const next = point(weights.map((weight, i) => rule.step(weight, g[i], h, t)));

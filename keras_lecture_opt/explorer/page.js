@@ -12,7 +12,7 @@ const EXAMPLES = {
   },
   "Already optimal, but v ≠ 0": {
     sentence: "Suppose w is already optimal, but v ≠ 0. Look ahead! The actual update is more reliable than Momentum.",
-    look: "Nesterov takes the gradient at ◇, and is pulled back sooner.",
+    look: "Nesterov takes the gradient at ◇.",
     surface: "quadratic", rules: ["Momentum", "Nesterov"], start: [0, 0], velocity: [0.3, 0.15], steps: 60, speed: "5",
   },
   "AdaGrad: the diagonal, and the stop": {
@@ -22,12 +22,12 @@ const EXAMPLES = {
   },
   "Saddle": {
     sentence: "The problem is unbounded and (0, 0) is a saddle point. How will these methods behave if we start at this point?",
-    look: "A rate for each weight leaves it early; one rate for all waits at the saddle.",
+    look: "Rules with one rate for all weights wait at the saddle.",
     surface: "saddle", rules: RULE_NAMES, steps: 3500, speed: "faster",
   },
   "Bias correction": {
     sentence: "Bias Correction (since we set m⁽⁰⁾, v⁽⁰⁾ to 0)",
-    look: "Without it, the first steps are up to 3.16 times longer. Here they lead out of the domain.",
+    look: "Without it, the first step is 3.16 η, and the path leaves the domain.",
     surface: "beale", rules: ["SimplifiedAdam", "Adam"], learning_rate: 0.3, steps: 200, speed: "5",
   },
 };
@@ -55,7 +55,7 @@ function defaults(surface) {
   };
 }
 
-let setting = defaults("quadratic");
+let setting = {};
 let descents = {}; // by rule: { path, stopped }
 let playing = false;
 
@@ -110,7 +110,7 @@ function reason({ path, stopped }) {
 }
 
 // The last point, or where the path crosses the edge of the domain.
-function end({ path }) {
+function endOf({ path }) {
   const { domain } = LECTURE.surfaces[setting.surface];
   const outside = path.at(-1).w;
   const inside = path.at(-2)?.w ?? outside;
@@ -139,80 +139,103 @@ function arrow(from, vector, color, isTrue) {
   return [{ x_start: from[0], y_start: from[1], x_end: from[0] + scale * vector[0], y_end: from[1] + scale * vector[1], color }];
 }
 
-const decade = (x, round) => 10 ** round(Math.log10(x));
+// The smallest and the largest of the numbers that are allowed, or two numbers where there are none.
+function extent(numbers, isAllowed = Number.isFinite) {
+  const found = numbers.filter(isAllowed);
+  return found.length ? [found.reduce((a, b) => Math.min(a, b)), found.reduce((a, b) => Math.max(a, b))] : [0.1, 1];
+}
 
 // What a new setting changes.
 function drawSetting() {
   const { domain, minima } = LECTURE.surfaces[setting.surface];
-  const ranges = [figures.surface.x_range, figures.surface.y_range];
-  ranges.forEach((range, i) => range.setv({ start: domain[i][0], end: domain[i][1] }));
+  [figures.surface.x_range, figures.surface.y_range].forEach((range, i) => {
+    const [start, end] = widened(domain[i], 0.02); // crosses at the edge are whole
+    range.setv({ start, end });
+  });
   for (const [name, contour] of Object.entries(contours)) contour.visible = name === setting.surface;
   fill("minima", minima.map(([x, y]) => ({ x, y })));
+  fill("start", [{ x: setting.start[0], y: setting.start[1] }]);
 
-  const losses = Object.values(descents).flatMap(({ path }) => path.map(({ loss }) => loss));
-  const isLog = losses.every((loss) => loss >= 0);
+  const isLog = Object.values(descents).every(({ path }) => path.every(({ loss }) => loss >= 0));
   figures.log_loss.visible = isLog;
   figures.loss.visible = !isLog;
   $("#scale").textContent = isLog ? "" : "It falls below 0, which a log axis cannot show.";
-  const positive = losses.filter((loss) => loss > 0);
-  const [low, high] = [Math.min(...positive), Math.max(...positive)]; // of up to 70,000
-  figures.log_loss.y_range.setv({ start: Math.max(low / 2, 1e-40), end: high * 2 });
-  const lowest = Math.min(...losses), highest = Math.max(...losses);
-  figures.loss.y_range.setv({ start: lowest - 0.05 * (highest - lowest), end: highest + 0.05 * (highest - lowest) });
-  for (const f of [figures.loss, figures.log_loss]) f.x_range.setv({ start: 0, end: Math.max(lastStep(), 1) });
-
-  const rates = Object.values(descents)
-    .flatMap(({ path }) => path.slice(1).flatMap(({ weights }) => weights.map(({ rate }) => rate)))
-    .filter((rate) => rate > 0 && Number.isFinite(rate));
-  if (rates.length) {
-    const [start, end] = [decade(Math.min(...rates) * 0.99, Math.floor), decade(Math.max(...rates) * 1.01, Math.ceil)];
-    figures.rates.x_range.setv({ start, end });
-  }
-  figures.rates.y_range.factors = setting.rules.flatMap((rule) => [`${rule} w₂`, `${rule} w₁`].reverse()).reverse();
+  figures.rates.y_range.factors = setting.rules.flatMap((rule) => weights(rule)).reverse();
 }
+
+const widened = ([low, high], share) => [low - share * (high - low), high + share * (high - low)];
+const weights = (rule) => [`${rule} w₁`, `${rule} w₂`];
 
 // What a new step changes.
 function drawStep() {
   const drawn = Object.entries(descents).map(([rule, descent], i, { length }) => {
     const k = indexIn(descent);
+    const ended = hasEnded(descent);
+    const { color } = LECTURE.rules[rule];
     return {
-      rule, descent, point: descent.path[k], past: descent.path.slice(0, k + 1), ended: hasEnded(descent),
-      color: LECTURE.rules[rule].color, width: 4 + (length - 1 - i), // what lies below stays visible
+      rule, descent, point: descent.path[k], past: descent.path.slice(0, k + 1), ended,
+      line: { color, width: 4 + (length - 1 - i) }, // what lies below stays visible
+      mark: ended ? { color, edge: color, width: 5, marker: "x" } : { color, edge: "#000000", width: 1, marker: "circle" },
     };
   });
-  fill("paths", drawn.map(({ past, ...look }) => ({ xs: past.map(({ w }) => w[0]), ys: past.map(({ w }) => w[1]), ...look })));
-  fill("dots", drawn.flatMap(({ past, color }) => (past.length > 101 ? [] : past.map(({ w: [x, y] }) => ({ x, y, color })))));
-  fill("start", [{ x: setting.start[0], y: setting.start[1] }]);
-  fill("ends", drawn.map(({ descent, point, ended, color }) => {
-    const [x, y] = ended ? end(descent) : point.w;
-    return { x, y, color, marker: ended ? "x" : "circle" };
-  }));
-  const moving = drawn.filter(({ ended }) => !ended);
-  fill("gradients", moving.flatMap(({ point: { w, ahead, g }, color }) => arrow(ahead ?? w, g.map((x) => -x), color, false)));
-  fill("velocities", moving.flatMap(({ rule, point: { w, weights }, color }) => {
-    const has = (name) => RULES[rule].state.includes(name);
-    if (has("m")) return arrow(w, weights.map(({ m }) => -m), color, false);
-    return has("v") ? arrow(w, weights.map(({ v }) => v), color, true) : [];
-  }));
-  fill("ahead", moving.flatMap(({ point: { w, ahead }, color }) => (ahead ? [{ x: ahead[0], y: ahead[1], w1: w[0], w2: w[1], color }] : [])));
-
-  fill("losses", drawn.map(({ past, ...look }) => ({ xs: past.map((_, t) => t), ys: past.map(({ loss }) => loss), ...look })));
-  fill("loss_now", drawn.map(({ past, point, ended, color }) => ({ x: past.length - 1, y: point.loss, color, marker: ended ? "x" : "circle" })));
-  const lowest = figures.rates.x_range.start;
-  fill("rates", drawn.flatMap(({ rule, point, color }) =>
-    point.weights.map(({ rate }, i) => ({ weight: `${rule} w${"₁₂"[i]}`, rate: rate ?? lowest, lowest, color }))));
-
+  drawPaths(drawn);
+  drawLosses(drawn);
+  drawRates(drawn);
+  drawTable(drawn);
   const last = lastStep();
   $("#step").max = last;
   $("#step").value = setting.step;
   $("#counter").textContent = `step ${setting.step} of ${last}`;
-  drawTable(drawn);
-  $("#status").textContent = drawn.filter(({ ended }) => ended).map(({ rule, descent }) => `${rule} ${reason(descent)}.`).join(" ");
+  const status = drawn.filter(({ ended }) => ended).map(({ rule, descent }) => `${rule} ${reason(descent)}.`).join(" ");
+  if ($("#status").textContent !== status) $("#status").textContent = status;
+}
+
+function drawPaths(drawn) {
+  fill("paths", drawn.map(({ past, line }) => ({ xs: past.map(({ w }) => w[0]), ys: past.map(({ w }) => w[1]), ...line })));
+  fill("dots", drawn.flatMap(({ past, line }) => (past.length > 101 ? [] : past.map(({ w: [x, y] }) => ({ x, y, ...line })))));
+  fill("ends", drawn.map(({ descent, point, ended, mark }) => {
+    const [x, y] = ended ? endOf(descent) : point.w;
+    return { x, y, ...mark };
+  }));
+  const moving = drawn.filter(({ ended }) => !ended);
+  fill("gradients", moving.flatMap(({ point: { w, ahead, g }, line }) => arrow(ahead ?? w, g.map((x) => -x), line.color, false)));
+  fill("velocities", moving.flatMap(({ rule, point: { w, weights }, line }) => {
+    const has = (name) => RULES[rule].state.includes(name);
+    if (has("m")) return arrow(w, weights.map(({ m }) => -m), line.color, false);
+    return has("v") ? arrow(w, weights.map(({ v }) => v), line.color, true) : [];
+  }));
+  fill("ahead", moving.flatMap(({ point: { w, ahead }, line }) =>
+    (ahead ? [{ x: ahead[0], y: ahead[1], w1: w[0], w2: w[1], ...line }] : [])));
+}
+
+function drawLosses(drawn) {
+  const losses = drawn.flatMap(({ past }) => past.map(({ loss }) => loss));
+  const [low, high] = extent(losses, (loss) => loss > 0);
+  figures.log_loss.y_range.setv({ start: low / 3, end: high * 3 });
+  const [start, end] = widened(extent(losses), 0.05);
+  figures.loss.y_range.setv({ start, end });
+  const steps = [0, Math.max(setting.step, Math.min(lastStep(), 20), 1)];
+  for (const f of [figures.loss, figures.log_loss]) f.x_range.setv({ start: 0, end: widened(steps, 0.03)[1] });
+  fill("losses", drawn.map(({ past, line }) => ({ xs: past.map((_, t) => t), ys: past.map(({ loss }) => loss), ...line })));
+  fill("loss_ends", drawn.map(({ past, point, mark }) => ({ x: past.length - 1, y: point.loss, ...mark })));
+}
+
+function drawRates(drawn) {
+  const rates = drawn.flatMap(({ past }) => past.slice(1).flatMap(({ weights }) => weights.map(({ rate }) => rate)));
+  const [low, high] = extent(rates, (rate) => rate > 0 && Number.isFinite(rate)).map(Math.log10);
+  const [first, last] = [Math.floor(low - 0.1), Math.ceil(high + 0.1)];
+  const lowest = 10 ** first;
+  figures.rates.x_range.setv({ start: lowest, end: 10 ** last });
+  const stride = Math.ceil((last - first) / 4);
+  const decades = Array.from({ length: Math.floor((last - first) / stride) + 1 }, (_, i) => 10 ** (first + i * stride));
+  figures.rates.document.get_model_by_name("decades").ticks = decades;
+  fill("rates", drawn.flatMap(({ rule, point, line }) =>
+    point.weights.map(({ rate }, i) => ({ weight: weights(rule)[i], rate: rate ?? lowest, lowest, ...line }))));
 }
 
 function drawTable(drawn) {
   const states = ["v", "G", "m"].filter((name) => drawn.some(({ rule }) => RULES[rule].state.includes(name)));
-  const rows = drawn.map(({ rule, past, point, color }) => {
+  const rows = drawn.map(({ rule, past, point, line: { color } }) => {
     const column = (name) => pair(point.weights.map((weight) => weight[name]));
     const values = [past.length - 1, shown(point.loss), pair(point.w), pair(point.g), ...states.map(column), column("rate")];
     return `<tr><th scope="row"><i style="background:${color}"></i>${rule}</th>${values.map((x) => `<td>${x}</td>`).join("")}</tr>`;
@@ -225,13 +248,14 @@ function drawTable(drawn) {
 function drawPython() {
   const calls = setting.rules.map((rule) => {
     const values = Object.keys(LECTURE.rules[rule].defaults).map((name) => `${name}=${setting[sliderOf(rule, name).key]}`);
-    const velocity = "momentum" in LECTURE.rules[rule].defaults ? `, velocity=${python(setting.velocity)}` : "";
+    const velocity = "momentum" in LECTURE.rules[rule].defaults && setting.velocity.some((v) => v) ? `, velocity=${python(setting.velocity)}` : "";
     return `    descend(${setting.surface}, ${rule}(${values.join(", ")}), start=${python(setting.start)}, steps=${setting.steps}${velocity}),\n`;
   });
-  $("#python code").textContent =
-    `from keras_lecture_opt import ${setting.rules.join(", ") || "plots"}\n` +
-    `from keras_lecture_opt.landscapes import descend, ${setting.surface}\n\n` +
-    `descents = [\n${calls.join("")}]\n`;
+  $("#python code").textContent = calls.length
+    ? `from keras_lecture_opt import ${setting.rules.join(", ")}, plots\n` +
+      `from keras_lecture_opt.landscapes import descend, ${setting.surface}\n\n` +
+      `descents = [\n${calls.join("")}]\nplots.paths(descents)\n`
+    : "# No rule is switched on.\n";
 }
 
 // ---- The address
@@ -339,10 +363,7 @@ function drawControls() {
     put($(`#${key}-range`), lowest ? Math.log10(setting[key]) : setting[key]);
     $(`#${key}-range`).setAttribute("aria-valuetext", setting[key]);
   }
-  const { domain } = LECTURE.surfaces[setting.surface];
   for (const i of [0, 1]) {
-    $(`#w${i + 1}`).min = domain[i][0];
-    $(`#w${i + 1}`).max = domain[i][1];
     put($(`#w${i + 1}`), setting.start[i]);
     put($(`#v${i + 1}`), setting.velocity[i]);
   }
@@ -363,28 +384,32 @@ function makeControls() {
     const of = several ? `${symbol} of ${rules.join(" and ")}` : symbol;
     const ends = lowest ? `min="${lowest}" max="0" step="0.01"` : `min="0" max="${most}" step="0.0001"`;
     return `<div class="slider"><b>${symbol}</b><input type="range" id="${key}-range" ${ends} aria-label="${of}, ${argument}">
-      <input type="number" id="${key}" min="0" max="${most}" step="any" title="${argument}: ${allowed}" aria-label="${of}, as a number">
+      <input type="number" id="${key}" step="any" title="${argument}: ${allowed}" aria-label="${of}, as a number">
       ${several ? `<small>of ${rules.join(", ")}</small>` : ""}</div>`;
   }).join(""));
   $("#surfaces").innerHTML = Object.keys(LECTURE.surfaces).filter((name) => name in SURFACES).map((name) => `<option>${name}</option>`).join("");
   $("#examples").innerHTML = Object.keys(EXAMPLES).map((name) => `<button>${name}</button>`).join("");
 
   for (const rule of RULE_NAMES) $(`#rule-${rule}`).onchange = () => change({ rules: RULE_NAMES.filter((name) => $(`#rule-${name}`).checked) });
-  const onNumber = (input, changes) => (input.oninput = () => {
-    const isValid = input.value !== "" && input.checkValidity();
-    $("#error").textContent = isValid ? "" : `${input.getAttribute("aria-label") ?? input.id} must be from ${input.min} to ${input.max}.`;
-    if (isValid) change(changes(Number(input.value)));
+  const onNumber = (input, name, allowed, isAllowed, changes) => (input.oninput = () => {
+    const value = input.value === "" ? NaN : Number(input.value);
+    const isValid = isAllowed(value);
+    $("#error").textContent = isValid ? "" : `${name} must be ${allowed}, not ${input.value || "empty"}.`;
+    input.setAttribute("aria-invalid", !isValid);
+    if (isValid) change(changes(value));
   });
-  for (const { key, lowest } of SLIDERS) {
-    onNumber($(`#${key}`), (value) => ({ [key]: value }));
+  for (const { key, argument, lowest } of SLIDERS) {
+    onNumber($(`#${key}`), LECTURE.hyperparameters[argument].symbol, ...limits(key), (value) => ({ [key]: value }));
     $(`#${key}-range`).oninput = ({ target }) =>
       change({ [key]: lowest ? Number((10 ** target.value).toPrecision(2)) : Number(target.value) });
   }
   for (const i of [0, 1]) {
-    onNumber($(`#w${i + 1}`), (value) => ({ start: setting.start.with(i, value) }));
-    onNumber($(`#v${i + 1}`), (value) => ({ velocity: setting.velocity.with(i, value) }));
+    const name = "₁₂"[i];
+    const inDomain = (value) => isInside(setting.surface, setting.start.with(i, value));
+    onNumber($(`#w${i + 1}`), `w${name}`, "in the domain", inDomain, (value) => ({ start: setting.start.with(i, value) }));
+    onNumber($(`#v${i + 1}`), `v${name}`, "a number", Number.isFinite, (value) => ({ velocity: setting.velocity.with(i, value) }));
   }
-  onNumber($("#steps"), (steps) => ({ steps }));
+  onNumber($("#steps"), "Steps", ...limits("steps"), (steps) => ({ steps }));
   $("#surfaces").onchange = ({ target }) => change({ surface: target.value, start: LECTURE.surfaces[target.value].start });
   $("#speed").onchange = ({ target }) => change({ speed: target.value });
   document.querySelectorAll("#examples button").forEach((button) => {
@@ -427,12 +452,17 @@ function makeControls() {
   for (const event of ["tap", "panstart", "pan"]) figures.surface.on_event(event, put);
 }
 
-makeControls();
-try {
-  const read = readAddress();
-  change({ ...read, step: read.step });
-} catch (error) {
-  change({ step: 0 });
-  $("#error").textContent = `The address: ${error.message}`;
+function load() {
+  try {
+    const read = readAddress();
+    change(read); // at its step
+    $("#error").textContent = "";
+  } catch (error) {
+    change(defaults("quadratic"));
+    $("#error").textContent = `The address: ${error.message}`;
+  }
 }
-window.onhashchange = () => change(readAddress());
+
+makeControls();
+load();
+window.onhashchange = load;

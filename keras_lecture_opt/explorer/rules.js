@@ -24,11 +24,12 @@ const RULES = {
 
   Nesterov: {
     state: ["v"],
-    lookAhead: ({ w, v }, { μ }) => w + μ * v, // g is taken there
-    step({ w, v }, g, { η, μ }) {
+    lookAhead: ({ w, v }, { μ }) => w + μ * v, // θ at the start; g is taken at θ
+    step({ θ, v }, g, { η, μ }) {
       v = μ * v - η * g;
-      w = w + v;
-      return { w, v, rate: η };
+      θ = θ + (μ * v - η * g); // w = w + v, for θ = w + μ v, which the class keeps
+      const w = θ - μ * v;
+      return { w, v, θ, rate: η };
     },
   },
 

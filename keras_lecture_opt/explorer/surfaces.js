@@ -1,7 +1,7 @@
 // The five surfaces of keras_lecture_opt.landscapes with their gradients, in the order in which TensorFlow
-// differentiates them. Python gives their domains, starts and minima.
+// computes them: there is no other reason for the order of the sums. Python gives their domains, starts and minima.
 
-const square = (x) => x * x; // x ** 2 is not rounded like this everywhere
+const square = (x) => x * x; // engines round x ** 2 in different ways
 
 const SURFACES = {
   quadratic: {
@@ -42,10 +42,10 @@ const SURFACES = {
 
   himmelblau: {
     formula: "(w₁² + w₂ − 11)² + (w₁ + w₂² − 7)²",
-    loss: (w1, w2) => square(square(w1) + w2 - 11) + square(w1 + square(w2) - 7),
+    loss: (w1, w2) => square(square(w1) + (w2 - 11)) + square(w1 - 7 + square(w2)),
     gradient(w1, w2) {
-      const a = 2 * (square(w1) + w2 - 11);
-      const b = 2 * (w1 + square(w2) - 7);
+      const a = 2 * (square(w1) + (w2 - 11));
+      const b = 2 * (w1 - 7 + square(w2));
       return [a * 2 * w1 + b, a + b * 2 * w2];
     },
   },
