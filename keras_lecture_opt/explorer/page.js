@@ -360,7 +360,7 @@ function drawControls() {
   for (const { key, rules, lowest } of SLIDERS) {
     $(`#${key}`).closest(".slider").hidden = !rules.some((rule) => setting.rules.includes(rule));
     put($(`#${key}`), setting[key]);
-    put($(`#${key}-range`), lowest ? Math.log10(setting[key]) : setting[key]);
+    put($(`#${key}-range`), lowest ? Math.max(Math.log10(setting[key]), lowest) : setting[key]);
     $(`#${key}-range`).setAttribute("aria-valuetext", setting[key]);
   }
   for (const i of [0, 1]) {
@@ -379,10 +379,10 @@ function drawControls() {
 function makeControls() {
   $("#rules").insertAdjacentHTML("beforeend", RULE_NAMES.map((rule) =>
     `<label><input type="checkbox" id="rule-${rule}"><i style="background:${LECTURE.rules[rule].color}"></i>${rule}</label>`).join(""));
-  $("#sliders").insertAdjacentHTML("beforeend", SLIDERS.map(({ key, argument, rules, several, most, lowest }) => {
+  $("#sliders").insertAdjacentHTML("beforeend", SLIDERS.map(({ key, argument, rules, several, value, most, lowest }) => {
     const { symbol, allowed } = LECTURE.hyperparameters[argument];
     const of = several ? `${symbol} of ${rules.join(" and ")}` : symbol;
-    const ends = lowest ? `min="${lowest}" max="0" step="0.01"` : `min="0" max="${most}" step="0.0001"`;
+    const ends = lowest ? `min="${lowest}" max="0" step="0.05"` : `min="0" max="${most}" step="${value > 0.99 ? 0.001 : 0.01}"`;
     return `<div class="slider"><b>${symbol}</b><input type="range" id="${key}-range" ${ends} aria-label="${of}, ${argument}">
       <input type="number" id="${key}" step="any" title="${argument}: ${allowed}" aria-label="${of}, as a number">
       ${several ? `<small>of ${rules.join(", ")}</small>` : ""}</div>`;
@@ -435,9 +435,8 @@ function makeControls() {
     if (button) { event.preventDefault(); $(`#${button}`).click(); }
   };
   $("#copy").onclick = async () => {
-    await navigator.clipboard.writeText($("#python code").textContent);
-    $("#copy").textContent = "Copied";
-    setTimeout(() => ($("#copy").textContent = "Copy"), 1500);
+    getSelection().selectAllChildren($("#python code")); // to see what is copied, or to copy it by hand
+    await navigator.clipboard?.writeText($("#python code").textContent);
   };
 
   // A click on the surface, or a drag.
