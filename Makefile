@@ -31,7 +31,7 @@ lecture-figures: $(VENV)/installed  ## draw those of the lecture, for which no b
 	$(BIN)/python docs/figures/lecture_figures.py
 
 explorer: $(VENV)/installed  ## write docs/explorer.html, the interactive page
-	$(BIN)/python -c "from keras_lecture_opt import explorer; explorer.save('docs/explorer.html')"
+	TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -c "from keras_lecture_opt import explorer; explorer.save('docs/explorer.html')"
 
 notebook: $(VENV)/installed  ## open the lecture as a notebook
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[notebook]'

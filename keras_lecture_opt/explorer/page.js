@@ -240,7 +240,7 @@ function drawTable(drawn) {
     const values = [past.length - 1, shown(point.loss), pair(point.w), pair(point.g), ...states.map(column), column("rate")];
     return `<tr><th scope="row"><i style="background:${color}"></i>${rule}</th>${values.map((x) => `<td>${x}</td>`).join("")}</tr>`;
   });
-  const heads = ["rule", "step", "loss", "w", "g", ...states, "effective learning rate"];
+  const heads = ["rule", "step", "loss", "w", "g", ...states, "effective rate"];
   $("#numbers table").innerHTML =
     `<thead><tr>${heads.map((head) => `<th scope="col">${head}</th>`).join("")}</tr></thead><tbody>${rows.join("")}</tbody>`;
 }
@@ -334,7 +334,7 @@ function goTo(step) {
 
 function play(isPlaying) {
   playing = isPlaying;
-  $("#play").textContent = playing ? "⏸ Pause" : "▶ Play";
+  $("#play").textContent = playing ? "Pause" : "▶ Play";
   $("#status").setAttribute("aria-live", playing ? "off" : "polite");
   if (!playing) return writeAddress();
   if (setting.step >= lastStep()) goTo(0);
