@@ -350,6 +350,7 @@ def test_rows_and_table(study):
     assert last["seconds"] > 0
     assert set(last) == {
         *("optimizer", "learning_rate", "seed", "epoch", "steps", "seconds", "device", "diverged"),
+        "chosen",
         *("loss", "accuracy", "val_loss", "val_accuracy"),
     }
     ends = {
@@ -379,7 +380,7 @@ def test_page_shows_the_results_and_replaces_only_its_own(study, tmp_path):
     folder = study.report(tmp_path / "page")
     text = (folder / "README.md").read_text(encoding="utf-8")
     assert study.table().strip() in text
-    for part in ("tensorflow", "Python 3", "pytest", "same for all", "## What does a wrong"):
+    for part in ("tensorflow", "Python 3", "`python ", "same for all", "## What does a wrong"):
         assert part in text
     with (folder / "results.csv").open() as file:
         saved = list(csv.DictReader(file))
@@ -453,6 +454,7 @@ def test_pictures_have_the_numbers(study):
         ({"target": 0.9}, TypeError, "`target` must be"),
         ({"target": ("val_acc", 0.9)}, ValueError, "`target` must be one of accuracy, loss, val_a"),
         ({"target": ("loss", np.nan)}, ValueError, "`target` must be a finite"),
+        ({"target": ("loss", 1, "lower")}, ValueError, "`target` must be"),
     ],
 )
 def test_wrong_workloads_are_refused(changed, error, message):
@@ -477,6 +479,7 @@ def test_shuffle_without_the_seed_is_refused():
         ({"workload": 3}, TypeError, "`workload` must be a Workload"),
         ({"optimizers": [Adam]}, TypeError, "`optimizers` must be a dict"),
         ({"optimizers": {Adam: "Adam"}}, TypeError, "`optimizers` must be a dict from names"),
+        ({"optimizers": {"a|b": Adam}}, ValueError, "`optimizers` must be names that a table"),
         ({"optimizers": {"Adam": 0.1}}, TypeError, "`optimizers` must be a dict from names"),
         ({"optimizers": {"Adam": lambda rate: "adam"}}, TypeError, "'Adam' makes 'adam'"),
         ({"learning_rates": 0.1}, TypeError, "`learning_rates` must be a list"),
@@ -490,6 +493,7 @@ def test_shuffle_without_the_seed_is_refused():
         ({"rungs": 3}, TypeError, "`rungs` must be"),
         ({"rungs": [(3, 2)]}, ValueError, "`rungs` must be .* all 1 rates"),
         ({"rungs": [(3, 1), (3, 1)]}, ValueError, "`rungs` must be"),
+        ({"rungs": [(np.inf, 1)]}, TypeError, "`rungs` must be"),
         ({"rungs": [(1.5, 1)]}, ValueError, "`rungs` must be"),
         ({"seeds": 0}, ValueError, "`seeds` must be"),
         ({"seeds": [1, 1]}, ValueError, "`seeds` must be"),
@@ -522,5 +526,6 @@ def test_log_grid():
     assert comparison.log_grid(1e-4, 3.2) == [
         *(0.0001, 0.00032, 0.001, 0.0032, 0.01, 0.032, 0.1, 0.32, 1.0, 3.2)
     ]
-    with pytest.raises(ValueError, match="`learning_rates` must be different"):
-        comparison.log_grid(0.1, 0.1)
+    for wrong, message in (((0.1, 0.1), "`high` must be"), ((np.nan, 1), "`low` must be")):
+        with pytest.raises(ValueError, match=message):
+            comparison.log_grid(*wrong)

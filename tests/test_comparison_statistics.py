@@ -61,5 +61,8 @@ def test_verdict_needs_probability_and_significance():
     [pair] = _statistics.pairs({"a": np.array([1.0, 1.0]), "b": np.array([np.inf, 2.0])})
     assert (pair.probability, pair.verdict) == (1.0, None)
     assert np.isnan(pair.p_value)
-    [pair] = _statistics.pairs({"a": np.array([1.0]), "b": np.array([2.0])})  # one seed
-    assert pair.verdict is None
+    for lonely in (1, 2):  # one seed, or no spread: nothing to compare the difference with
+        [pair] = _statistics.pairs({"a": np.array([1.0] * lonely), "b": np.array([2.0] * lonely)})
+        assert pair.verdict is None
+    [pair] = _statistics.pairs({"a": np.array([np.inf, np.inf]), "b": np.array([2.0, 3.0])})
+    assert pair.verdict == "b"

@@ -20,7 +20,7 @@ import keras
 import numpy as np
 import tqdm
 
-from keras_lecture_opt._arguments import as_python, check_integer, check_path, must_be
+from keras_lecture_opt._arguments import as_python, check_integer, check_number, check_path, must_be
 from keras_lecture_opt.comparison import _run
 from keras_lecture_opt.comparison._identity import describe_optimizer, differences, versions
 from keras_lecture_opt.comparison._study import Study
@@ -122,10 +122,14 @@ def log_grid(low, high, per_decade=2):
     >>> log_grid(0.001, 0.1)
     [0.001, 0.0032, 0.01, 0.032, 0.1]
     """
-    low, high = _check_rates([low, high])
+    for argument, value in (("low", low), ("high", high)):
+        check_number(argument, value, "a finite number > 0", lambda x: 0 < x < math.inf)
+    if not low < high:
+        raise ValueError(must_be("high", f"a number > `low`, {low}", high))
     per_decade = check_integer("per_decade", per_decade, 1)
     steps = round(math.log10(high / low) * per_decade)
-    return [float(f"{low * 10 ** (i / per_decade):.2g}") for i in range(steps + 1)]
+    rates = [float(f"{low * 10 ** (i / per_decade):.2g}") for i in range(steps + 1)]
+    return list(dict.fromkeys(rates))
 
 
 def process_pool(workers=None):
@@ -169,6 +173,9 @@ def _check_optimizers(optimizers, rates):
     for name, make in optimizers.items():
         if not isinstance(name, str) or not callable(make):
             raise TypeError(must_be("optimizers", allowed, {name: make}))
+        if not name.strip() or "|" in name or not name.isprintable():
+            names = "names that a table can show, on one line and without |"
+            raise ValueError(must_be("optimizers", names, name))
         one, other = make(rates[0]), make(rates[0])
         if not isinstance(one, keras.optimizers.Optimizer):
             found = f"{name!r} makes {one!r}"
@@ -189,7 +196,7 @@ def _check_rungs(rungs, rates):
         exact = all(
             e == given[0] and n == given[1] for (e, n), given in zip(pairs, rungs, strict=True)
         )
-    except (TypeError, ValueError) as error:
+    except (OverflowError, TypeError, ValueError) as error:
         raise TypeError(must_be("rungs", allowed, rungs)) from error
     growing = all(a < b and m >= n for (a, m), (b, n) in itertools.pairwise(pairs))
     if not pairs or not exact or not growing or min(map(min, pairs)) < 1 or pairs[0][1] != rates:
@@ -252,11 +259,13 @@ def _start(folder, workload, seed):
     with filelock.FileLock(folder / "lock"):
         saved = _run.read(path)
         if not saved:
+            if path.exists():
+                raise ValueError(f"{path} is damaged, or not of a study. Move it away.")
             values, loss = workload.start(seed)
             _run.save(path, values, loss=loss)
             saved = _run.read(path)
     digest = hashlib.sha256()
-    for name in sorted(saved):
+    for name in sorted({*saved} - {"loss"}):  # the loss differs by a bit between kinds of CPUs
         digest.update(np.ascontiguousarray(saved[name]).data)
     return digest.hexdigest()
 

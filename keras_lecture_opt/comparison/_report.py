@@ -24,7 +24,7 @@ def table(study):
     if study.target:
         quantity, goal, mode = study.target
         sign = "≥" if mode == "max" else "≤"
-        head += [f"epochs to {quantity} {sign} {goal:g}", "steps", "seconds"]
+        head += [f"{quantity} {sign} {goal:g}", "after epochs", "steps", "seconds"]
     rows = []
     for entry in study.ranking():
         if entry["learning_rate"] is None:
@@ -43,8 +43,9 @@ def table(study):
         )
         if study.target:
             epochs, steps, seconds = entry["to_target"]
-            reached = [f"{epochs:g}", f"{steps:g}", f"{seconds:.1f}"]
-            rows[-1] += reached if epochs < math.inf else ["not reached"] * 3
+            rows[-1].append(f"{entry['reached']} of {len(study.seeds)}")
+            medians = [f"{epochs:g}", f"{steps:g}", f"{seconds:.1f}"]
+            rows[-1] += medians if epochs < math.inf else ["not reached"] * 3
     return markdown_table(head, rows)
 
 
@@ -55,7 +56,7 @@ def report(study, folder):
     folder = pathlib.Path(check_path("folder", folder))
     page = folder / "README.md"
     there = [name for name in FILES if (folder / name).exists()]
-    if there and not (page.exists() and page.read_text(encoding="utf-8").startswith(MARK)):
+    if there and not (page.exists() and page.read_bytes().startswith(MARK.encode())):
         names = ", ".join(there)
         raise FileExistsError(f"{folder} has {names}, not of a report. Use another folder.")
     folder.mkdir(parents=True, exist_ok=True)
@@ -79,8 +80,9 @@ def sections(study):
     yield (
         f"{study.choose_by} after {epochs} epochs: the mean over the seeds, and in brackets the "
         "lowest and the highest. *Same η again*: how often the search, repeated with seeds drawn "
-        "anew, chooses this rate among those that were tried. To the target: medians over the "
-        "seeds, of training alone."
+        "anew, chooses this rate among those that were tried. To the target: how many seeds reach "
+        "it, and the medians over all seeds. Seconds are of training, with the time in which "
+        "TensorFlow traces it, and depend on what else ran on the machine."
     )
     yield f"![{study.choose_by} against epochs](curves.png)"
     yield "## Which differences are real?"
@@ -94,6 +96,10 @@ def sections(study):
     )
     yield "## What does a wrong learning rate cost?"
     yield f"![{study.choose_by} against the learning rate](sensitivity.png)"
+    yield (
+        "Lines are means over the seeds, bands reach from the lowest to the highest. A ring is the "
+        "rate that was chosen in the end. A cross is a rate at which a seed diverged."
+    )
     yield sensitivity(study)
     yield "## What if the search had been shorter?"
     yield from budgets(study)
@@ -105,7 +111,7 @@ def protocol(study):
     """Yield sentences on what was done."""
     network = study.description["network"]["variables"]
     loss = study.description["loss"]
-    loss = loss if isinstance(loss, str) else loss["class"]
+    loss = loss["class"] if isinstance(loss, dict) and "class" in loss else loss
     weights = sum(math.prod(shape) for shape, _ in network)
     yield f"A network of {len(network)} variables, {weights:,} numbers, loss {loss}."
     steps = ", then ".join(
@@ -190,7 +196,8 @@ def budgets(study):
     yield (
         f"The search is repeated {REPEATS:,} times, with as many rates as said and with seeds "
         f"drawn by chance. What it reaches after {plural(epochs, 'epoch')}, where every rate was "
-        "trained: the median, and in brackets the 10% and the 90% quantile."
+        "trained: the median, and in brackets the 10% and the 90% quantile. This says nothing "
+        "about later epochs, and no more than the seeds do."
     )
     sizes = sorted({min(size, len(study.rates)) for size in BUDGETS})
     found = {size: study.after_search(size) for size in sizes}

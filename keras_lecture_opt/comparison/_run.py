@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import pathlib
@@ -22,7 +23,8 @@ from keras_lecture_opt._keras_private import global_seed_state
 # network without training.
 DIVERGED = 2
 # What reading a file raises that is damaged or cut off: NumPy, zipfile, zlib, JSON.
-DAMAGED = (ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+DAMAGED = (ValueError, KeyError, EOFError, NotImplementedError, RuntimeError)
+DAMAGED += (zipfile.BadZipFile, zlib.error)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +94,9 @@ def train(run, workload, make, start, epochs, wanted=lambda: True, progress=lamb
         model.optimizer.build(model.trainable_variables)
         variables = [*model.variables, *model.optimizer.variables, global_seed_state()]
         first = read(start)
+        if rows and not all(f"v{i}" in saved for i in range(len(variables))):
+            warnings.warn(f"{path} lacks variables: its run is repeated.", stacklevel=2)
+            rows = []
         if rows:
             assign(variables, saved)
         else:
@@ -175,7 +180,9 @@ def read(path, only=None):
             return {name: file[name] for name in ([only] if only else file.files)}
     except FileNotFoundError:
         return {}
-    except DAMAGED as error:
+    except (*DAMAGED, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # EINVAL: a wrong offset
+            raise
         warnings.warn(f"{path} is damaged ({error}): its run is repeated.", stacklevel=2)
         return {}
 

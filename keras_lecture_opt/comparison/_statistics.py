@@ -61,8 +61,9 @@ class Pair:
     """Two optimizers at their chosen rates, at the end of the last rung.
 
     `probability`: that a run of the first ends better than a run of the second. `p_value`: of
-    Welch's t-test, times the number of pairs; NaN where it says nothing: with one seed, or where
-    a run diverged. `verdict`: the name of the better one, or None if the data do not tell.
+    Welch's t-test, times the number of pairs; NaN where it says nothing: with one seed, without
+    any spread, or where a run diverged. `verdict`: the name of the better one, or None if the data
+    do not tell. If all runs of one diverged and none of the other, the other is the better one.
     """
 
     first: str
@@ -87,10 +88,11 @@ def pairs(ends):
         likely = probability(ends[first], ends[second])
         p_value = np.minimum(1.0, len(combinations) * welch(ends[first], ends[second]))
         verdict = None
-        if p_value < SIGNIFICANT and likely >= PROBABLE:
-            verdict = first
-        if p_value < SIGNIFICANT and likely <= 1 - PROBABLE:
-            verdict = second
+        for name, share in ((first, likely), (second, 1 - likely)):
+            other = second if name == first else first
+            hopeless = np.isinf(ends[other]).all() and np.isfinite(ends[name]).all()
+            if hopeless or (p_value < SIGNIFICANT and share >= PROBABLE):
+                verdict = name
         result.append(Pair(first, second, likely, float(p_value), verdict))
     return result
 
@@ -99,8 +101,8 @@ def welch(one, other):
     """Return the p-value of Welch's t-test, which does not ask for equal spreads."""
     if min(len(one), len(other)) < 2 or not np.isfinite([*one, *other]).all():
         return np.nan
-    if np.ptp(one) == np.ptp(other) == 0:  # no seed made any difference
-        return float(one[0] == other[0])
+    if np.ptp(one) == np.ptp(other) == 0:  # no spread to compare the difference with
+        return np.nan
     return float(stats.ttest_ind(one, other, equal_var=False).pvalue)
 
 

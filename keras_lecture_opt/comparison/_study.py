@@ -90,6 +90,7 @@ class Study:
             for row in rows:
                 seconds += row["seconds"]
                 own = {"optimizer": name, "learning_rate": rate, "seed": seed}
+                own["chosen"] = rate == self.learning_rates[name]
                 result.append({**own, **row, "seconds": seconds})
         return result
 
@@ -100,7 +101,8 @@ class Study:
         epoch, one for each seed, NaN for those that diverged; `diverged`, how many of the seeds;
         `at_edge`, whether a better rate may lie beyond the grid; `same_choice`, how often the
         search, repeated with seeds drawn anew, chooses this rate; `to_target`, medians of the
-        epochs, steps and seconds to the target over the seeds, infinity where it is not reached;
+        epochs, steps and seconds to the target over the seeds, infinity where less than half reach
+        it; `reached`, how many do;
         `epoch_seconds`, the median.
         """
         result = []
@@ -126,6 +128,7 @@ class Study:
                 [count for _, count in self.rungs[1:]] + [1],
             ),
             "to_target": np.median([self._to_target(rows) for rows in runs], axis=0),
+            "reached": sum(self._to_target(rows)[0] < math.inf for rows in runs),
             "epoch_seconds": np.median([row["seconds"] for rows in runs for row in rows]),
         }
 

@@ -151,6 +151,14 @@ class Workload:
         x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
         tried = model.evaluate(x, y, sample_weight=weight, verbose=0, return_dict=True)
         quantities = list(tried)
+        if self.validation is not None:
+            batch = next(iter(self.validation_batches()))
+            x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
+            try:
+                model.evaluate(x, y, sample_weight=weight, verbose=0)
+            except Exception as error:
+                error.add_note("This is an example of `validation`; one of `data` worked.")
+                raise
         validated = [f"val_{name}" for name in quantities] if self.validation is not None else []
         self.quantities = quantities + validated
         self.description = {
@@ -160,8 +168,10 @@ class Workload:
             "metrics": describe(self.metrics),
             "batch_size": self.batch_size,
             "steps_per_execution": self.steps_per_execution,
-            "data": self._fingerprint(self.data),
-            "validation": None if self.validation is None else self._fingerprint(self.validation),
+            "data": _fingerprint("data", self.data),
+            "validation": None
+            if self.validation is None
+            else _fingerprint("validation", self.validation),
         }
 
     def _check_labels(self, model):
@@ -179,28 +189,13 @@ class Workload:
                 found = f"{labels.min():g} to {labels.max():g}"
                 raise ValueError(f"`{argument}` must have {allowed} outputs, not {found}.")
 
-    def _fingerprint(self, data):
-        """Return a hash of all examples; those of a function are the ones of seed 0."""
-        digest, count = hashlib.sha256(), 0
-        for example in data(0).as_numpy_iterator() if callable(data) else [data]:
-            count += 1
-            for array in keras.tree.flatten(example):
-                array = np.asarray(array)
-                digest.update(f"{array.dtype} {array.shape}".encode())
-                digest.update(np.ascontiguousarray(array).data)
-                if array.dtype.kind == "f" and not np.isfinite(array).all():
-                    raise ValueError(
-                        "`data` must be finite: NaN or infinity is among the examples."
-                    )
-        if not count:
-            raise ValueError("`data` must return at least one example.")
-        return digest.hexdigest()
-
     def _check_target(self, target):
         allowed = '(quantity, value) or (quantity, value, "min" or "max")'
         if not isinstance(target, (tuple, list)) or len(target) not in (2, 3):
             raise TypeError(must_be("target", allowed, target))
         quantity, value, *mode = target
+        if mode and mode[0] not in ("min", "max"):
+            raise ValueError(must_be("target", allowed, target))
         value = check_number("target", value, "a finite number", math.isfinite)
         return quantity, value, mode[0] if mode else self.better("target", quantity)
 
@@ -239,9 +234,12 @@ def _policy(policy):
 def _check_data(argument, data):
     """Return the data as a function or as a tuple of NumPy arrays; raise if it is not valid."""
     if callable(data):
-        if not isinstance(data(0), tf.data.Dataset):
+        dataset = data(0)
+        if not isinstance(dataset, tf.data.Dataset):
             allowed = "arrays, or a function from a seed to a tf.data.Dataset"
             raise TypeError(must_be(argument, allowed, data))
+        if not [*dataset.take(1)]:
+            raise ValueError(f"`{argument}` must return at least one example.")
         return data
     if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
         allowed = "(x, y), (x, y, sample_weight) or a function from a seed to a tf.data.Dataset"
@@ -258,6 +256,19 @@ def _check_data(argument, data):
     if len(lengths) > 1 or not lengths[0]:
         raise ValueError(f"`{argument}` must have one length >= 1, not {lengths}.")
     return data
+
+
+def _fingerprint(argument, data):
+    """Return a hash of all examples; those of a function are the ones of seed 0."""
+    digest = hashlib.sha256()
+    for example in data(0).as_numpy_iterator() if callable(data) else [data]:
+        for array in keras.tree.flatten(example):
+            array = np.asarray(array)
+            digest.update(f"{array.dtype} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise ValueError(f"`{argument}` must be finite: it has NaN or infinity.")
+    return digest.hexdigest()
 
 
 def _equal(batch, other):
