@@ -244,7 +244,8 @@ def _check_data(argument, data):
     if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
         allowed = "(x, y), (x, y, sample_weight) or a function from a seed to a tf.data.Dataset"
         raise TypeError(must_be(argument, allowed, type(data).__name__))
-    data = keras.tree.map_structure(np.asarray, tuple(data))
+    data = _tuples(data)
+    data = keras.tree.map_structure(np.asarray, data)
     arrays = keras.tree.flatten(data)
     for array in arrays:
         if array.dtype.kind not in "biufSU" or not array.ndim:
@@ -256,6 +257,13 @@ def _check_data(argument, data):
     if len(lengths) > 1 or not lengths[0]:
         raise ValueError(f"`{argument}` must have one length >= 1, not {lengths}.")
     return data
+
+
+def _tuples(data):
+    """Return nested data with tuples for lists, which tf.data would take for one tensor."""
+    if isinstance(data, dict):
+        return {key: _tuples(value) for key, value in data.items()}
+    return tuple(map(_tuples, data)) if isinstance(data, (tuple, list)) else data
 
 
 def _fingerprint(argument, data):
