@@ -1,6 +1,7 @@
 """A comparison: equal starts, exact losses, resumed runs, an equal search, a page that is true."""
 
 import csv
+import inspect
 import json
 import pathlib
 import random
@@ -15,7 +16,7 @@ import tensorflow as tf
 from matplotlib import pyplot as plt
 
 from keras_lecture_opt import Adam, Momentum, comparison, plots
-from keras_lecture_opt.comparison import _compare, _run
+from keras_lecture_opt.comparison import _compare, _identity, _run
 
 
 @pytest.fixture(scope="module")
@@ -274,8 +275,6 @@ def test_what_determines_a_run_tells_runs_apart(workload, tmp_path):
 
 
 def test_source_of_an_own_class_belongs_to_the_run(workload, tmp_path, monkeypatch):
-    import inspect
-
     def place():
         [run] = _compare._make_runs(tmp_path, workload, {"s": studies.Signed}, [0.1], [0]).values()
         return run.folder.name
@@ -283,6 +282,62 @@ def test_source_of_an_own_class_belongs_to_the_run(workload, tmp_path, monkeypat
     before, getsource = place(), inspect.getsource
     monkeypatch.setattr(inspect, "getsource", lambda kind: getsource(kind) + "# edited")
     assert place() != before
+
+
+class OwnLayer(keras.layers.Layer):
+    def call(self, inputs):
+        return inputs
+
+
+class OwnModel(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.layer = keras.layers.Dense(1)
+
+    def call(self, inputs):
+        return self.layer(inputs)
+
+
+class OwnDecay(keras.optimizers.schedules.LearningRateSchedule):
+    def __call__(self, step):
+        return 0.1
+
+    def get_config(self):
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("describe", "thing", "edited"),
+    [
+        (_identity.describe_model, lambda: keras.Sequential([OwnLayer()]), OwnLayer),
+        (_identity.describe_model, OwnModel, OwnModel),
+        (_identity.describe_optimizer, lambda: keras.optimizers.SGD(OwnDecay()), OwnDecay),
+        (
+            _identity.describe_optimizer,
+            lambda: type("Derived", (studies.Signed,), {})(0.1),
+            studies.Signed,
+        ),
+    ],
+)
+def test_source_of_whatever_is_the_users_belongs_to_it(describe, thing, edited, monkeypatch):
+    before, getsource = describe(thing()), inspect.getsource
+    assert describe(thing()) == before
+
+    def changed(kind):
+        return getsource(kind) + ("# edited" if kind is edited else "")
+
+    monkeypatch.setattr(inspect, "getsource", changed)
+    assert describe(thing()) != before
+
+
+def test_number_that_a_configuration_hides_belongs_to_the_run():
+    class Hidden(studies.Signed):
+        def __init__(self, learning_rate, beta):
+            super().__init__(learning_rate)
+            self.beta = beta
+
+    one, other = (_identity.describe_optimizer(Hidden(0.1, beta)) for beta in (0.1, 0.9))
+    assert one != other
 
 
 def test_models_made_before_do_not_matter(workload):

@@ -1,8 +1,10 @@
 """Descriptions that are equal in every process if, and only if, the things are."""
 
+import contextlib
 import inspect
 import json
 import re
+import sys
 
 import keras
 import numpy as np
@@ -15,7 +17,8 @@ from keras_lecture_opt.monitor._names import automatic_names
 def describe(thing):
     """Return a loss, a metric, an optimizer or a list of them as a structure for JSON.
 
-    Classes and functions that are not Keras's or ours are described by their source, too.
+    Classes and functions that are not Keras's or ours are described by their source, too. What
+    these call is not seen.
     """
     if isinstance(thing, (list, tuple)):
         return [describe(part) for part in thing]
@@ -29,8 +32,10 @@ def describe(thing):
         config = _without_addresses(repr(thing))
     kind = thing if inspect.isroutine(thing) else type(thing)
     description = {"class": f"{kind.__module__}.{kind.__qualname__}", "config": as_json(config)}
-    if not kind.__module__.startswith(("keras.", "keras_lecture_opt.")):
-        description["source"] = _source(kind)
+    if _is_own(kind.__module__):
+        # What the class was given may be missing in its configuration.
+        numbers = {k: v for k, v in sorted(vars(thing).items()) if type(v) in (int, float, str)}
+        description |= {"source": _source(kind), "numbers": numbers}
     return description
 
 
@@ -51,7 +56,7 @@ def describe_model(model):
         config = keras.saving.serialize_keras_object(model)
         config.pop("compile_config", None)
     except (NotImplementedError, TypeError, ValueError):  # a class without `get_config`
-        config = describe(model)
+        config = {"source": _source(type(model))}
     shapes = [[list(v.shape), v.dtype] for v in model.variables]
     return {"config": _renumbered(as_json(config)), "variables": shapes}
 
@@ -92,30 +97,59 @@ def as_json(config):
             return value.tolist()
         return describe(value)
 
-    return json.loads(json.dumps(config, default=default, sort_keys=True))
+    return _with_sources(json.loads(json.dumps(config, default=default, sort_keys=True)))
+
+
+def _with_sources(config):
+    """Add the sources of the user's classes that Keras's configuration names."""
+    if isinstance(config, list):
+        return [_with_sources(part) for part in config]
+    if not isinstance(config, dict):
+        return config
+    result = {key: _with_sources(value) for key, value in config.items()}
+    module, name = config.get("module"), config.get("class_name")
+    if isinstance(module, str) and isinstance(name, str) and _is_own(module):
+        result["source"] = _source(getattr(sys.modules.get(module), name, None))
+    return result
+
+
+def _is_own(module):
+    """Return whether a module is neither Keras's nor ours: no version stands for its code."""
+    return module.partition(".")[0] not in ("keras", "keras_lecture_opt", "builtins")
 
 
 def _renumbered(config):
     """Return the configuration with Keras's automatic names numbered in the order of their use."""
     automatic, new = automatic_names(), {}
 
+    def collect(value):
+        parts = value.values() if isinstance(value, dict) else value
+        for part in parts if isinstance(value, (dict, list)) else ():
+            collect(part)
+        name = value.get("name") if isinstance(value, dict) else None
+        base = re.sub(r"_\d+$", "", name) if isinstance(name, str) else None
+        if base in automatic:
+            new.setdefault(name, f"{base}#{len(new)}")
+
     def rename(value):
         if isinstance(value, dict):
             return {key: rename(part) for key, part in value.items()}
         if isinstance(value, list):
             return [rename(part) for part in value]
-        if isinstance(value, str) and re.sub(r"_\d+$", "", value) in automatic:
-            return new.setdefault(value, f"{re.sub(r'_[0-9]+$', '', value)}#{len(new)}")
-        return value
+        return new.get(value, value) if isinstance(value, str) else value
 
+    collect(config)
     return rename(config)
 
 
 def _source(kind):
-    try:
-        return inspect.getsource(kind)
-    except (OSError, TypeError):  # typed at a prompt
-        return None
+    """Return the source of a function, or of a class and its ancestors, as far as it is known."""
+    sources = []
+    for part in inspect.getmro(kind) if isinstance(kind, type) else [kind]:
+        with contextlib.suppress(OSError, TypeError):  # typed at a prompt
+            if _is_own(part.__module__):
+                sources.append(inspect.getsource(part))
+    return sources
 
 
 def _without_addresses(text):
