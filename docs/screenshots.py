@@ -135,6 +135,9 @@ def browser(width=1280, height=1000):
     """Start headless Chromium, which contacts nobody outside this machine."""
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium")
+    # Who opens a page waits for what it shows. On a busy machine Chromium's driver sometimes waits
+    # for a page that is there already, until it is killed.
+    options.page_load_strategy = "none"
     for argument in (
         "--headless=new",
         "--no-sandbox",  # for root, in a container
@@ -165,7 +168,7 @@ ALL_NODES = """
         if (node.shadowRoot) collect(node.shadowRoot);
         node.childNodes.forEach(collect);
     };
-    collect(document.body);
+    if (document.body) collect(document.body);
 """
 
 

@@ -173,12 +173,15 @@ class Browser:
     """What a visitor does with the page, and sees."""
 
     def __init__(self, driver, address):
-        self.driver, self.address = driver, address
+        self.driver, self.address, self.visits = driver, address, 0
 
     def open(self, setting=""):
-        self.driver.get("about:blank")  # an address that differs in its last part is not loaded
-        self.driver.get(f"{self.address}{setting}")
-        self.wait("return document.querySelector('#python code')?.textContent.length > 0")
+        self.visits += 1  # an address that differs only behind the # would not be loaded
+        self.driver.get(f"{self.address}?{self.visits}{setting}")
+        self.wait(
+            f"return location.search === '?{self.visits}' && document.readyState === 'complete'"
+            " && document.querySelector('#python code')?.textContent.length > 0"
+        )
 
     def wait(self, condition):
         for _ in range(200):
