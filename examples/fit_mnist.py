@@ -88,10 +88,8 @@ def steps_per_execution(update_freq, batches, most=32):
 
 def main():
     args = parse()
-    gpus = tf.config.list_physical_devices("GPU")
-    if gpus:
-        name = tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")
-        print(f"Training on the GPU: {name}")
+    if gpu := _programs.gpu_name():
+        print(f"Training on the GPU: {gpu}")
     else:
         print(f"Training on the CPU ({os.cpu_count()} cores): TensorFlow sees no GPU")
 

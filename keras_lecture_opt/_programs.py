@@ -73,6 +73,14 @@ def add_mnist_options(parser):
     parser.add_argument("--data-dir", type=folder, help="where TFDS keeps MNIST; default: TFDS's")
 
 
+def gpu_name():
+    """Return the name of the first GPU that TensorFlow sees, or None."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return None
+    return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")
+
+
 def load_mnist(args):
     """Return the training and the test images that the options ask for."""
     try:

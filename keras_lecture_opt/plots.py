@@ -30,6 +30,7 @@ except ImportError as error:
 
 from keras_lecture_opt._arguments import check_number, check_path, must_be
 from keras_lecture_opt.comparison import Study
+from keras_lecture_opt.comparison._report import plural
 from keras_lecture_opt.landscapes import Descent
 from keras_lecture_opt.monitor import EffectiveLearningRateMonitor, _pictures
 from keras_lecture_opt.rates import inner_optimizers
@@ -137,9 +138,7 @@ def paths(descents, ax=None):
     ax = plt.figure(figsize=(9, 5.4)).add_subplot() if ours else ax
     contours(ax, surface)
     ax.set_title(title(surface))
-    for (label, descent), line in zip(
-        descents.items(), lines(optimizers_of(descents)), strict=True
-    ):
+    for (label, descent), line in styled(descents):
         trace(ax, descent, label=with_reason(label, descent), **line)
     legend(ax, beside=ours)
     return ax
@@ -185,9 +184,7 @@ def losses(descents, ax=None):
     """
     ours = ax is None
     ax = plt.figure(figsize=(9, 4.5)).add_subplot() if ours else ax
-    for (label, descent), line in zip(
-        descents.items(), lines(optimizers_of(descents)), strict=True
-    ):
+    for (label, descent), line in styled(descents):
         ax.plot(descent.losses, **line, label=label)
     log_scale(ax, [descent.losses for descent in descents.values()])
     ax.set(xlabel="step", ylabel="loss")
@@ -218,9 +215,7 @@ def rates(descents, ax=None):
     ours = ax is None
     pair = plt.figure(figsize=(12, 4.5)).subplots(1, 2, sharey=True) if ours else ax
     for i, ax in enumerate(pair):
-        for (label, descent), line in zip(
-            descents.items(), lines(optimizers_of(descents)), strict=True
-        ):
+        for (label, descent), line in styled(descents):
             ax.plot(np.arange(1, descent.steps + 1), descent.rates[:, i], **line, label=label)
         log_scale(ax, [descent.rates[:, i] for descent in descents.values()])
         ax.set(xlabel="step", title=f"$w_{i + 1}$")
@@ -325,9 +320,7 @@ def curves(study, quantity=None, ax=None):
             runs = [study.results[name, rate, seed] for seed in study.seeds]
             epochs = np.arange(1, 1 + min(map(len, runs)))
             values = np.array([[row[quantity] for row in rows[: len(epochs)]] for rows in runs])
-            ax.plot(epochs, values.mean(axis=0), **line, label=f"{name}, η {rate:g}")
-            band = values.min(axis=0), values.max(axis=0)
-            ax.fill_between(epochs, *band, color=line["color"], alpha=0.2, linewidth=0)
+            over_seeds(ax, epochs, values, line, label=f"{name}, η {rate:g}")
             drawn.append(values.ravel())
         if drawn:
             log_scale(ax, drawn)
@@ -355,25 +348,22 @@ def sensitivity(study, ax=None):
         TypeError: `study` or `ax` is something else.
     """
     check_study(study, ax)
-    sign, rates = -1 if study.mode == "max" else 1, np.array(study.rates)
+    rates = np.array(study.rates)
     with style() if ax is None else contextlib.nullcontext():
         ours = ax is None
         ax = plt.figure(figsize=(10, 6)).add_subplot() if ours else ax
         styles = zip(study.names, lines(study.optimizers.values()), strict=True)
-        drawn, edge = [], 0 if study.mode == "max" else 1
+        drawn, edge = [], max(study.sign, 0)  # of the axes, where the worse values are
         for i, (name, line) in enumerate(styles):
             values = study.values(name, 0)
-            values = sign * np.where(np.isfinite(values).all(axis=1)[:, None], values, np.nan)
-            mean = values.mean(axis=1)
-            ax.plot(rates, mean, **line, marker=".", markersize=9, label=name)
-            band = values.min(axis=1), values.max(axis=1)
-            ax.fill_between(rates, *band, color=line["color"], alpha=0.2, linewidth=0)
+            values = study.sign * np.where(np.isfinite(values).all(axis=1)[:, None], values, np.nan)
+            mean = over_seeds(ax, rates, values.T, line, marker=".", markersize=9, label=name)
             drawn.append(values.ravel())
             ring = {"marker": "o", "markersize": 14, "markerfacecolor": "none"}
             chosen = rates == study.learning_rates[name]
             ax.plot(rates[chosen], mean[chosen], color=line["color"], linestyle="", **ring)
             out = rates[np.isnan(mean)]
-            beside = edge + (0.025 * (i + 1) if edge else -0.025 * (i + 1))
+            beside = edge + study.sign * 0.025 * (i + 1)
             crosses = {"marker": "X", "linestyle": "", "clip_on": False, "markersize": 8}
             place = np.full(len(out), beside)
             ax.plot(out, place, color=line["color"], transform=ax.get_xaxis_transform(), **crosses)
@@ -381,11 +371,19 @@ def sensitivity(study, ax=None):
             ax.plot([], [], "X", color="#000000", markersize=8, label="diverged")
         log_scale(ax, drawn)
         ax.set_xscale("log")
-        epochs, _ = study.rungs[0]
-        label = f"{study.choose_by} after {epochs} epoch{'s' if epochs > 1 else ''}"
+        label = f"{study.choose_by} after {plural(study.rungs[0][0], 'epoch')}"
         ax.set(xlabel="learning rate η", ylabel=label)
         legend(ax, beside=ours)
     return ax
+
+
+def over_seeds(ax, x, values, line, **options):
+    """Draw the mean of the rows, and a band from their lowest to their highest; return the mean."""
+    mean = values.mean(axis=0)
+    ax.plot(x, mean, **line, **options)
+    band = values.min(axis=0), values.max(axis=0)
+    ax.fill_between(x, *band, color=line["color"], alpha=0.2, linewidth=0)
+    return mean
 
 
 def check_study(study, ax):
@@ -502,9 +500,7 @@ def make_film(descents, fps):
         contours(ax, one_surface(descents), lines=False)  # they make a frame three times as large
         counter = ax.set_title("step 0")
         trails, heads = [], []
-        for (label, descent), line in zip(
-            descents.items(), lines(optimizers_of(descents)), strict=True
-        ):
+        for (label, descent), line in styled(descents):
             trails += ax.plot([], [], **line, label=with_reason(label, descent))
             heads += ax.plot([], [], "o", color=line["color"], markersize=10)
         legend(ax)
@@ -577,8 +573,10 @@ def title(surface):
     return f"${surface.formula}$" if surface.formula else surface.name
 
 
-def optimizers_of(descents):
-    return [descent.optimizer for descent in descents.values()]
+def styled(descents):
+    """Return `((label, descent), line)` for each descent."""
+    optimizers = [descent.optimizer for descent in descents.values()]
+    return zip(descents.items(), lines(optimizers), strict=True)
 
 
 def lines(optimizers):

@@ -216,10 +216,14 @@ def _check_seeds(seeds):
     return checked
 
 
+def _conditions(workload):
+    """Return what all runs of a study have in common."""
+    return {"workload": workload.description, "versions": versions()}
+
+
 def _claim(folder, workload):
     """Make the folder this workload's, or raise a ValueError if it is another's."""
-    path = folder / "study.json"
-    description = {"workload": workload.description, "versions": versions()}
+    path, description = folder / "study.json", _conditions(workload)
     folder.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder / "lock"):
         if path.exists():
@@ -238,7 +242,7 @@ def _claim(folder, workload):
 
 def _make_runs(folder, workload, optimizers, rates, seeds):
     """Return all runs by (name, rate, seed); their folders' names hold all that determines them."""
-    common, runs = {"workload": workload.description, "versions": versions()}, {}
+    common, runs = _conditions(workload), {}
     starts = {seed: _start(folder, workload, seed) for seed in seeds}
     for name, make in optimizers.items():
         for rate in rates:
@@ -253,9 +257,13 @@ def _make_runs(folder, workload, optimizers, rates, seeds):
     return runs
 
 
+def _start_file(folder, seed):
+    return folder / "starts" / f"seed-{seed}.npz"
+
+
 def _start(folder, workload, seed):
     """Write the start of a seed, if it is not there; return its hash."""
-    path = folder / "starts" / f"seed-{seed}.npz"
+    path = _start_file(folder, seed)
     with filelock.FileLock(folder / "lock"):
         saved = _run.read(path)
         if not saved:
@@ -278,16 +286,15 @@ class _Engine:
     """
 
     def __init__(self, folder, workload, optimizers, executor):
-        self.folder, self.workload, self.optimizers = folder, workload, optimizers
-        self.executor = executor
+        self.workload, self.optimizers, self.executor = workload, optimizers, executor
         self.order = folder / "orders" / f"{uuid.uuid4()}.pickle"
-        self.lock = filelock.FileLock(f"{self.order}.lock")
+        self.lock = _lock_of(self.order)
 
     def __enter__(self):
         if self.executor is not None:
             self.order.parent.mkdir(exist_ok=True)
             for left in self.order.parent.glob("*.pickle"):  # by parents that were killed
-                _withdraw(left, filelock.FileLock(f"{left}.lock"))
+                _withdraw(left)
             self.lock.acquire()
             self.order.write_bytes(cloudpickle.dumps((self.workload, self.optimizers)))
         return self
@@ -295,12 +302,13 @@ class _Engine:
     def __exit__(self, *error):
         if self.executor is not None:
             self.lock.release()
-            _withdraw(self.order, self.lock)
+            _withdraw(self.order)
 
     def train(self, runs, epochs):
         """Train the runs up to an epoch; await those that another process trains."""
-        waiting = [run for run in runs if not run.is_complete(epochs)]
-        total = sum(epochs - len(run.rows(epochs)) for run in waiting)
+        rows = {run: run.rows(epochs) for run in runs}
+        waiting = [run for run in runs if not _run.ended(rows[run], epochs)]
+        total = sum(epochs - len(rows[run]) for run in waiting)
         with tqdm.tqdm(total=total, unit="epoch", desc=f"up to epoch {epochs}") as self.bar:
             while waiting:
                 locked = (self._here if self.executor is None else self._there)(waiting, epochs)
@@ -341,8 +349,13 @@ class _Engine:
                 future.cancel()
 
 
-def _withdraw(order, lock):
+def _lock_of(order):
+    return filelock.FileLock(f"{order}.lock")
+
+
+def _withdraw(order):
     """Delete an order if its process has ended."""
+    lock = _lock_of(order)
     with contextlib.suppress(filelock.Timeout, OSError):
         with lock.acquire(timeout=0):
             order.unlink(missing_ok=True)
@@ -350,7 +363,7 @@ def _withdraw(order, lock):
 
 
 def _start_of(run):
-    return run.folder.parents[1] / "starts" / f"seed-{run.seed}.npz"
+    return _start_file(run.folder.parents[1], run.seed)
 
 
 def _train(order, run, epochs):

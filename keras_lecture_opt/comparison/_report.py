@@ -18,15 +18,15 @@ FILES = ("README.md", "results.csv", "curves.png", "sensitivity.png")
 BUDGETS = (1, 3, 10)  # learning rates that a search tries
 
 
-def table(study):
-    """Return the ranking as a table in Markdown."""
+def table(study, ranking):
+    """Return the study's ranking as a table in Markdown."""
     head = ["optimizer", "η", study.choose_by, "diverged", "same η again"]
     if study.target:
         quantity, goal, mode = study.target
         sign = "≥" if mode == "max" else "≤"
         head += [f"{quantity} {sign} {goal:g}", "after epochs", "steps", "seconds"]
     rows = []
-    for entry in study.ranking():
+    for entry in ranking:
         if entry["learning_rate"] is None:
             rows.append([entry["optimizer"], "none", "diverged at every η"])
             rows[-1] += [""] * (len(head) - len(rows[-1]))
@@ -74,9 +74,10 @@ def report(study, folder):
 def sections(study):
     """Yield the paragraphs of the page."""
     epochs, _ = study.rungs[-1]
+    ranking, pairs = study.ranking(), study.pairs()
     yield "# Which optimizer trains this network best?"
     yield " ".join(protocol(study))
-    yield table(study).rstrip()
+    yield table(study, ranking).rstrip()
     yield (
         f"{study.choose_by} after {epochs} epochs: the mean over the seeds, and in brackets the "
         "lowest and the highest. *Same η again*: how often the search, repeated with seeds drawn "
@@ -86,8 +87,8 @@ def sections(study):
     )
     yield f"![{study.choose_by} against epochs](curves.png)"
     yield "## Which differences are real?"
-    yield verdicts(study)
-    yield matrix(study.names, {(p.first, p.second): p.probability for p in study.pairs()})
+    yield verdicts(ranking, pairs)
+    yield matrix(study.names, {(p.first, p.second): p.probability for p in pairs})
     yield (
         "The probability that a run of the row's optimizer ends better than a run of the column's, "
         f"over all pairs of seeds. With {plural(len(study.seeds), 'seed')} it is a coarse number. "
@@ -128,12 +129,11 @@ def protocol(study):
     )
 
 
-def verdicts(study):
+def verdicts(ranking, pairs):
     """Return what the pairs tell, as a list in Markdown."""
-    pairs = study.pairs()
     told = [pair for pair in pairs if pair.verdict]
     lines = []
-    for name in [entry["optimizer"] for entry in study.ranking()]:
+    for name in [entry["optimizer"] for entry in ranking]:
         worse = [
             pair.second if pair.first == name else pair.first
             for pair in told
@@ -161,13 +161,16 @@ def matrix(names, probabilities):
 
 def sensitivity(study):
     """Return the table of the first rung: each optimizer at each rate."""
-    sign = -1 if study.mode == "max" else 1
     rows = []
     for name in study.names:
         cells = []
         for values in study.values(name, 0):
             out = int(np.isinf(values).sum())
-            mean = f"{sign * values[np.isfinite(values)].mean():.4g}" if out < len(values) else ""
+            mean = (
+                f"{study.sign * values[np.isfinite(values)].mean():.4g}"
+                if out < len(values)
+                else ""
+            )
             cells.append(f"{mean} ({out} of {len(values)} diverged)" if out else mean)
         rows.append([name, *cells, *neighbors(study, name)])
     epochs = plural(study.rungs[0][0], "epoch")
@@ -201,11 +204,10 @@ def budgets(study):
     )
     sizes = sorted({min(size, len(study.rates)) for size in BUDGETS})
     found = {size: study.after_search(size) for size in sizes}
-    sign = -1 if study.mode == "max" else 1
 
     def cell(values):
         ends = [
-            "diverged" if np.isinf(value) else f"{sign * value:.4g}"
+            "diverged" if np.isinf(value) else f"{study.sign * value:.4g}"
             for value in np.quantile(values, (0.1, 0.5, 0.9), method="lower")
         ]
         return f"{ends[1]} [{ends[0]}, {ends[2]}]"

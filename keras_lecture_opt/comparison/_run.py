@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_lecture_opt._keras_private import global_seed_state
+from keras_lecture_opt._programs import gpu_name
 
 # A run has diverged when its loss over an epoch is not finite, or this many times the loss of the
 # network without training.
@@ -43,14 +44,23 @@ class Run:
     seed: int
     folder: pathlib.Path
 
+    @property
+    def state(self):
+        """The file of all that is saved of it."""
+        return self.folder / "state.npz"
+
     def rows(self, epochs):
         """Return the saved results of the first epochs: a list of dicts, one for each epoch."""
-        saved = read(self.folder / "state.npz", only="rows")
-        return json.loads(str(saved["rows"]))[:epochs] if saved else []
+        return rows_of(read(self.state, only="rows"))[:epochs]
 
     def is_complete(self, epochs):
         """Return whether the run has taken that many epochs, or diverged before."""
         return ended(self.rows(epochs), epochs)
+
+
+def rows_of(saved):
+    """Return the results in what `read` returned."""
+    return json.loads(str(saved["rows"])) if saved else []
 
 
 def ended(rows, epochs):
@@ -81,9 +91,8 @@ def train(run, workload, make, start, epochs, wanted=lambda: True, progress=lamb
     with lock(run.folder) as free:
         if not free:
             return False
-        path = run.folder / "state.npz"
-        saved = read(path)
-        rows = json.loads(str(saved["rows"])) if saved else []
+        saved = read(run.state)
+        rows = rows_of(saved)
         if ended(rows, epochs):
             return True
         if "v0" not in saved:  # the results alone were kept, or nothing
@@ -95,7 +104,7 @@ def train(run, workload, make, start, epochs, wanted=lambda: True, progress=lamb
         variables = [*model.variables, *model.optimizer.variables, global_seed_state()]
         first = read(start)
         if rows and not all(f"v{i}" in saved for i in range(len(variables))):
-            warnings.warn(f"{path} lacks variables: its run is repeated.", stacklevel=2)
+            warnings.warn(f"{run.state} lacks variables: its run is repeated.", stacklevel=2)
             rows = []
         if rows:
             assign(variables, saved)
@@ -105,7 +114,7 @@ def train(run, workload, make, start, epochs, wanted=lambda: True, progress=lamb
         limit = DIVERGED * first["loss"] if first["loss"] > 0 else np.inf
         for epoch in range(len(rows), epochs):
             rows.append(train_epoch(model, workload, run.seed, epoch, limit))
-            save(path, variables, rows=json.dumps(rows))
+            save(run.state, variables, rows=json.dumps(rows))
             progress()
             if diverged(rows) or not wanted():
                 break
@@ -130,9 +139,7 @@ def train_epoch(model, workload, seed, epoch, limit):
 
 def device():
     """Return where this process trains, and with which Python."""
-    gpus = tf.config.list_physical_devices("GPU")
-    details = tf.config.experimental.get_device_details(gpus[0]) if gpus else {}
-    name = details.get("device_name", "GPU") if gpus else f"CPU, {os.cpu_count()} cores"
+    name = gpu_name() or f"CPU, {os.cpu_count()} cores"
     return f"{name}, Python {platform.python_version()}"
 
 
@@ -201,10 +208,9 @@ def assign(variables, saved):
 def keep_results(run):
     """Delete the weights of a run that does not go on."""
     with lock(run.folder) as free:
-        path = run.folder / "state.npz"
-        saved = read(path)
+        saved = read(run.state)
         if free and "v0" in saved:
-            save(path, [], rows=saved["rows"])
+            save(run.state, [], rows=saved["rows"])
 
 
 def write_text(path, text):

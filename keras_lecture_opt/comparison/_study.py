@@ -28,13 +28,16 @@ class Study:
         self.choose_by, self.mode, self.results = choose_by, mode, {}
         self.target, self.description = workload.target, workload.description
         self.quantities = workload.quantities
+        self.sign = -1 if mode == "max" else 1  # times a value: less is better
         self._alive = [dict.fromkeys(self.names, rates)]
 
     @property
     def learning_rates(self):
         """Dict from the names to the chosen rates; None where every rate diverged."""
-        last = len(self.rungs) - 1
-        return {name: (self._ranked(name, last) or [None])[0] for name in self.names}
+        return {name: self._chosen(name) for name in self.names}
+
+    def _chosen(self, name):
+        return next(iter(self._ranked(name, -1)), None)
 
     def keys(self, rung):
         """Return the runs of a rung: list of `(name, learning_rate, seed)`."""
@@ -48,31 +51,27 @@ class Study:
             count = self.rungs[rung + 1][1]
             self._alive.append({name: self._ranked(name, rung)[:count] for name in self.names})
 
-    def values(self, name, rung, quantity=None):
+    def values(self, name, rung):
         """Return what an optimizer reached at the end of a rung.
 
         Returns:
-            Array (rates of that rung, seeds) of `quantity`, by default the one by which rates are
-            chosen. Infinity for runs that diverged; where more is better, values have the other
-            sign, so that less is better.
+            Array (rates of that rung, seeds) of the quantity by which rates are chosen. Infinity
+            for runs that diverged; where more is better, values have the other sign, so that less
+            is better.
         """
         epochs, _ = self.rungs[rung]
         return np.array(
             [
-                [
-                    self._measured(self.results[name, rate, seed], epochs, quantity)
-                    for seed in self.seeds
-                ]
+                [self._measured(self.results[name, rate, seed], epochs) for seed in self.seeds]
                 for rate in self._alive[rung][name]
             ]
         ).reshape(-1, len(self.seeds))
 
-    def _measured(self, rows, epochs, quantity=None):
-        quantity = quantity or self.choose_by
-        if len(rows) < epochs or diverged(rows[:epochs]) or math.isnan(rows[epochs - 1][quantity]):
+    def _measured(self, rows, epochs):
+        if len(rows) < epochs or diverged(rows[:epochs]):
             return math.inf
-        sign = -1 if self.mode == "max" and quantity == self.choose_by else 1
-        return sign * rows[epochs - 1][quantity]
+        value = rows[epochs - 1][self.choose_by]
+        return math.inf if math.isnan(value) else self.sign * value
 
     def _ranked(self, name, rung):
         """Return the rates of a rung that diverged with no seed, the best mean first."""
@@ -84,13 +83,13 @@ class Study:
 
         `steps` and `seconds` are those from the begin of the run. `seconds` are of training alone.
         """
-        result = []
+        result, chosen = [], self.learning_rates
         for (name, rate, seed), rows in self.results.items():
             seconds = 0.0
             for row in rows:
                 seconds += row["seconds"]
                 own = {"optimizer": name, "learning_rate": rate, "seed": seed}
-                own["chosen"] = rate == self.learning_rates[name]
+                own["chosen"] = rate == chosen[name]
                 result.append({**own, **row, "seconds": seconds})
         return result
 
@@ -102,8 +101,7 @@ class Study:
         `at_edge`, whether a better rate may lie beyond the grid; `same_choice`, how often the
         search, repeated with seeds drawn anew, chooses this rate; `to_target`, medians of the
         epochs, steps and seconds to the target over the seeds, infinity where less than half reach
-        it; `reached`, how many do;
-        `epoch_seconds`, the median.
+        it; `reached`, how many do; `epoch_seconds`, the median.
         """
         result = []
         for name, rate in self.learning_rates.items():
@@ -116,19 +114,19 @@ class Study:
 
     def _reached(self, name, rate):
         runs = [self.results[name, rate, seed] for seed in self.seeds]
-        values = self._end(name) * (-1 if self.mode == "max" else 1)
-        last = len(self.rungs) - 1
+        values = self.sign * self._end(name)
+        targets = [self._to_target(rows) for rows in runs]
         return {
             "values": np.where(np.isfinite(values), values, np.nan),
             "diverged": sum(map(diverged, runs)),
             "at_edge": len(self.rates) > 1 and rate in (self.rates[0], self.rates[-1]),
             "same_choice": _statistics.same_choice(
-                [self.values(name, rung) for rung in range(last + 1)],
+                [self.values(name, rung) for rung in range(len(self.rungs))],
                 [alive[name].index(rate) for alive in self._alive],
                 [count for _, count in self.rungs[1:]] + [1],
             ),
-            "to_target": np.median([self._to_target(rows) for rows in runs], axis=0),
-            "reached": sum(self._to_target(rows)[0] < math.inf for rows in runs),
+            "to_target": np.median(targets, axis=0),
+            "reached": sum(epochs < math.inf for epochs, *_ in targets),
             "epoch_seconds": np.median([row["seconds"] for rows in runs for row in rows]),
         }
 
@@ -143,10 +141,10 @@ class Study:
 
     def _end(self, name):
         """Return the last values at the chosen rate, one for each seed; less is better."""
-        rate, last = self.learning_rates[name], len(self.rungs) - 1
+        rate = self._chosen(name)
         if rate is None:
             return np.full(len(self.seeds), math.inf)
-        return self.values(name, last)[self._alive[last][name].index(rate)]
+        return self.values(name, -1)[self._alive[-1][name].index(rate)]
 
     def pairs(self):
         """Return the comparison of each pair of optimizers after the last epoch.
@@ -180,7 +178,7 @@ class Study:
 
     def table(self):
         """Return the ranking as a table in Markdown."""
-        return table(self)
+        return table(self, self.ranking())
 
     def report(self, folder):
         """Write a page with tables, pictures and all results. Needs the extra "plot".

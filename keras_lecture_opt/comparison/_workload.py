@@ -118,8 +118,8 @@ class Workload:
 
     def batches(self, seed, epoch):
         """Return the batches of an epoch; their order depends on seed and epoch alone."""
-        mixed = np.random.SeedSequence([seed, epoch]).generate_state(1)[0] >> 1
         if callable(self.data):
+            mixed = np.random.SeedSequence([seed, epoch]).generate_state(1)[0] >> 1
             dataset = self.data(int(mixed))
             return dataset if self.batch_size is None else dataset.batch(self.batch_size)
         examples = len(keras.tree.flatten(self.data)[0])
@@ -244,19 +244,22 @@ def _check_data(argument, data):
     if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
         allowed = "(x, y), (x, y, sample_weight) or a function from a seed to a tf.data.Dataset"
         raise TypeError(must_be(argument, allowed, type(data).__name__))
-    data = _tuples(data)
-    data = keras.tree.map_structure(np.asarray, data)
+    data = keras.tree.map_structure(np.asarray, _tuples(data))
     arrays = keras.tree.flatten(data)
     for array in arrays:
         if array.dtype.kind not in "biufSU" or not array.ndim:
             allowed = "arrays of numbers, or lists, tuples or dicts of such arrays"
             raise TypeError(f"`{argument}` must be {allowed}; it has {array.dtype} {array.shape}.")
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise ValueError(f"`{argument}` must be finite: it has NaN or infinity.")
+        _check_finite(argument, array)
     lengths = sorted({len(array) for array in arrays})
     if len(lengths) > 1 or not lengths[0]:
         raise ValueError(f"`{argument}` must have one length >= 1, not {lengths}.")
     return data
+
+
+def _check_finite(argument, array):
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ValueError(f"`{argument}` must be finite: it has NaN or infinity.")
 
 
 def _tuples(data):
@@ -274,8 +277,8 @@ def _fingerprint(argument, data):
             array = np.asarray(array)
             digest.update(f"{array.dtype} {array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data)
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise ValueError(f"`{argument}` must be finite: it has NaN or infinity.")
+            if callable(data):  # arrays were checked already
+                _check_finite(argument, array)
     return digest.hexdigest()
 
 

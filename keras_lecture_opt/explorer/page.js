@@ -92,13 +92,17 @@ function run() {
   );
 }
 
-const lastStep = () => Math.max(0, ...Object.values(descents).map(({ path, stopped }) => path.length - 1 + (stopped?.endsWith("finite") ? 1 : 0)));
+// The step that is not finite has no point in the path.
+const isNotFinite = ({ stopped }) => Boolean(stopped?.endsWith("finite"));
+const endStep = (descent) => descent.path.length - 1 + isNotFinite(descent);
+const lastStep = () => Math.max(0, ...Object.values(descents).map(endStep));
 const indexIn = ({ path }) => Math.min(setting.step, path.length - 1);
-const hasEnded = ({ path, stopped }) => stopped && setting.step >= path.length - (stopped.endsWith("finite") ? 0 : 1);
+const hasEnded = (descent) => descent.stopped && setting.step >= endStep(descent);
 
 // Why a path ended: the number that crossed a limit.
-function reason({ path, stopped }) {
-  if (stopped.endsWith("finite")) return `${stopped}: a weight or the loss would be infinite or NaN`;
+function reason(descent) {
+  const { path, stopped } = descent;
+  if (isNotFinite(descent)) return `${stopped}: a weight or the loss would be infinite or NaN`;
   const { domain } = LECTURE.surfaces[setting.surface];
   const { w } = path.at(-1);
   const crossings = w.flatMap((x, i) => {
