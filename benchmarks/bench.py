@@ -412,7 +412,7 @@ def main():
         if name not in parts:
             parser.error(f"there is no part {name!r}, only {known}")
     machine = {
-        "machine": f"{processor()}, {os.cpu_count()} cores",
+        "machine": _programs.machine(),
         "python": platform.python_version(),
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
@@ -438,11 +438,6 @@ def main():
 
 def width(key):
     return max(len(key), {"case": 34, "rule": 15}.get(key, 0))
-
-
-def processor():
-    lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-    return next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), "unknown")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import pathlib
+import platform
 import shlex
 import signal
 import socket
@@ -79,6 +80,19 @@ def gpu_name():
     if not gpus:
         return None
     return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")
+
+
+def machine():
+    """Return the processor, the cores and, where the system tells it, the memory."""
+    name, memory = platform.machine(), ""
+    with contextlib.suppress(OSError):  # only Linux has this file
+        lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+        name = next(named, name)
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+        memory = f", {memory:.0f} GiB"
+    return f"{name}, {os.cpu_count()} cores{memory}"
 
 
 def load_mnist(args):

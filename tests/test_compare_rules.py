@@ -36,7 +36,7 @@ def test_study_is_made_and_continued(start, tmp_path, capsys):
     assert "| AdaGrad | 0." in out
     assert "| keras.Lion | 0." in out
     page = (tmp_path / "page" / "README.md").read_text(encoding="utf-8")
-    assert "up to epoch 1, then 1 rate up to epoch 2, each with 1 seed." in page
+    assert "up to epoch 1, then 1 rate up to epoch 2, each with 1 seed: 0." in page
     assert "`python compare_rules.py --folder " in page
     start("--rungs", "1:2,3:1", "keras.Lion", *search)  # it replaces its page
     assert "up to epoch 3" in (tmp_path / "page" / "README.md").read_text(encoding="utf-8")

@@ -403,9 +403,10 @@ def test_rows_and_table(study):
     assert len(rows) == sum(map(len, study.results.values()))
     last = [r for r in rows if (r["optimizer"], r["seed"]) == ("signed", 0)][-1]
     assert last["seconds"] > 0
+    assert all(row["rung"] == (1 if row["epoch"] <= 2 else 2) for row in rows)
     assert set(last) == {
         *("optimizer", "learning_rate", "seed", "epoch", "steps", "seconds", "device", "diverged"),
-        "chosen",
+        *("chosen", "rung"),
         *("loss", "accuracy", "val_loss", "val_accuracy"),
     }
     ends = {
@@ -515,6 +516,14 @@ def test_pictures_have_the_numbers(study):
 def test_wrong_workloads_are_refused(changed, error, message):
     with pytest.raises(error, match=message):
         studies.workload(**changed)
+
+
+def test_labels_that_the_loss_ignores_are_allowed():
+    x, y = studies.images()
+    loss = keras.losses.SparseCategoricalCrossentropy(ignore_class=-1)
+    studies.workload(data=(x, np.where(y == 2, -1, y)), loss=loss, target=None)
+    with pytest.raises(ValueError, match="labels from 0 to 3"):
+        studies.workload(data=(x, np.where(y == 2, -2, y)), loss=loss, target=None)
 
 
 def test_shuffle_without_the_seed_is_refused():

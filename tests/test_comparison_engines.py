@@ -7,12 +7,13 @@ import signal
 import threading
 
 import distributed
+import keras
 import numpy as np
 import pytest
 import studies
 
 from keras_lecture_opt import comparison
-from keras_lecture_opt.comparison import _compare, _run
+from keras_lecture_opt.comparison import _compare, _order, _run
 
 ARGUMENTS = ({"signed": studies.Signed}, [0.001, 0.01], [(1, 2), (12, 1)])
 SEEDS = [1]
@@ -124,10 +125,45 @@ def test_failure_of_one_run_ends_the_comparison(workload, tmp_path, monkeypatch)
 
 
 def test_pool_starts_clean_processes_that_ignore_ctrl_c():
+    """What they get knows the classes of a script, here of this function."""
+
+    class Weighted(keras.losses.Loss):
+        def __init__(self, weight):
+            super().__init__()
+            self.weight = weight
+
+        def call(self, y_true, y_pred):
+            return self.weight * (y_true - y_pred) ** 2
+
+    class Count(keras.metrics.Mean):
+        def __init__(self, weight=1.0, name="count", dtype=None):
+            super().__init__(name)
+            self.weight = weight
+
+        def update_state(self, y_true, y_pred, sample_weight=None):
+            return super().update_state(self.weight)
+
+    class Named(Count):
+        def get_config(self):
+            return {"weight": self.weight, "name": self.name}
+
+    def orders(metric):
+        made = comparison.Workload(
+            lambda: keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]),
+            data=(np.ones((4, 1)), np.ones(4)),
+            loss=Weighted(3.0),
+            metrics=[metric],
+        )
+        return _order.dumps(made, {"signed": studies.Signed})
+
     with comparison.process_pool(1) as pool:
         assert pool.submit(signal.getsignal, signal.SIGINT).result() == signal.SIG_IGN
         assert pool.submit(os.getpid).result() != os.getpid()
+        assert pool.submit(studies.ordered, orders(Named(5.0))).result() == (12.0, 5.0)
+        with pytest.raises(TypeError, match=r"`metrics` cannot be copied.*weight.*`get_config`"):
+            orders(Count(5.0))
         with pytest.raises(concurrent.futures.BrokenExecutor):
             pool.submit(os.abort).result()
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
     with pytest.raises(ValueError, match="`workers` must be"):
         comparison.process_pool(0)

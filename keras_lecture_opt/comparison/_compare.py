@@ -9,19 +9,20 @@ import math
 import multiprocessing
 import os
 import pathlib
+import pickle
 import re
 import signal
+import threading
 import time
 import uuid
 
-import cloudpickle
 import filelock
 import keras
 import numpy as np
 import tqdm
 
 from keras_lecture_opt._arguments import as_python, check_integer, check_number, check_path, must_be
-from keras_lecture_opt.comparison import _run
+from keras_lecture_opt.comparison import _order, _run
 from keras_lecture_opt.comparison._identity import describe_optimizer, differences, versions
 from keras_lecture_opt.comparison._study import Study
 from keras_lecture_opt.comparison._workload import Workload
@@ -143,12 +144,35 @@ def process_pool(workers=None):
     Returns:
         A `concurrent.futures.ProcessPoolExecutor`.
     """
-    return concurrent.futures.ProcessPoolExecutor(
-        None if workers is None else check_integer("workers", workers, 1),
-        multiprocessing.get_context("spawn"),  # TensorFlow does not survive a fork
-        initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_IGN),
-    )
+    workers = os.cpu_count() if workers is None else check_integer("workers", workers, 1)
+    spawn = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
+    pool = concurrent.futures.ProcessPoolExecutor(workers, spawn, initializer=_watch_parent)
+    with _deaf_to_ctrl_c():  # which processes inherit that start now
+        for _ in range(workers):
+            pool.submit(int)
+    return pool
+
+
+@contextlib.contextmanager
+def _deaf_to_ctrl_c():
+    if threading.current_thread() is not threading.main_thread():  # only that one gets signals
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _watch_parent():
+    """End this process when its parent ends, even by a kill."""
+
+    def watch():
+        multiprocessing.parent_process().join()
+        os._exit(1)  # each finished epoch is saved
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _check_rates(learning_rates):
@@ -292,11 +316,12 @@ class _Engine:
 
     def __enter__(self):
         if self.executor is not None:
+            order = _order.dumps(self.workload, self.optimizers)
             self.order.parent.mkdir(exist_ok=True)
             for left in self.order.parent.glob("*.pickle"):  # by parents that were killed
                 _withdraw(left)
             self.lock.acquire()
-            self.order.write_bytes(cloudpickle.dumps((self.workload, self.optimizers)))
+            self.order.write_bytes(order)
         return self
 
     def __exit__(self, *error):
@@ -369,7 +394,7 @@ def _start_of(run):
 def _train(order, run, epochs):
     """Train a run in a process of an executor."""
     try:
-        workload, optimizers = cloudpickle.loads(order.read_bytes())
+        workload, optimizers = pickle.loads(order.read_bytes())
     except FileNotFoundError:  # nobody waits for it now
         return True
     make, start = optimizers[run.optimizer], _start_of(run)

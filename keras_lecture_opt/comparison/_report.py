@@ -118,7 +118,8 @@ def protocol(study):
     steps = ", then ".join(
         f"{plural(count, 'rate')} up to epoch {epochs}" for epochs, count in study.rungs
     )
-    yield f"Each optimizer was trained with {steps}, each with {plural(len(study.seeds), 'seed')}."
+    seeds = f"{plural(len(study.seeds), 'seed')}: {', '.join(map(str, study.seeds))}"
+    yield f"Each optimizer was trained with {steps}, each with {seeds}."
     yield f"Rates from {study.rates[0]:g} to {study.rates[-1]:g}, the same for all."
     best = "lowest" if study.mode == "min" else "highest"
     yield f"The rates with the {best} mean {study.choose_by} went on."

@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_lecture_opt._keras_private import global_seed_state
-from keras_lecture_opt._programs import gpu_name
+from keras_lecture_opt._programs import gpu_name, machine
 
 # A run has diverged when its loss over an epoch is not finite, or this many times the loss of the
 # network without training.
@@ -139,8 +139,7 @@ def train_epoch(model, workload, seed, epoch, limit):
 
 def device():
     """Return where this process trains, and with which Python."""
-    name = gpu_name() or f"CPU, {os.cpu_count()} cores"
-    return f"{name}, Python {platform.python_version()}"
+    return f"{gpu_name() or machine()}, Python {platform.python_version()}"
 
 
 @contextlib.contextmanager

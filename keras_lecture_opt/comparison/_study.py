@@ -81,7 +81,9 @@ class Study:
     def rows(self):
         """Return all results, for a CSV file or a table: a list of dicts, one for each epoch.
 
-        `steps` and `seconds` are those from the begin of the run. `seconds` are of training alone.
+        `rung` is the one, from 1, in which the epoch was trained. `chosen` tells whether the rate
+        is the one that was chosen in the end. `steps` and `seconds` are those from the begin of
+        the run. `seconds` are of training alone.
         """
         result, chosen = [], self.learning_rates
         for (name, rate, seed), rows in self.results.items():
@@ -90,6 +92,7 @@ class Study:
                 seconds += row["seconds"]
                 own = {"optimizer": name, "learning_rate": rate, "seed": seed}
                 own["chosen"] = rate == chosen[name]
+                own["rung"] = 1 + sum(row["epoch"] > epochs for epochs, _ in self.rungs)
                 result.append({**own, **row, "seconds": seconds})
         return result
 

@@ -184,6 +184,9 @@ class Workload:
             if data is None or callable(data):
                 continue
             labels = np.asarray(data[1])
+            labels = labels[labels != getattr(self.loss, "ignore_class", None)]
+            if not labels.size:
+                continue
             if labels.min() < 0 or labels.max() >= outputs[-1] or np.any(labels % 1):
                 allowed = f"labels from 0 to {outputs[-1] - 1}, for the network's {outputs[-1]}"
                 found = f"{labels.min():g} to {labels.max():g}"
