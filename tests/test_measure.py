@@ -15,7 +15,7 @@ from keras_lecture_opt import (
 )
 from keras_lecture_opt._keras_formulas import FORMULAS
 from keras_lecture_opt.monitor import _measure
-from keras_lecture_opt.monitor._sample import medians
+from keras_lecture_opt.monitor._sample import indices, medians, thin
 from keras_lecture_opt.monitor._variables import MonitoredVariable, map_shapes
 from keras_lecture_opt.rates import missing_rate
 
@@ -123,3 +123,11 @@ def test_medians_of_rules_that_take_norms(cls):
     found = [row.value for row in monitor.history.select("effective_lr")]
     assert found == pytest.approx(true, rel=1e-6)
     assert len({*found}) > 7
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+def test_sample_has_the_chosen_weights(dtype):
+    """TensorFlow gives NumPy no bfloat16 in place."""
+    x = tf.cast(tf.reshape(tf.range(10_000), [100, 100]), dtype)
+    np.testing.assert_array_equal(thin(x), x.numpy().ravel()[indices(10_000)])
+    np.testing.assert_array_equal(thin(x[:2]), x[:2].numpy().ravel())
