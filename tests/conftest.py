@@ -6,16 +6,19 @@ import os
 import subprocess
 import sys
 import textwrap
+import types
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import matplotlib
+import numpy as np
 import pytest
 import reference
 import tensorflow as tf
 
 import keras_lecture_opt
+from keras_lecture_opt.monitor import _pictures, _recorder
 
 matplotlib.use("Agg")  # no windows
 gc.set_threshold(100_000)  # tracing makes millions of objects, and few are garbage
@@ -28,6 +31,7 @@ tf.config.set_logical_device_configuration(
 RULES = keras_lecture_opt.rules.RULES
 LECTURE = {name: (rule.formula, rule.arguments) for name, rule in reference.RULES.items()}
 MUON_WORKS = not keras.version().startswith("3.12.")  # whose own fails on TensorFlow
+DRAWN = {}  # pictures of the monitor
 COMPILE = {
     "eager": lambda function: function,
     "graph": tf.function,
@@ -66,6 +70,21 @@ def pytest_generate_tests(metafunc):
 def _reproducible():
     keras.utils.set_random_seed(0)
     tf.config.experimental.enable_op_determinism()
+
+
+@pytest.fixture(autouse=True)
+def _pictures_drawn_once(monkeypatch):
+    """Drawing is most of what the monitor does in a small training: equal layers share pictures."""
+
+    def picture(history, quantity):
+        names, steps, values = _pictures.layers(history, quantity)
+        key = quantity, *names, len(steps) > 1, bool(np.isfinite(values).all())
+        if key not in DRAWN:
+            DRAWN[key] = _pictures.picture(history, quantity)
+        return DRAWN[key]
+
+    drawn_once = types.SimpleNamespace(SCALES=_pictures.SCALES, picture=picture)
+    monkeypatch.setattr(_recorder, "_pictures", drawn_once)
 
 
 @pytest.fixture
