@@ -40,9 +40,10 @@ notebook: $(VENV)/installed  ## open the lecture as a notebook
 bench: $(VENV)/installed  ## compare the speed with Keras's own optimizers
 	$(BIN)/python benchmarks/bench.py
 
-lint: $(VENV)/installed  ## check style
+lint: $(VENV)/installed  ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 # Written last, so that an interrupted installation is not taken for a complete one.
 $(VENV)/installed: setup.cfg pyproject.toml
@@ -51,4 +52,4 @@ $(VENV)/installed: setup.cfg pyproject.toml
 	touch $@
 
 clean:  ## remove what the other commands made
-	rm -rf .venv* .pytest_cache .ruff_cache *.egg-info
+	rm -rf .venv* .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info

@@ -1,6 +1,7 @@
 """The update rules of a deep-learning lecture as Keras optimizers."""
 
 import importlib
+from typing import TYPE_CHECKING
 
 from keras_lecture_opt._quiet import quiet_start
 
@@ -20,7 +21,7 @@ from keras_lecture_opt.rules import *  # noqa: F403
 
 __version__ = "0.1.0"
 __all__ = [
-    *rules.__all__,
+    *rules.__all__,  # type: ignore[attr-defined]
     "effective_learning_rate",
     "has_formula",
     "EffectiveLearningRateMonitor",
@@ -31,11 +32,17 @@ __all__ = [
 # Imported when first used: some need an extra, and few users need `comparison`.
 _LAZY = ("landscapes", "plots", "explorer", "comparison")
 
+if TYPE_CHECKING:  # with a `__getattr__`, every misspelt name would be right
+    from keras_lecture_opt import comparison as comparison
+    from keras_lecture_opt import explorer as explorer
+    from keras_lecture_opt import landscapes as landscapes
+    from keras_lecture_opt import plots as plots
+else:
 
-def __getattr__(name):
-    if name in _LAZY:
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name):
+        if name in _LAZY:
+            return importlib.import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__():

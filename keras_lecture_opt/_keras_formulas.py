@@ -34,7 +34,7 @@ class Formula:
     elementwise: bool = False
 
 
-FORMULAS = {}  # class: Formula
+FORMULAS: dict[type, Formula] = {}
 
 
 def formula(*classes, elementwise=True, **facts):

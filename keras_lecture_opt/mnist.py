@@ -4,16 +4,18 @@ import hashlib
 import io
 import os
 import pathlib
+from collections.abc import Iterable
 
 import keras
 import numpy as np
 
 from keras_lecture_opt._arguments import check_integer, check_number, check_path, must_be
 
+Arrays = tuple[np.ndarray, np.ndarray]  # images, labels
 ARCHIVES = pathlib.Path(__file__).with_name("mnist_archives")
 
 
-def load(data_dir=None):
+def load(data_dir: str | os.PathLike[str] | None = None) -> tuple[Arrays, Arrays]:
     """Load MNIST as `keras.datasets.mnist.load_data` does, but without a network.
 
     The first call builds the official TensorFlow Datasets data set (`mnist:3.0.1`) from the four
@@ -62,7 +64,8 @@ def load(data_dir=None):
         )
     except Exception as error:
         raise _unreadable(builder.data_dir, error) from error
-    return tuple((images[..., 0], labels.astype("uint8")) for images, labels in parts)
+    train, test = ((images[..., 0], labels.astype("uint8")) for images, labels in parts)
+    return train, test
 
 
 def _builder(data_dir):
@@ -147,7 +150,7 @@ def check_network(dropout, hidden):
         raise TypeError(must_be("hidden", "integers >= 1, one for each layer", hidden)) from error
 
 
-def mlp(dropout=0.0, hidden=(1000, 1000)):
+def mlp(dropout: float = 0.0, hidden: Iterable[int] = (1000, 1000)) -> keras.Sequential:
     """Build the lecture's network: 28x28 pixels, two layers of 1000 ReLUs, 10 softmax outputs.
 
     Layers and model are named, so that variables have the same names in every run.

@@ -1,5 +1,8 @@
 """The effective learning rate of every weight, whichever optimizer trains it."""
 
+from collections.abc import Callable
+from typing import Any, Protocol
+
 import keras
 import tensorflow as tf
 from keras import optimizers
@@ -14,7 +17,44 @@ from keras_lecture_opt._keras_private import (
 from keras_lecture_opt.rules import RULES, LectureOptimizer, compute_dtype
 
 
-def effective_learning_rate(optimizer, variable):
+def register(cls: type) -> Callable[[Callable], Callable]:
+    """Register the factor by which an optimizer class multiplies its direction.
+
+    Args:
+        cls: the class; its subclasses are included until one overrides `update_step`.
+
+    Returns:
+        A decorator for a function of `optimizer`, `variable`, `learning_rate` and `t`, the number
+        of the latest step from 1. The function returns a tensor that broadcasts to the variable's
+        shape.
+    """
+
+    def enter(factor):
+        FORMULAS[cls] = Formula(factor)
+        return factor
+
+    return enter
+
+
+class Registry(Protocol):
+    """What `effective_learning_rate` is to type checkers: a function that has a method."""
+
+    def __call__(
+        self, optimizer: keras.optimizers.Optimizer, variable: keras.Variable
+    ) -> tf.Tensor: ...
+
+    def register(self, cls: type) -> Callable[[Callable], Callable]: ...
+
+
+def with_register(function: Any) -> Registry:
+    function.register = register
+    return function
+
+
+@with_register
+def effective_learning_rate(
+    optimizer: keras.optimizers.Optimizer, variable: keras.Variable
+) -> tf.Tensor:
     """Return the factor by which each weight's latest step multiplied its direction.
 
     A rule that is adaptive per element gives each weight a learning rate of its own; the slides
@@ -103,29 +143,7 @@ def effective_learning_rate(optimizer, variable):
     return rate_after_step(inner, variable, latest_learning_rate(inner))
 
 
-def register(cls):
-    """Register the factor by which an optimizer class multiplies its direction.
-
-    Args:
-        cls: the class; its subclasses are included until one overrides `update_step`.
-
-    Returns:
-        A decorator for a function of `optimizer`, `variable`, `learning_rate` and `t`, the number
-        of the latest step from 1. The function returns a tensor that broadcasts to the variable's
-        shape.
-    """
-
-    def enter(factor):
-        FORMULAS[cls] = Formula(factor)
-        return factor
-
-    return enter
-
-
-effective_learning_rate.register = register
-
-
-def has_formula(optimizer):
+def has_formula(optimizer: keras.optimizers.Optimizer) -> bool:
     """Return whether the effective learning rate of an optimizer is known.
 
     Args:

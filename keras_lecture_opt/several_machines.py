@@ -6,9 +6,11 @@ the strategy's scope reduces a batch before training, which fails. And its logs 
 axis that scalars do not have. `DistributedModel` avoids both by public names of Keras.
 """
 
+import os
 import pathlib
 import shutil
 import warnings
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -17,7 +19,7 @@ from keras_lecture_opt._arguments import check_path, must_be
 from keras_lecture_opt._resolve import optimizer_name
 
 
-def is_chief(strategy):
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Return whether this process is the one that writes logs and files.
 
     Args:
@@ -82,7 +84,7 @@ class DistributedModel(keras.Model):
     10
     """
 
-    def __init__(self, network):
+    def __init__(self, network: keras.Model):
         _check_network(network)
         if isinstance(network, keras.Sequential):
             super().__init__(network.inputs[0], network.outputs[0], name=network.name)
@@ -92,11 +94,13 @@ class DistributedModel(keras.Model):
         _shift_seeds(network)
 
     @property
-    def distribute_strategy(self):
+    def distribute_strategy(self) -> tf.distribute.Strategy:
         """The strategy in whose scope the network was created."""
         return self.network.distribute_strategy
 
-    def compile(self, optimizer="rmsprop", *args, **kwargs):
+    def compile(
+        self, optimizer: str | keras.optimizers.Optimizer = "rmsprop", *args: Any, **kwargs: Any
+    ) -> None:
         """Configure training as `keras.Model.compile` does, and create the optimizer's state.
 
         The lecture's rules compile their update in any case; `jit_compile` would be for the whole
@@ -133,7 +137,7 @@ class DistributedModel(keras.Model):
             return logs
         return {name: value[None] for name, value in logs.items()}
 
-    def save(self, filepath, **kwargs):
+    def save(self, filepath: str | os.PathLike[str], **kwargs: Any) -> None:
         """Save the network and its optimizer in a `.keras` file. The chief may do so alone.
 
         Args:
@@ -175,7 +179,7 @@ class Backup(keras.callbacks.Callback):
     3
     """
 
-    def __init__(self, model, folder):
+    def __init__(self, model: keras.Model, folder: str | os.PathLike[str]):
         super().__init__()
         folder = check_path("folder", folder)
         if getattr(model, "optimizer", None) is None:
@@ -198,7 +202,7 @@ class Backup(keras.callbacks.Callback):
         if not self._manager.checkpoints and any(pathlib.Path(folder).glob("ckpt-*.index")):
             raise ValueError(DAMAGED_LIST.format(folder))
 
-    def restore(self):
+    def restore(self) -> int:
         """Restore the latest backup, if there is one. All workers must call it.
 
         Returns:

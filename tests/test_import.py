@@ -85,6 +85,7 @@ def test_version_is_stated_once():
 
     assert version("keras_lecture_opt") == keras_lecture_opt.__version__
     assert f"## {keras_lecture_opt.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+    assert f"\nversion: {keras_lecture_opt.__version__}\n" in (ROOT / "CITATION.cff").read_text()
 
 
 def imported_names(source):

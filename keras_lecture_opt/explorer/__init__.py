@@ -7,6 +7,7 @@
 import html
 import inspect
 import json
+import os
 import pathlib
 import unicodedata
 
@@ -47,7 +48,7 @@ SOURCES = {
 }
 
 
-def save(file):
+def save(file: str | os.PathLike[str]) -> None:
     """Write the page: one file of HTML that needs nothing beside it.
 
     Args:
@@ -64,7 +65,7 @@ def save(file):
     pathlib.Path(check_path("file", file)).write_text(page(), encoding="utf-8")
 
 
-def show():
+def show() -> None:
     """Show the page below the cell of a notebook.
 
     There the page has no address that could hold the setting: to link a setting, `save` the page.

@@ -1,7 +1,10 @@
 """The callback: its arguments, and when it logs."""
 
 import contextlib
+import os
 import re
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
 
 import keras
 import tensorflow as tf
@@ -13,8 +16,10 @@ from keras_lecture_opt._arguments import (
     check_path,
     must_be,
 )
+from keras_lecture_opt.monitor._history import History
 from keras_lecture_opt.monitor._recorder import Recorder
 from keras_lecture_opt.monitor._variables import check_tracked_weights
+from keras_lecture_opt.monitor._verdicts import Verdict
 
 # What goes wrong often shows in the first steps only: these are in the history, whatever
 # `update_freq` is.
@@ -113,15 +118,15 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
 
     def __init__(
         self,
-        log_dir=None,
-        update_freq="epoch",
-        write_images=False,
-        tracked_weights=0,
-        seed=0,
-        hparams=None,
-        variables=None,
-        detail=False,
-        verbose=0,
+        log_dir: str | os.PathLike[str] | None = None,
+        update_freq: int | Literal["epoch", "batch"] = "epoch",
+        write_images: bool = False,
+        tracked_weights: int | dict[str, Sequence[tuple[int, ...]]] = 0,
+        seed: int = 0,
+        hparams: dict[str, bool | float | str] | None = None,
+        variables: str | Sequence[str] | None = None,
+        detail: bool = False,
+        verbose: Literal[0, 1] = 0,
     ):
         super().__init__()
         self.log_dir = log_dir if log_dir is None else check_path("log_dir", log_dir)
@@ -143,11 +148,11 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
         self._is_open = self._has_begun = False
 
     @property
-    def history(self):
+    def history(self) -> History:
         """What was measured so far, in all trainings: a list of `Row`; see `History`."""
         return self._recorder.history
 
-    def diagnose(self, x=None):
+    def diagnose(self, x: Any = None) -> list[Verdict]:
         """Say what is wrong with the training so far, as far as its numbers tell.
 
         "Verdicts in words" in `docs/monitor.md` lists the faults, how often each was found when it
@@ -241,7 +246,11 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
 
     # A custom loop without callbacks calls what follows.
 
-    def watch(self, models, optimizers):
+    def watch(
+        self,
+        models: keras.Model | Sequence[keras.Model],
+        optimizers: keras.optimizers.Optimizer | Sequence[keras.optimizers.Optimizer],
+    ) -> None:
         """Name what a custom training loop trains. `fit` needs no such call.
 
         Args:
@@ -263,7 +272,7 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
         self._begin()
 
     @contextlib.contextmanager
-    def step(self):
+    def step(self) -> Iterator[None]:
         """Surround one step of a custom training loop, outside of any `tf.function`.
 
         Raises:
@@ -290,7 +299,7 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
         yield
         self._after(1, None)
 
-    def close(self):
+    def close(self) -> None:
         """End the log of a custom training loop."""
         self.on_train_end()
 

@@ -1,7 +1,8 @@
 """What the monitor measured, as rows: for a table, a file, a data frame."""
 
 import csv
-from typing import NamedTuple
+import os
+from typing import Any, NamedTuple
 
 
 class Row(NamedTuple):
@@ -22,16 +23,16 @@ class Row(NamedTuple):
     value: float
 
 
-class History(list):
+class History(list[Row]):
     """A list of `Row`, in the order in which they were measured."""
 
-    def select(self, quantity, variable=None):
+    def select(self, quantity: str, variable: str | None = None) -> "History":
         """Return the rows of one quantity, of all variables or of one, as a `History`."""
         return History(
             row for row in self if row.quantity == quantity and variable in (None, row.variable)
         )
 
-    def to_csv(self, path):
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write the rows as a CSV file with a header.
 
         Args:
@@ -42,7 +43,7 @@ class History(list):
             writer.writerow(Row._fields)
             writer.writerows(self)
 
-    def to_pandas(self):
+    def to_pandas(self) -> Any:
         """Return the rows as a `pandas.DataFrame`. Needs pandas."""
         import pandas
 

@@ -47,7 +47,7 @@ class Verdict(NamedTuple):
     """
 
     fault: str
-    where: tuple
+    where: tuple[str, ...]
     step: int
     value: float
     text: str

@@ -1,5 +1,8 @@
 """What a rule is, beside its formula: its hyperparameters, its state, its configuration."""
 
+from collections.abc import Sequence
+from typing import Any, Unpack
+
 import keras
 import tensorflow as tf
 
@@ -8,6 +11,8 @@ from keras_lecture_opt.rules._compiled import CompiledUpdate
 from keras_lecture_opt.rules._hyperparameters import (
     KERAS_ARGUMENTS,
     SWITCHES,
+    KerasArguments,
+    LearningRate,
     check_argument,
     refuse_unknown,
 )
@@ -63,18 +68,25 @@ class LectureOptimizer(CompiledUpdate):
     [ 1.5 -2.5]
     """
 
-    slot_names = ()
-    evidence = None
-    nearest_keras = None
+    slot_names: tuple[str, ...] = ()
+    evidence: tuple[str, str | None] | None = None
+    nearest_keras: tuple[type, dict[str, Any]] | None = None
 
-    _hyperparameters = ()
+    _hyperparameters: tuple[str, ...] = ()
 
-    def __init__(self, learning_rate, name, hyperparameters=None, jit_compile=True, **kwargs):
+    def __init__(
+        self,
+        learning_rate: LearningRate,
+        name: str,
+        hyperparameters: dict[str, float] | None = None,
+        **kwargs: Unpack[KerasArguments],
+    ):
         rule, own = type(self).__name__, hyperparameters or {}
         refuse_unknown(rule, kwargs, ["learning_rate", *own, "name", *SWITCHES, *KERAS_ARGUMENTS])
-        kwargs = {k: check_argument(rule, k, value) for k, value in kwargs.items()}
+        checked = {k: check_argument(rule, k, value) for k, value in kwargs.items()}
         learning_rate = check_argument(rule, "learning_rate", learning_rate)
-        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
+        jit_compile = checked.pop("jit_compile", True)
+        super().__init__(learning_rate=learning_rate, name=name, **checked)
         self.jit_compile = jit_compile
         self._hyperparameters = tuple(own)
         for argument, value in own.items():
@@ -86,7 +98,7 @@ class LectureOptimizer(CompiledUpdate):
             value = check_argument(type(self).__name__, name, value)
         super().__setattr__(name, value)
 
-    def build(self, variables):
+    def build(self, variables: Sequence[keras.Variable]) -> None:
         """Create the rule's state, all zeros, once.
 
         Args:
@@ -112,7 +124,9 @@ class LectureOptimizer(CompiledUpdate):
 
     # AutoGraph leaves Keras's own optimizers alone, too. It would take a third of the first call.
     @tf.autograph.experimental.do_not_convert
-    def apply(self, grads, trainable_variables=None):
+    def apply(
+        self, grads: Sequence[Any], trainable_variables: Sequence[keras.Variable] | None = None
+    ) -> None:
         """Apply the gradients of one step.
 
         Sparse gradients are converted to dense ones: repeated rows are summed, then squared.
@@ -125,7 +139,7 @@ class LectureOptimizer(CompiledUpdate):
         grads = [densify(g) if isinstance(g, tf.IndexedSlices) else g for g in grads]
         super().apply(grads, trainable_variables)
 
-    def slots(self, variable):
+    def slots(self, variable: keras.Variable) -> list[tf.Variable]:
         """Return the rule's state for one variable.
 
         Args:
@@ -145,7 +159,9 @@ class LectureOptimizer(CompiledUpdate):
             )
         return [getattr(self, name)[i].value for name in self.slot_names]
 
-    def effective_learning_rate(self, variable, learning_rate, t=None):
+    def effective_learning_rate(
+        self, variable: keras.Variable, learning_rate: float | tf.Tensor, t: int | None = None
+    ) -> tf.Tensor:
         """Return the factor by which the rule multiplies its direction, element by element.
 
         Each rule states its own; a class that overrides `update_step` must state it again, or has
@@ -164,7 +180,7 @@ class LectureOptimizer(CompiledUpdate):
         """
         raise NotImplementedError(f"{type(self).__name__} does not state its factor.")
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Return the arguments that make an equal, untrained optimizer, as a dict."""
         own = {argument: getattr(self, argument) for argument in self._hyperparameters}
         return {**super().get_config(), "jit_compile": self.jit_compile, **own}

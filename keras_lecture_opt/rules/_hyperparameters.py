@@ -5,12 +5,16 @@ import math
 import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypedDict
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_lecture_opt._arguments import check_boolean, check_number
+
+# A number, a Keras schedule (which is called with the step), a callable without arguments.
+LearningRate = float | Callable[..., Any]
 
 LARGEST = 3.4e38  # of float32, the type in which Keras keeps the learning rate
 UNIT = ("a number in [0, 1]", lambda x: 0 <= x <= 1)
@@ -26,8 +30,8 @@ class Hyperparameter:
 
     symbol: str  # on the slides
     allowed: str
-    is_allowed: Callable
-    other_names: tuple = ()  # in other libraries and in other lectures
+    is_allowed: Callable[[float], bool]
+    other_names: tuple[str, ...] = ()  # in other libraries and in other lectures
 
 
 HYPERPARAMETERS = {
@@ -53,6 +57,21 @@ KERAS_ARGUMENTS = {
     "gradient_accumulation_steps": ("an integer >= 2", lambda n: n >= 2, numbers.Integral),
 }
 SWITCHES = ("use_ema", "jit_compile")
+
+
+class KerasArguments(TypedDict, total=False):
+    """The same arguments for type checkers, which cannot read a dict."""
+
+    weight_decay: float | None
+    clipnorm: float | None
+    clipvalue: float | None
+    global_clipnorm: float | None
+    use_ema: bool
+    ema_momentum: float
+    ema_overwrite_frequency: int | None
+    loss_scale_factor: float | None
+    gradient_accumulation_steps: int | None
+    jit_compile: bool
 
 
 def check_argument(rule, argument, value):

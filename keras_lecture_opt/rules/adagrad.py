@@ -1,9 +1,12 @@
 """AdaGrad: each weight gets its own learning rate, which can only fall."""
 
+from typing import Unpack
+
 import keras
 import tensorflow as tf
 
 from keras_lecture_opt.rules._base import LectureOptimizer
+from keras_lecture_opt.rules._hyperparameters import KerasArguments, LearningRate
 
 
 @keras.saving.register_keras_serializable(package="keras_lecture_opt")
@@ -40,7 +43,13 @@ class AdaGrad(LectureOptimizer):
     evidence = ("sum_of_squares", None)
     nearest_keras = (keras.optimizers.Adagrad, {})
 
-    def __init__(self, learning_rate=0.01, epsilon=1e-7, name="adagrad", **kwargs):
+    def __init__(
+        self,
+        learning_rate: LearningRate = 0.01,
+        epsilon: float = 1e-7,
+        name: str = "adagrad",
+        **kwargs: Unpack[KerasArguments],
+    ):
         super().__init__(learning_rate, name, {"epsilon": epsilon}, **kwargs)
 
     def update_step(self, gradient, variable, learning_rate):

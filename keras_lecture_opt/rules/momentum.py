@@ -1,9 +1,12 @@
 """Momentum: a ball that rolls down the loss."""
 
+from typing import Unpack
+
 import keras
 import tensorflow as tf
 
 from keras_lecture_opt.rules._base import LectureOptimizer, compute_dtype
+from keras_lecture_opt.rules._hyperparameters import KerasArguments, LearningRate
 
 
 @keras.saving.register_keras_serializable(package="keras_lecture_opt")
@@ -40,7 +43,13 @@ class Momentum(LectureOptimizer):
     evidence = ("velocity", "momentum")
     nearest_keras = (keras.optimizers.SGD, {"momentum": 0.9})
 
-    def __init__(self, learning_rate=0.01, momentum=0.9, name="momentum", **kwargs):
+    def __init__(
+        self,
+        learning_rate: LearningRate = 0.01,
+        momentum: float = 0.9,
+        name: str = "momentum",
+        **kwargs: Unpack[KerasArguments],
+    ):
         super().__init__(learning_rate, name, {"momentum": momentum}, **kwargs)
 
     def update_step(self, gradient, variable, learning_rate):

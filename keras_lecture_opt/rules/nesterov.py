@@ -1,9 +1,12 @@
 """Nesterov accelerated gradient: momentum that looks where it is going."""
 
+from typing import Unpack
+
 import keras
 import tensorflow as tf
 
 from keras_lecture_opt.rules._base import LectureOptimizer, compute_dtype
+from keras_lecture_opt.rules._hyperparameters import KerasArguments, LearningRate
 
 
 @keras.saving.register_keras_serializable(package="keras_lecture_opt")
@@ -45,7 +48,13 @@ class Nesterov(LectureOptimizer):
     evidence = ("velocity", "momentum")
     nearest_keras = (keras.optimizers.SGD, {"momentum": 0.9, "nesterov": True})
 
-    def __init__(self, learning_rate=0.01, momentum=0.9, name="nesterov", **kwargs):
+    def __init__(
+        self,
+        learning_rate: LearningRate = 0.01,
+        momentum: float = 0.9,
+        name: str = "nesterov",
+        **kwargs: Unpack[KerasArguments],
+    ):
         super().__init__(learning_rate, name, {"momentum": momentum}, **kwargs)
 
     def update_step(self, gradient, variable, learning_rate):
@@ -60,7 +69,7 @@ class Nesterov(LectureOptimizer):
         """eta, the factor on g, the same for every weight: see `LectureOptimizer`."""
         return tf.cast(learning_rate, compute_dtype(variable))
 
-    def w(self, variable):
+    def w(self, variable: keras.Variable) -> tf.Tensor:
         """The slide's w, behind the look-ahead point that the variable holds.
 
         Args:

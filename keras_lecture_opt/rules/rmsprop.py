@@ -1,9 +1,12 @@
 """RMSProp: AdaGrad that forgets."""
 
+from typing import Unpack
+
 import keras
 import tensorflow as tf
 
 from keras_lecture_opt.rules._base import LectureOptimizer
+from keras_lecture_opt.rules._hyperparameters import KerasArguments, LearningRate
 
 
 @keras.saving.register_keras_serializable(package="keras_lecture_opt")
@@ -40,7 +43,14 @@ class RMSProp(LectureOptimizer):
     evidence = ("mean_of_squares", "rho")
     nearest_keras = (keras.optimizers.RMSprop, {})
 
-    def __init__(self, learning_rate=0.001, rho=0.9, epsilon=1e-7, name="rmsprop", **kwargs):
+    def __init__(
+        self,
+        learning_rate: LearningRate = 0.001,
+        rho: float = 0.9,
+        epsilon: float = 1e-7,
+        name: str = "rmsprop",
+        **kwargs: Unpack[KerasArguments],
+    ):
         super().__init__(learning_rate, name, {"rho": rho, "epsilon": epsilon}, **kwargs)
 
     def update_step(self, gradient, variable, learning_rate):

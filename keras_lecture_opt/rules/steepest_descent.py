@@ -1,9 +1,12 @@
 """Steepest descent: a step straight down the slope."""
 
+from typing import Unpack
+
 import keras
 import tensorflow as tf
 
 from keras_lecture_opt.rules._base import LectureOptimizer, compute_dtype
+from keras_lecture_opt.rules._hyperparameters import KerasArguments, LearningRate
 
 
 @keras.saving.register_keras_serializable(package="keras_lecture_opt")
@@ -32,7 +35,12 @@ class SteepestDescent(LectureOptimizer):
 
     nearest_keras = (keras.optimizers.SGD, {})
 
-    def __init__(self, learning_rate=0.01, name="steepest_descent", **kwargs):
+    def __init__(
+        self,
+        learning_rate: LearningRate = 0.01,
+        name: str = "steepest_descent",
+        **kwargs: Unpack[KerasArguments],
+    ):
         super().__init__(learning_rate, name, **kwargs)
 
     def update_step(self, gradient, variable, learning_rate):
