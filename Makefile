@@ -29,6 +29,7 @@ figures: lecture-figures chromium  ## draw all pictures in docs/figures
 
 lecture-figures: $(VENV)/installed  ## draw those of the lecture, for which no browser is needed
 	$(BIN)/python docs/figures/lecture_figures.py
+	$(BIN)/python docs/execute_notebook.py
 
 explorer: $(VENV)/installed  ## write docs/explorer.html, the interactive page
 	TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -c "from keras_lecture_opt import explorer; explorer.save('docs/explorer.html')"

@@ -1,6 +1,10 @@
 """The interactive page: its paths are those of the classes, and a browser needs no network."""
 
+import base64
 import contextlib
+import gzip
+import html
+import io
 import json
 import re
 import runpy
@@ -12,6 +16,7 @@ import numpy as np
 import pytest
 from conftest import imported
 from matplotlib import pyplot as plt
+from PIL import Image
 from py_mini_racer import MiniRacer
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -149,16 +154,26 @@ def test_the_page_is_one_small_file():
         assert rule in explorer.lecture()["rules"]
 
 
+def shown(monkeypatch):
+    """The HTML that a notebook gets."""
+    outputs = []
+    monkeypatch.setattr("IPython.display.display", outputs.append)
+    explorer.show()
+    return outputs[0].data
+
+
 def test_it_is_saved_and_shown(tmp_path, monkeypatch):
     monkeypatch.setattr(explorer, "page", lambda: '<p title="η">')
     explorer.save(tmp_path / "page.html")
     assert (tmp_path / "page.html").read_text(encoding="utf-8") == '<p title="η">'
     with pytest.raises(TypeError, match="`file` must be a string or a pathlib"):
         explorer.save(3)
-    shown = []
-    monkeypatch.setattr("IPython.display.display", shown.append)
-    explorer.show()
-    assert 'srcdoc="&lt;p title=&quot;η&quot;&gt;"' in shown[0].data
+    output = shown(monkeypatch)
+    [frame] = re.findall(r'<iframe srcdoc="([^"]*)"', output)
+    [packed] = re.findall(r'atob\("([^"]*)"\)', html.unescape(frame))
+    assert gzip.decompress(base64.b64decode(packed)).decode() == '<p title="η">'
+    [picture] = re.findall(r'<img src="data:image/png;base64,([^"]*)"', output)
+    assert Image.open(io.BytesIO(base64.b64decode(picture))).width > 1000
 
 
 def test_without_the_extra_one_sentence_says_what_to_install(monkeypatch):
@@ -225,10 +240,13 @@ class Browser:
 
 
 @pytest.mark.skipif(bool(screenshots.missing()), reason=f"not installed: {screenshots.missing()}")
-def test_the_page_in_a_browser(tmp_path):
+def test_the_page_in_a_browser(tmp_path, monkeypatch):
     """One start of the browser for all that a visitor can do."""
     file = tmp_path / "page.html"
     file.write_text(PAGE, encoding="utf-8")
+    notebook = tmp_path / "notebook.html"
+    monkeypatch.setattr(explorer, "page", lambda: PAGE)
+    notebook.write_text(shown(monkeypatch), encoding="utf-8")
     with screenshots.browser(width=1280, height=1000) as driver:
         page = Browser(driver, file.as_uri())
         page.open()
@@ -241,8 +259,18 @@ def test_the_page_in_a_browser(tmp_path):
         bad_input_is_refused(page)
         controls_have_names(driver)
         page_is_not_wider_than_a_phone(page)
+        notebook_unpacks_the_page(page, notebook)
         errors = [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
         assert not errors
+
+
+def notebook_unpacks_the_page(page, notebook):
+    page.driver.get(notebook.as_uri())
+    page.wait("return document.querySelector('iframe') !== null")
+    page.driver.switch_to.frame(page.find("iframe"))
+    page.wait("return document.querySelector('#python code')?.textContent.length > 0")
+    page.example("Zigzag")
+    assert "Momentum" in page.text("#python code")
 
 
 def formulas_are_the_tested_ones(driver):

@@ -15,6 +15,7 @@ from keras_lecture_opt import _programs
 ROOT = pathlib.Path(__file__).parents[1]
 PROGRAMS = [
     *sorted(ROOT.glob("examples/*.py")),
+    ROOT / "docs" / "execute_notebook.py",
     ROOT / "docs" / "figures" / "lecture_figures.py",
     ROOT / "docs" / "screenshots.py",
     ROOT / "docs" / "verdicts.py",
