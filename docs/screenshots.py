@@ -8,6 +8,7 @@ its driver (Debian: `apt-get install chromium chromium-driver`).
 
 import argparse
 import contextlib
+import io
 import pathlib
 import shutil
 import tempfile
@@ -17,16 +18,21 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
+from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 from tensorboard import program
 
 import keras_lecture_opt
-from keras_lecture_opt import mnist
+from keras_lecture_opt import explorer, mnist
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SERIES = ("Close side pane",)
+SADDLE = (  # the setting of the explorer
+    "surface=saddle&start=-0.01,-1&steps=3500&step=150&rules=SteepestDescent,Momentum,Nesterov,"
+    "AdaGrad,RMSProp,SimplifiedAdam,Adam&learning_rate=0.01"
+)
 LOG_SCALE = (*SERIES, "More line chart options", "Toggle Y-axis log scale on line chart")
 
 
@@ -225,6 +231,19 @@ def take(picture, address):
         driver.save_screenshot(ROOT / "docs" / "figures" / f"tensorboard_{picture.name}.png")
 
 
+def take_explorer(folder):
+    """Save the picture of the explorer for notebooks in viewers that run no scripts."""
+    explorer.save(folder / "page.html")
+    with browser(1200, 1140) as driver:
+        driver.get(f"{(folder / 'page.html').as_uri()}#{SADDLE}")
+        wait_for(driver, "left the domain in step 26")
+        time.sleep(2)
+        picture = Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB")
+    most = {"method": Image.Quantize.MAXCOVERAGE, "kmeans": 1, "dither": Image.Dither.NONE}
+    picture = picture.quantize(256, **most)  # the notebook holds it: a third as large
+    picture.save(pathlib.Path(explorer.__file__).with_name("page.png"), optimize=True)
+
+
 def main():
     argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -237,6 +256,7 @@ def main():
             if runs not in addresses:
                 addresses[runs] = serve(runs)
             take(picture, addresses[runs])
+        take_explorer(trained)
 
 
 if __name__ == "__main__":
