@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 import keras_lecture_opt
+from keras_lecture_opt.rules import _hyperparameters
 
 BAD = {
     "learning_rate": [-0.1, float("nan"), float("inf"), 1e300, 10**400, "0.1", None, True, [0.1]],
@@ -81,6 +82,11 @@ def test_unknown_argument_is_named_with_what_was_meant(rule, given, meant):
         rule(**{given: 0.5})
     with pytest.raises(ValueError, match="argument `nonsense` is not recognized"):
         rule(nonsense=1)
+
+
+def test_type_checkers_know_the_same_arguments():
+    known = {*_hyperparameters.KERAS_ARGUMENTS, *_hyperparameters.SWITCHES}
+    assert {*_hyperparameters.KerasArguments.__annotations__} == known
 
 
 def test_own_hyperparameters_have_names_in_other_libraries():
