@@ -1,4 +1,4 @@
-"""Run the lecture's notebook and keep what it shows in it: `make lecture-figures`.
+"""Run the lecture's notebook and keep what it shows: `make figures`.
 
 python docs/execute_notebook.py
 """

@@ -61,10 +61,13 @@ def test_private_names_of_keras_are_in_one_file():
 LION = '''
     """Lion: a step by the sign of an average."""
 
+    from typing import Unpack
+
     import keras
     import tensorflow as tf
 
     from keras_lecture_opt.rules._base import LectureOptimizer, compute_dtype
+    from keras_lecture_opt.rules._hyperparameters import KerasArguments, LearningRate
 
 
     @keras.saving.register_keras_serializable(package="keras_lecture_opt")
@@ -98,7 +101,14 @@ LION = '''
         evidence = ("momentum", "beta_2")
         nearest_keras = (keras.optimizers.Lion, {})
 
-        def __init__(self, learning_rate=0.001, beta_1=0.9, beta_2=0.99, name="lion", **kwargs):
+        def __init__(
+            self,
+            learning_rate: LearningRate = 0.001,
+            beta_1: float = 0.9,
+            beta_2: float = 0.99,
+            name: str = "lion",
+            **kwargs: Unpack[KerasArguments],
+        ):
             super().__init__(learning_rate, name, {"beta_1": beta_1, "beta_2": beta_2}, **kwargs)
 
         def update_step(self, gradient, variable, learning_rate):
