@@ -21,6 +21,7 @@ PUBLIC = [
     *(k.effective_learning_rate, k.effective_learning_rate.register, k.has_formula),
     *(k.EffectiveLearningRateMonitor, k.mnist.load, k.mnist.mlp, History),
     *(k.explorer.save, k.explorer.show),
+    *(vars(k.comparison)[name] for name in k.comparison.__all__),
     *(k.several_machines.is_chief, k.several_machines.DistributedModel, k.several_machines.Backup),
 ]
 

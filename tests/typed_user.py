@@ -6,7 +6,7 @@
 from typing import assert_type
 
 import keras_lecture_opt
-from keras_lecture_opt import Adam, EffectiveLearningRateMonitor, Momentum, mnist
+from keras_lecture_opt import Adam, EffectiveLearningRateMonitor, Momentum, comparison, mnist
 
 Adam(0.1, beta_1=0.5, clipnorm=1.0, use_ema=True)
 Adam("0.1")  # type: ignore[arg-type]
@@ -17,3 +17,5 @@ assert_type(Momentum(), Momentum)
 assert_type(keras_lecture_opt.has_formula(Adam()), bool)
 EffectiveLearningRateMonitor(update_freq=2.5)  # type: ignore[arg-type]
 mnist.mlp(hidden=10)  # type: ignore[arg-type]
+assert_type(comparison.log_grid(0.001, 0.1), list[float])
+comparison.log_grid("0.001", 0.1)  # type: ignore[arg-type]

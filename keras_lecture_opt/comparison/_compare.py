@@ -15,6 +15,7 @@ import signal
 import threading
 import time
 import uuid
+from collections.abc import Callable, Iterable, Sequence
 
 import filelock
 import keras
@@ -29,8 +30,15 @@ from keras_lecture_opt.comparison._workload import Workload
 
 
 def compare(
-    workload, optimizers, learning_rates, rungs, folder, seeds=3, choose_by="loss", executor=None
-):
+    workload: Workload,
+    optimizers: dict[str, Callable[[float], keras.optimizers.Optimizer]],
+    learning_rates: Iterable[float],
+    rungs: Sequence[tuple[int, int]],
+    folder: str | os.PathLike[str],
+    seeds: int | Sequence[int] = 3,
+    choose_by: str = "loss",
+    executor: concurrent.futures.Executor | None = None,
+) -> Study:
     """Train every optimizer at several learning rates; find the best rate of each.
 
     In the first rung all rates are trained for a few epochs. The better ones go on in the next
@@ -107,7 +115,7 @@ def compare(
     return study
 
 
-def log_grid(low, high, per_decade=2):
+def log_grid(low: float, high: float, per_decade: int = 2) -> list[float]:
     """Return learning rates from `low` to `high` in equal steps on a log scale.
 
     Args:
@@ -133,7 +141,7 @@ def log_grid(low, high, per_decade=2):
     return list(dict.fromkeys(rates))
 
 
-def process_pool(workers=None):
+def process_pool(workers: int | None = None) -> concurrent.futures.ProcessPoolExecutor:
     """Return an executor of processes on this machine; Ctrl-C reaches only the parent.
 
     A script that uses it needs `if __name__ == "__main__":` around what it does.
@@ -144,7 +152,7 @@ def process_pool(workers=None):
     Returns:
         A `concurrent.futures.ProcessPoolExecutor`.
     """
-    workers = os.cpu_count() if workers is None else check_integer("workers", workers, 1)
+    workers = (os.cpu_count() or 1) if workers is None else check_integer("workers", workers, 1)
     spawn = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
     pool = concurrent.futures.ProcessPoolExecutor(workers, spawn, initializer=_watch_parent)
     with _deaf_to_ctrl_c():  # which processes inherit that start now
@@ -228,7 +236,7 @@ def _check_rungs(rungs, rates):
     return pairs
 
 
-def _check_seeds(seeds):
+def _check_seeds(seeds: int | Sequence[int]) -> list[int]:
     if isinstance(as_python(seeds), (bool, int, float)):
         return list(range(check_integer("seeds", seeds, 1)))
     allowed = "a number of seeds or a list of different integers >= 0 and < 2**31"

@@ -24,8 +24,8 @@ from keras_lecture_opt._programs import gpu_name, machine
 # network without training.
 DIVERGED = 2
 # What reading a file raises that is damaged or cut off: NumPy, zipfile, zlib, JSON.
-DAMAGED = (ValueError, KeyError, EOFError, NotImplementedError, RuntimeError)
-DAMAGED += (zipfile.BadZipFile, zlib.error)
+DAMAGED: tuple[type[Exception], ...] = (ValueError, KeyError, EOFError, NotImplementedError)
+DAMAGED += (RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,12 +1,20 @@
 """What a comparison found."""
 
 import math
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
 
+import keras
 import numpy as np
 
 from keras_lecture_opt.comparison import _statistics
 from keras_lecture_opt.comparison._report import report, table
 from keras_lecture_opt.comparison._run import diverged
+from keras_lecture_opt.comparison._workload import Workload
+
+Rows = list[dict[str, Any]]
 
 
 class Study:
@@ -22,28 +30,38 @@ class Study:
         results: dict from `(name, learning_rate, seed)` to the rows of that run.
     """
 
-    def __init__(self, workload, optimizers, rates, rungs, seeds, choose_by, mode):
+    def __init__(
+        self,
+        workload: Workload,
+        optimizers: dict[str, keras.optimizers.Optimizer],
+        rates: list[float],
+        rungs: Sequence[tuple[int, int]],
+        seeds: list[int],
+        choose_by: str,
+        mode: str,
+    ):
         self.optimizers, self.names = optimizers, list(optimizers)
         self.rates, self.rungs, self.seeds = rates, rungs, seeds
-        self.choose_by, self.mode, self.results = choose_by, mode, {}
+        self.choose_by, self.mode = choose_by, mode
+        self.results: dict[tuple[str, float, int], Rows] = {}
         self.target, self.description = workload.target, workload.description
         self.quantities = workload.quantities
         self.sign = -1 if mode == "max" else 1  # times a value: less is better
         self._alive = [dict.fromkeys(self.names, rates)]
 
     @property
-    def learning_rates(self):
+    def learning_rates(self) -> dict[str, float | None]:
         """Dict from the names to the chosen rates; None where every rate diverged."""
         return {name: self._chosen(name) for name in self.names}
 
     def _chosen(self, name):
         return next(iter(self._ranked(name, -1)), None)
 
-    def keys(self, rung):
+    def keys(self, rung: int) -> list[tuple[str, float, int]]:
         """Return the runs of a rung: list of `(name, learning_rate, seed)`."""
         return [(n, r, s) for n in self.names for r in self._alive[rung][n] for s in self.seeds]
 
-    def add(self, results):
+    def add(self, results: dict[tuple[str, float, int], Rows]) -> None:
         """Add all results of a rung; the next one gets its better rates."""
         self.results |= results
         rung = len(self._alive) - 1
@@ -51,7 +69,7 @@ class Study:
             count = self.rungs[rung + 1][1]
             self._alive.append({name: self._ranked(name, rung)[:count] for name in self.names})
 
-    def values(self, name, rung):
+    def values(self, name: str, rung: int) -> np.ndarray:
         """Return what an optimizer reached at the end of a rung.
 
         Returns:
@@ -78,7 +96,7 @@ class Study:
         rates, means = self._alive[rung][name], self.values(name, rung).mean(axis=1)
         return [rates[i] for i in np.argsort(means, kind="stable") if means[i] < math.inf]
 
-    def rows(self):
+    def rows(self) -> Rows:
         """Return all results, for a CSV file or a table: a list of dicts, one for each epoch.
 
         `rung` is the one, from 1, in which the epoch was trained. `chosen` tells whether the rate
@@ -96,7 +114,7 @@ class Study:
                 result.append({**own, **row, "seconds": seconds})
         return result
 
-    def ranking(self):
+    def ranking(self) -> Rows:
         """Return what each optimizer reached, the best first, as a list of dicts.
 
         Keys: `optimizer`; `learning_rate`, the chosen one; `values` of `choose_by` after the last
@@ -149,7 +167,7 @@ class Study:
             return np.full(len(self.seeds), math.inf)
         return self.values(name, -1)[self._alive[-1][name].index(rate)]
 
-    def pairs(self):
+    def pairs(self) -> list[_statistics.Pair]:
         """Return the comparison of each pair of optimizers after the last epoch.
 
         Returns:
@@ -161,7 +179,7 @@ class Study:
         """
         return _statistics.pairs({name: self._end(name) for name in self.names})
 
-    def after_search(self, trials):
+    def after_search(self, trials: int) -> dict[str, np.ndarray]:
         """Return what a search with few trials would have reached, for each optimizer.
 
         The search is repeated 10,000 times, each with `trials` learning rates and with seeds drawn
@@ -179,11 +197,11 @@ class Study:
             for seed, name in enumerate(self.names)
         }
 
-    def table(self):
+    def table(self) -> str:
         """Return the ranking as a table in Markdown."""
         return table(self, self.ranking())
 
-    def report(self, folder):
+    def report(self, folder: str | os.PathLike[str]) -> pathlib.Path:
         """Write a page with tables, pictures and all results. Needs the extra "plot".
 
         Args:

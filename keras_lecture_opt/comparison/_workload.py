@@ -3,7 +3,8 @@
 import contextlib
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import keras
 import numpy as np
@@ -58,16 +59,16 @@ class Workload:
 
     def __init__(
         self,
-        build,
-        data,
-        loss,
-        validation=None,
-        metrics=(),
-        batch_size=32,
-        target=None,
-        steps_per_execution=1,
+        build: Callable[[], keras.Model],
+        data: tuple[Any, ...] | Callable[[int], tf.data.Dataset],
+        loss: Any,
+        validation: tuple[Any, ...] | Callable[[int], tf.data.Dataset] | None = None,
+        metrics: Iterable[Any] = (),
+        batch_size: int | None = 32,
+        target: tuple[str, float] | tuple[str, float, str] | None = None,
+        steps_per_execution: int = 1,
     ):
-        if isinstance(build, (type, keras.Model)) or not isinstance(build, Callable):
+        if isinstance(build, (type, keras.Model)) or not callable(build):
             raise TypeError(must_be("build", "a function that makes a keras.Model", build))
         if isinstance(metrics, (str, dict)) or not hasattr(metrics, "__iter__"):
             raise TypeError(must_be("metrics", "a list of metrics", metrics))
@@ -81,11 +82,12 @@ class Workload:
         self.steps_per_execution = check_integer("steps_per_execution", steps_per_execution, 1)
         self.data = _check_data("data", data)
         self.validation = None if validation is None else _check_data("validation", validation)
-        self.description, self.quantities = {}, []
+        self.description: dict[str, Any] = {}
+        self.quantities: list[str] = []
         self._probe()
         self.target = None if target is None else self._check_target(target)
 
-    def new_model(self, optimizer, seed):
+    def new_model(self, optimizer: str | keras.optimizers.Optimizer, seed: int) -> keras.Model:
         """Return a new compiled model; its layers draw weights and seeds from this seed alone."""
         with explicit_seeds(seed), _policy(self.policy):
             model = self.build()
@@ -102,7 +104,7 @@ class Workload:
         )
         return model
 
-    def start(self, seed):
+    def start(self, seed: int) -> tuple[list[np.ndarray], float]:
         """Return where all runs of a seed start.
 
         Returns:
@@ -116,7 +118,7 @@ class Workload:
         global_seed_state().assign(before)
         return values, loss
 
-    def batches(self, seed, epoch):
+    def batches(self, seed: int, epoch: int) -> tf.data.Dataset:
         """Return the batches of an epoch; their order depends on seed and epoch alone."""
         if callable(self.data):
             mixed = np.random.SeedSequence([seed, epoch]).generate_state(1)[0] >> 1
@@ -130,7 +132,7 @@ class Workload:
             lambda i: keras.tree.map_structure(lambda values: tf.gather(values, i), data)
         ).prefetch(2)
 
-    def validation_batches(self):
+    def validation_batches(self) -> tf.data.Dataset:
         """Return the validation data in batches, always in one order."""
         if callable(self.validation):
             dataset = self.validation(0)
@@ -202,7 +204,7 @@ class Workload:
         value = check_number("target", value, "a finite number", math.isfinite)
         return quantity, value, mode[0] if mode else self.better("target", quantity)
 
-    def better(self, argument, quantity):
+    def better(self, argument: str, quantity: str) -> str:
         """Return "min" or "max": which values of a quantity are better.
 
         Args:
@@ -212,8 +214,9 @@ class Workload:
         if quantity not in self.quantities:
             raise ValueError(must_be(argument, f"one of {', '.join(self.quantities)}", quantity))
         name = quantity.removeprefix("val_")
-        if getattr(self, "target", None) and self.target[0] == quantity:
-            return self.target[2]
+        target = getattr(self, "target", None)
+        if target and target[0] == quantity:
+            return target[2]
         for parts, mode in ((GROWING, "max"), (SHRINKING, "min")):
             if any(part in name for part in parts):
                 return mode
