@@ -12,6 +12,7 @@ import contextlib
 import html
 import os
 import pathlib
+import re
 import tempfile
 import textwrap
 import warnings
@@ -67,8 +68,7 @@ for rule in RULES:
         COLORS[rule.nearest_keras[0]] = COLORS[rule]
 OTHERS = PALETTE[len(RULES) :]
 CONTOUR = "#8F8F8F"
-# In this order where a color repeats: a line without marks, then one for each mark.
-LINES = ("-", "--", ":", "-.")
+# In this order where a color repeats: the first line has no marks.
 MARKS = ("", "s", "^", "o", "D", "v", "P", "p", "<", ">", "h", "d")
 STYLE = {  # legible from the last row
     "axes.formatter.limits": (-3, 4),
@@ -608,8 +608,7 @@ def make_film(descents, fps, spacing, size):
         fig = Figure(**size)
         ax = fig.add_subplot()
         contours(ax, one_surface(descents), lines=False)  # they make a frame three times as large
-        ax.set_title(title(descents))
-        counter = ax.text(1.03, 0, f"step {most}", transform=ax.transAxes, fontsize=20)
+        heading = ax.set_title(f"{title(descents)}\nstep {most}")
         trails, heads = [], []
         for (label, descent), line in styled(descents):
             markers = {**line, "markevery": marks(descent, line)}
@@ -622,7 +621,7 @@ def make_film(descents, fps, spacing, size):
         fig.set_layout_engine("none")
 
     def draw(step):
-        counter.set_text(f"step {step}")
+        heading.set_text(f"{title(descents)}\nstep {step}")
         parts = zip(trails, heads, texts, descents.items(), strict=True)
         for trail, head, text, (label, descent) in parts:
             trail.set_data(*descent.path[: step + 1].T)
@@ -630,7 +629,7 @@ def make_film(descents, fps, spacing, size):
             head.set_data(*np.transpose([end(descent) if ended else descent.path[step]]))
             if descent.stopped:
                 head.set_marker("X" if ended else "o")
-                text.set_text(with_reason(label, descent) if ended else f"{wrap(label)}\n ")
+                text.set_text(with_reason(label, descent) if ended else f"{wrap(label)}\nrunning")
         return *trails, *heads
 
     return Film(fig, draw, frames, interval=1000 / fps), len(frames)
@@ -670,7 +669,7 @@ def facts(descent):
         for name, value in descent.hyperparameters.items()
     }
     texts["start"] = f"from {point(descent.path[0])}"
-    if descent.velocity is not None:
+    if np.any(descent.velocity):
         texts["velocity"] = f"v {point(descent.velocity)}"
     return texts
 
@@ -682,16 +681,14 @@ COMMON = ("start", "velocity", "learning_rate")
 def differs(kind, descent, descents):
     """Return whether this fact is another one in another descent: for most, of the same rule."""
     others = [d for d in descents if kind in COMMON or d.rule == descent.rule]
-    return len({facts(d)[kind] for d in others if kind in facts(d)}) > 1
+    return len({facts(d).get(kind) for d in others}) > 1
 
 
 def title(descents):
     """Return the surface, and below it what is the same in all descents."""
     descents = list(descents.values())
     surfaces = {formula(descent.surface) for descent in descents}
-    known = {kind: text for descent in descents for kind, text in facts(descent).items()}
-    if not any(np.any(descent.velocity) for descent in descents):
-        known.pop("velocity", None)
+    known = facts(descents[0])
     kinds = [kind for kind in COMMON if not differs(kind, descents[0], descents)]
     shared = ", ".join(known[kind] for kind in kinds if kind in known)
     return "\n".join([*surfaces, shared] if len(surfaces) == 1 else [shared]).strip()
@@ -708,8 +705,10 @@ def symbol(name):
 
 
 def wrap(label):
-    """Break a label into lines that leave room for the picture."""
-    return textwrap.fill(label, 26)
+    """Break a label into lines that leave room for the picture, after commas if there are any."""
+    if ", " in label:
+        label = re.sub("(?<!,) ", "\N{NO-BREAK SPACE}", label)
+    return textwrap.fill(label, 26).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def with_reason(label, descent):
@@ -738,19 +737,26 @@ def styled(descents):
 
 
 def lines(optimizers):
-    """Return for each optimizer the color of its rule, and a style that tells repeats apart."""
+    """Return for each optimizer a line in the color of its rule; repeats differ in shade, mark."""
     colors = [color(optimizer) for optimizer in optimizers]
-    widths = 2.5 + min(0.6, 3.6 / len(colors)) * np.arange(len(colors))[::-1]
+    widths = 2.2 + min(0.9, 5.4 / len(colors)) * np.arange(len(colors))[::-1]
+    again = [colors[:i].count(c) for i, c in enumerate(colors)]
     return [
         {
-            "color": c,
-            "linestyle": LINES[colors[:i].count(c) % len(LINES)],
+            "color": shade(c, 0.8 * k / colors.count(c)),
             "linewidth": width,  # what lies below stays visible
-            "marker": MARKS[colors[:i].count(c) % len(MARKS)],
+            "marker": MARKS[k % len(MARKS)],
             "markersize": width + 5,
         }
-        for i, (c, width) in enumerate(zip(colors, widths, strict=True))
+        for c, k, width in zip(colors, again, widths, strict=True)
     ]
+
+
+def shade(color, share):
+    """Return the color, or a darker one, or a lighter one of a dark color."""
+    rgb = np.array(mpl.colors.to_rgb(color))
+    far = 0 if rgb.sum() > 0.5 else 0.9
+    return mpl.colors.to_hex(rgb + share * (far - rgb)).upper()
 
 
 def marks(descent, line):
@@ -782,9 +788,9 @@ def mark_start(ax, descent, line):
 
 def mark_end(ax, descent, line):
     """Draw a disk at the end, or a cross where the descent ended early."""
-    place = {"clip_on": False, "in_layout": False}  # whole, at the edge of the domain
     disk = {"color": line["color"], "markersize": line["linewidth"] + 8, "zorder": 3}
-    return ax.plot(*end(descent), "X" if descent.stopped else "o", **disk, **place)
+    # Whole, at the edge of the domain.
+    return ax.plot(*end(descent), "X" if descent.stopped else "o", **disk, clip_on=False)
 
 
 def end(descent):
