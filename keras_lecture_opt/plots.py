@@ -13,6 +13,7 @@ import html
 import os
 import pathlib
 import re
+import string
 import tempfile
 import textwrap
 import warnings
@@ -508,13 +509,26 @@ class Film(animation.FuncAnimation):
 
 
 FFMPEG = {"animation.ffmpeg_path": imageio_ffmpeg.get_ffmpeg_exe(), "animation.writer": "ffmpeg"}
-PAGE = """<!doctype html>
+# The browser's own controls would cover the lower part of the picture.
+PAGE = string.Template("""<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
-<title>{title}</title>
-<video controls loop style="max-width: 100%" src="data:video/mp4;base64,{video}"></video>
+<title>$title</title>
+<style>
+  * { box-sizing: border-box; font: 1.2rem sans-serif; }
+  video, input { display: block; width: 100%; max-width: ${width}px; }
+</style>
+<video autoplay muted loop src="data:video/mp4;base64,$video"></video>
+<input type="range" max="$last" value="0" aria-label="frame">
+<button>Play / pause</button> One frame: the slider, then ← or →
+<script>
+  const [film, slider, button] = ["video", "input", "button"].map((x) => document.querySelector(x));
+  film.ontimeupdate = () => { if (!film.paused) slider.value = film.currentTime * $fps; };
+  slider.oninput = () => { film.pause(); film.currentTime = (+slider.value + 0.5) / $fps; };
+  button.onclick = () => film.paused ? film.play() : film.pause();
+</script>
 </html>
-"""
+""")
 
 
 def animate(
@@ -571,8 +585,14 @@ def animate(
             video = pathlib.Path(folder, "film.mp4") if kind == ".html" else part
             film.save(video, writer, dpi="figure", progress_callback=lambda *_: bar.update())
             if kind == ".html":
-                coded = base64.b64encode(video.read_bytes()).decode()
-                part.write_text(PAGE.format(title=html.escape(file.stem), video=coded), "utf-8")
+                page = PAGE.substitute(
+                    title=html.escape(file.stem),
+                    video=base64.b64encode(video.read_bytes()).decode(),
+                    width=writer.frame_size[0],
+                    last=frames - 1,
+                    fps=fps,
+                )
+                part.write_text(page, "utf-8")
     return film
 
 
@@ -695,8 +715,7 @@ def title(descents):
 
 
 def point(pair):
-    """Return two numbers as a text without a place where a line may break."""
-    return "({:.4g},\N{NO-BREAK SPACE}{:.4g})".format(*pair).replace("-", "\N{MINUS SIGN}")
+    return "({:.4g}, {:.4g})".format(*pair).replace("-", "\N{MINUS SIGN}")
 
 
 def symbol(name):
@@ -707,7 +726,7 @@ def symbol(name):
 def wrap(label):
     """Break a label into lines that leave room for the picture, after commas if there are any."""
     if ", " in label:
-        label = re.sub("(?<!,) ", "\N{NO-BREAK SPACE}", label)
+        label = re.sub(r"(?<!,) | (?=[^(]*\))", "\N{NO-BREAK SPACE}", label)
     return textwrap.fill(label, 26).replace("\N{NO-BREAK SPACE}", " ")
 
 
@@ -801,7 +820,8 @@ def end(descent):
     if not crossed.any():
         return outside
     inside = descent.path[-2]
-    return inside + (outside - inside) * np.min(((edge - inside) / (outside - inside))[crossed])
+    shares = (edge - inside)[crossed] / (outside - inside)[crossed]
+    return inside + (outside - inside) * shares.min()
 
 
 def contours(ax, surface, lines=True):
@@ -838,5 +858,11 @@ def log_scale(ax, values):
 
 def legend(ax, beside=True):
     """Put the legend beside the axes, where it hides no path, or inside axes of the user."""
-    place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1)} if beside else {}
-    return ax.legend(frameon=not beside, **place)
+    if not beside:
+        return ax.legend()
+    _, labels = ax.get_legend_handles_labels()
+    # In heights of a letter. Many labels get smaller ones.
+    tall = sum(1.2 * (label.count("\n") + 1) + 0.5 for label in labels)
+    room = 72 * ax.figure.bbox.height / ax.figure.dpi - 30  # points
+    size = min(STYLE["legend.fontsize"], room / tall)
+    return ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=size)
