@@ -863,6 +863,6 @@ def legend(ax, beside=True):
     _, labels = ax.get_legend_handles_labels()
     # In heights of a letter. Many labels get smaller ones.
     tall = sum(1.2 * (label.count("\n") + 1) + 0.5 for label in labels)
-    room = 72 * ax.figure.bbox.height / ax.figure.dpi - 30  # points
+    room = 72 * ax.figure.bbox.height / ax.figure.dpi - 100  # points, below a title
     size = min(STYLE["legend.fontsize"], room / tall)
     return ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=size)
