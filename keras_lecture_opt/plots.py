@@ -169,13 +169,13 @@ def paths(
     >>> ax = paths(descend(quadratic, rule, steps=30) for rule in rules)
     >>> ax.figure.savefig("zigzag.png")
     """
-    descents = by_label(descents)
-    surface = one_surface(descents)
+    named = by_label(descents)
+    surface = one_surface(named)
     with canvas(ax, (9, 5.4), figsize, dpi) as axes:
         contours(axes, surface)
-        axes.set_title(title(descents))
-        dots = are_short(descents)
-        for (label, descent), line in styled(descents):
+        axes.set_title(title(named))
+        dots = are_short(named)
+        for (label, descent), line in styled(named):
             trace(axes, descent, dots, line, with_reason(label, descent))
         legend(axes, beside=ax is None)
     return axes
@@ -194,21 +194,21 @@ def panels(
     Returns:
         List of the Axes of a new figure, one per descent.
     """
-    descents = by_label(descents)
-    columns = min(len(descents), 4)
-    rows = -(-len(descents) // columns)
+    named = by_label(descents)
+    columns = min(len(named), 4)
+    rows = -(-len(named) // columns)
     size = size_of((max(3.5 * columns, 5), 3.5 * rows + 0.8), figsize, dpi)
     with style():
         fig = plt.figure(**size)
-        axes = [fig.add_subplot(rows, columns, i + 1) for i in range(len(descents))]
-        shared = len({descent.surface for descent in descents.values()}) == 1
-        for ax, (label, descent) in zip(axes, descents.items(), strict=True):
+        axes = [fig.add_subplot(rows, columns, i + 1) for i in range(len(named))]
+        shared = len({formula(descent.surface) for descent in named.values()}) == 1
+        for ax, (label, descent) in zip(axes, named.items(), strict=True):
             contours(ax, descent.surface)
-            trace(ax, descent, are_short(descents), lines([descent.optimizer])[0])
+            trace(ax, descent, are_short(named), lines([descent.optimizer])[0])
             own = [] if shared else [formula(descent.surface)]
             ax.set_title("\n".join([*own, with_reason(label, descent)]), fontsize=14)
             ax.locator_params(nbins=5)
-        fig.suptitle(title(descents))
+        fig.suptitle(title(named))
     return axes
 
 
@@ -229,12 +229,12 @@ def losses(
     Returns:
         The Axes.
     """
-    descents = by_label(descents)
+    named = by_label(descents)
     with canvas(ax, (9, 4.8), figsize, dpi) as axes:
-        for (label, descent), line in styled(descents):
+        for (label, descent), line in styled(named):
             axes.plot(descent.losses, **line, label=wrap(label), markevery=marks(descent, line))
-        log_scale(axes, [descent.losses for descent in descents.values()])
-        axes.set(xlabel="step", ylabel="loss", title=title(descents))
+        log_scale(axes, [descent.losses for descent in named.values()])
+        axes.set(xlabel="step", ylabel="loss", title=title(named))
         legend(axes, beside=ax is None)
     return axes
 
@@ -259,8 +259,8 @@ def rates(
     Raises:
         ValueError: the effective learning rate of an optimizer is not known.
     """
-    descents = by_label(descents)
-    for label, descent in descents.items():
+    named = by_label(descents)
+    for label, descent in named.items():
         if descent.rates is None:
             raise ValueError(
                 f"{label}: the effective learning rate of {descent.rule} is not known. Register "
@@ -268,16 +268,16 @@ def rates(
             )
     with canvas(ax, (12, 4.8), figsize, dpi, columns=2) as pair:
         for i, axes in enumerate(pair):
-            for (label, descent), line in styled(descents):
+            for (label, descent), line in styled(named):
                 steps = np.arange(1, descent.steps + 1)
                 mark = {"label": wrap(label), "markevery": marks(descent, line)}
                 axes.plot(steps, descent.rates[:, i], **line, **mark)
-            log_scale(axes, [descent.rates[:, i] for descent in descents.values()])
+            log_scale(axes, [descent.rates[:, i] for descent in named.values()])
             axes.set(xlabel="step", title=f"$w_{i + 1}$")
         pair[0].set_ylabel("effective learning rate")
         legend(pair[1], beside=ax is None)
         if ax is None:
-            pair[0].figure.suptitle(title(descents))
+            pair[0].figure.suptitle(title(named))
     return pair
 
 
