@@ -34,6 +34,7 @@ SADDLE = (  # the setting of the explorer
     "AdaGrad,RMSProp,SimplifiedAdam,Adam&learning_rate=0.01"
 )
 LOG_SCALE = (*SERIES, "More line chart options", "Toggle Y-axis log scale on line chart")
+EVERY_CURVE = (*LOG_SCALE, "Expand Table")  # also those that coincide
 
 
 class Picture(NamedTuple):
@@ -69,8 +70,8 @@ PICTURES = (
         ("effective_lr/hidden_1/kernel",),
         f"^effective_lr{KERNELS}",
         "/train",
-        LOG_SCALE,
-        700,
+        EVERY_CURVE,
+        840,
     ),
     Picture(
         "steps",
@@ -79,8 +80,8 @@ PICTURES = (
         ("step_to_weight/hidden_1/kernel",),
         f"^step_to_weight{KERNELS}",
         "/train",
-        LOG_SCALE,
-        700,
+        EVERY_CURVE,
+        840,
     ),
     Picture(
         "where",
@@ -97,6 +98,8 @@ PICTURES = (
         "reference/Adam",
         "custom_scalars",
         ("from the 5th to the 95th percentile", "hidden_1/kernel"),
+        # A rate near 5 in a band up to 5,000 can be seen on a log axis only.
+        clicks=("Toggle y-axis log scale", "Fit domain to data"),
     ),
     Picture("hparams", "reference", "hparams", ("adam-", "momentum"), clicks=("momentum", "rho")),
     Picture(
@@ -205,8 +208,8 @@ def click(driver, label):
         {ALL_NODES}
         const found = nodes.filter((node) => {{
             const isBox = /CHECKBOX$/.test(node.tagName);
-            const label = isBox ? node.textContent.trim() : node.ariaLabel;
-            return (isBox || node.tagName === 'BUTTON') && label === arguments[0];
+            const label = isBox ? node.textContent.trim() : node.ariaLabel || node.title;
+            return (isBox || /BUTTON$/.test(node.tagName)) && label === arguments[0];
         }});
         found.forEach((node) => node.click());
         return found.length;
@@ -219,9 +222,10 @@ def click(driver, label):
 def take(picture, address):
     """Save a picture of the TensorBoard at that address."""
     query = {"runFilter": picture.runs, "tagFilter": picture.cards, "smoothing": 0}
+    query |= {"_smoothingWeight": 0}  # what older tabs read, in the second query
     with browser(1500, picture.height) as driver:
         query = urllib.parse.urlencode(query)
-        driver.get(f"{address}?{query}#{picture.tab}&{query}")  # older tabs read the second one
+        driver.get(f"{address}?{query}#{picture.tab}&{query}")
         wait_for(driver, *picture.texts)
         time.sleep(2)
         for label in picture.clicks:

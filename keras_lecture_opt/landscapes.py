@@ -1,11 +1,12 @@
 """Losses of two weights, and the paths that optimizers take on them."""
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from keras_lecture_opt._arguments import check_integer, must_be
 from keras_lecture_opt.rates import (
@@ -17,6 +18,9 @@ from keras_lecture_opt.rates import (
 )
 from keras_lecture_opt.rules import Nesterov
 from keras_lecture_opt.rules._hyperparameters import HYPERPARAMETERS
+
+Pair = Sequence[float] | np.ndarray
+Domain = Sequence[Pair] | np.ndarray
 
 
 def check_numbers(argument, value, shape, allowed, owner=""):
@@ -66,10 +70,10 @@ class Surface:
     """
 
     name: str
-    function: Callable
-    domain: tuple
-    start: tuple
-    minima: tuple = ()
+    function: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    domain: Domain
+    start: Pair
+    minima: Iterable[Pair] = ()
     formula: str = ""
 
     def __post_init__(self):
@@ -138,11 +142,11 @@ class Surface:
         if not np.allclose(losses, alone, equal_nan=True):
             raise TypeError(f"{demand}. The loss at a point depends on other points.")
 
-    def __call__(self, w1, w2):
+    def __call__(self, w1: ArrayLike, w2: ArrayLike) -> tf.Tensor:
         """Return the loss at one point or many, a float64 tensor of the shape of `w1` and `w2`."""
         return self.function(tf.cast(w1, tf.float64), tf.cast(w2, tf.float64))
 
-    def point(self, argument, value):
+    def point(self, argument: str, value: Pair) -> np.ndarray:
         """Return the value as an array; raise if it is not a point of the domain."""
         point = check_pair(argument, value)
         if not np.all(self.contains(point)):
@@ -152,7 +156,7 @@ class Surface:
             )
         return point
 
-    def contains(self, point):
+    def contains(self, point: ArrayLike) -> np.ndarray:
         """Return whether each coordinate is inside the domain, a boolean array of shape (2,)."""
         lowest, highest = np.transpose(np.asarray(self.domain, dtype="float64"))
         return (point >= lowest) & (point <= highest)
@@ -214,6 +218,8 @@ class Descent:
         optimizer: the optimizer, as its last `apply` left it.
         hyperparameters: dict of the rule's hyperparameters at the start, by Keras's names. A
             learning rate that changes is None.
+        velocity: the velocity at the start, (2,), for rules of this package that have one; None
+            for others.
         path: the weights before the first and after each step, (steps + 1, 2).
         losses: the loss at each point of the path, (steps + 1,).
         gradients: the gradient of each step, (steps, 2), taken at the path; for `Nesterov` at
@@ -228,7 +234,8 @@ class Descent:
 
     surface: Surface
     optimizer: keras.optimizers.Optimizer
-    hyperparameters: dict
+    hyperparameters: dict[str, float | None]
+    velocity: np.ndarray | None
     path: np.ndarray
     losses: np.ndarray
     gradients: np.ndarray
@@ -237,16 +244,16 @@ class Descent:
     stopped: str | None
 
     @property
-    def steps(self):
+    def steps(self) -> int:
         """Number of steps taken, each a call of `apply`."""
         return len(self.path) - 1
 
     @property
-    def rule(self):
+    def rule(self) -> str:
         """Name of the optimizer's class."""
         return type(inner_optimizers(self.optimizer)[0]).__name__
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         stopped = f"; {self.stopped}" if self.stopped else ""
         return (
             f"<{self.rule} on {self.surface.name}: {self.steps} steps, loss {self.losses[0]:.4g} "
@@ -254,7 +261,13 @@ class Descent:
         )
 
 
-def descend(surface, optimizer, start=None, steps=100, velocity=None):
+def descend(
+    surface: Surface,
+    optimizer: keras.optimizers.Optimizer,
+    start: Pair | None = None,
+    steps: int = 100,
+    velocity: Pair | None = None,
+) -> Descent:
     """Run an optimizer on a surface and record every step.
 
     `optimizer.apply` updates a float64 variable of shape (2,) in one compiled loop. (TensorFlow
@@ -317,6 +330,8 @@ def descend(surface, optimizer, start=None, steps=100, velocity=None):
         if "velocity" not in slot_names:
             raise ValueError(f"`velocity` must be left out: {type(rule).__name__} has none.")
         velocity = check_pair("velocity", velocity)
+    elif "velocity" in slot_names:
+        velocity = np.zeros(2)
 
     variable = keras.Variable(start, dtype="float64", name="w")
     optimizer.build([variable])
@@ -324,10 +339,10 @@ def descend(surface, optimizer, start=None, steps=100, velocity=None):
         rule.slots(variable)[slot_names.index("velocity")].assign(velocity)
         if isinstance(rule, Nesterov):
             variable.assign(start + rule.momentum * velocity)
-    return _descend(surface, optimizer, rule, variable, steps)
+    return _descend(surface, optimizer, rule, variable, velocity, steps)
 
 
-def _descend(surface, optimizer, rule, variable, steps):
+def _descend(surface, optimizer, rule, variable, velocity, steps):
     eta = next_learning_rate(rule)
     hyperparameters = {"learning_rate": None if eta is None else float(eta)}
     for name in HYPERPARAMETERS:
@@ -395,6 +410,7 @@ def _descend(surface, optimizer, rule, variable, steps):
         surface,
         optimizer,
         hyperparameters,
+        velocity,
         path[: taken + 1],
         losses[: taken + 1],
         gradients[:taken],

@@ -47,6 +47,19 @@ def imported(script):
     return module
 
 
+def is_whole(figure):
+    """Whether all that a matplotlib figure shows lies inside it, and no text on another."""
+    figure.draw_without_rendering()
+    box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    if min(box.x0, box.y0, width - box.x1, height - box.y1) < 0:
+        return False
+    texts = [*figure.texts]
+    for ax in figure.axes:
+        texts += [ax.title, *(ax.get_legend().get_texts() if ax.get_legend() else ())]
+    boxes = [text.get_window_extent() for text in texts if text.get_text()]
+    return not any(a.count_overlaps([b]) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
 def run_alone(script, *arguments):
     """Run Python code in a process of its own, which may import the test modules."""
     tests = os.path.dirname(__file__)

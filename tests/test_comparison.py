@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import studies
 import tensorflow as tf
+from conftest import is_whole
 from matplotlib import pyplot as plt
 
 from keras_lecture_opt import Adam, Momentum, comparison, plots
@@ -475,6 +476,10 @@ def test_pictures_have_the_numbers(study):
         np.testing.assert_array_equal(y[:2], study.values(name, 0).mean(axis=1)[:2])
         assert np.isnan(y[2])  # it diverged: a cross
     assert "diverged" in drawn
+    assert is_whole(ax.figure)
+    slide = plots.curves(study, figsize=(9.6, 5.4), dpi=200).figure
+    assert is_whole(slide)
+    assert slide.canvas.get_width_height() == (1920, 1080)
     with pytest.raises(TypeError, match="`study` must be"):
         plots.curves(study.results)
     with pytest.raises(ValueError, match="`quantity` must be one of"):

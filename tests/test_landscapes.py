@@ -174,6 +174,9 @@ def test_nesterov_is_the_slides_from_any_velocity():
             v = 0.75 * v - ETA * np.array([2, 50]) * ahead
             w = w + v
             np.testing.assert_allclose(result.path[i + 1], w, rtol=1e-11, atol=1e-15)
+    np.testing.assert_array_equal(descent.velocity, (0, 0))
+    np.testing.assert_array_equal(moving.velocity, (0.3, -0.1))
+    assert descend(quadratic, keras.optimizers.SGD(ETA, momentum=0.5), steps=1).velocity is None
 
 
 def test_momentum_starts_with_the_velocity():

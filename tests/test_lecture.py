@@ -7,7 +7,9 @@ import re
 import nbformat
 import numpy as np
 import pytest
-from conftest import imported
+from conftest import imported, is_whole
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 from PIL import Image, ImageChops, ImageColor
 from test_landscapes import referenced
 
@@ -21,7 +23,7 @@ from keras_lecture_opt import (
     SteepestDescent,
     plots,
 )
-from keras_lecture_opt.landscapes import Surface, descend, quadratic, saddle
+from keras_lecture_opt.landscapes import Surface, beale, descend, quadratic, saddle
 
 ROOT = pathlib.Path(__file__).parents[1]
 # What the notebook and the pictures must show, however many rules there are.
@@ -116,11 +118,70 @@ def test_adams_first_step_is_eta_and_the_simplified_ones_more(eta):
 
 
 @pytest.fixture(scope="module")
-def figures(tmp_path_factory):
-    """What `make lecture-figures` writes."""
-    folder = tmp_path_factory.mktemp("figures")
-    imported(ROOT / "docs" / "figures" / "lecture_figures.py").draw_all(folder)
-    return folder
+def drawn(tmp_path_factory):
+    """What `make lecture-figures` writes but the film, and which of the pictures are cut."""
+    folder, cut = tmp_path_factory.mktemp("figures"), []
+    save = Figure.savefig
+
+    def look_and_save(figure, file, **options):
+        if not is_whole(figure):
+            cut.append(file.name)
+        save(figure, file, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", look_and_save)
+        imported(ROOT / "docs" / "figures" / "lecture_figures.py").draw_all(folder)
+    return folder, cut
+
+
+@pytest.fixture(scope="module")
+def figures(drawn):
+    return drawn[0]
+
+
+def test_no_picture_is_cut(drawn):
+    _, cut = drawn
+    assert not cut
+    long = plt.figure()
+    long.suptitle("a title that is much too long for the picture " * 9)
+    close = plt.figure()
+    close.text(0.1, 0.5, "one text")
+    close.text(0.12, 0.5, "another one")
+    assert not is_whole(long)
+    assert not is_whole(close)
+    plt.close("all")
+
+
+def test_correction_tables_are_numpys(figures):
+    page = (figures / "README.md").read_text()
+    [(_, *shown), *ends] = rows(page, "Why does Adam need bias correction?")
+    m, v, factors = 0, 0, []
+    for _ in range(1000):  # a constant gradient of 1, for which Adam's step is eta
+        m, v = 0.9 * m + 0.1, 0.999 * v + 0.001
+        factors.append(m / np.sqrt(v))
+    assert shown == [f"{factors[t - 1]:.2f}" for t in (1, 12, 100, 1000)]
+    assert np.argmax(factors) + 1 == 12
+    for name, eta, steps, _ in ends[-3:]:
+        eta = {"0.3": 0.3, "0.0949": 0.3 * np.sqrt(0.001) / 0.1}[eta]
+        rule = {"SimplifiedAdam": SimplifiedAdam, "Adam": Adam}[name]
+        with np.errstate(over="ignore", invalid="ignore"):  # after it has left
+            path = referenced(rule, beale, 1000, learning_rate=float(np.float32(eta)))[0]
+        left = np.abs(path).max(axis=1) > 4.5
+        assert steps == (f"{np.argmax(left)}, then it leaves" if left.any() else "1000")
+
+
+def test_film_of_the_saddle():
+    file = ROOT / "docs" / "figures" / "saddle.gif"
+    assert file.stat().st_size < 1e6
+    with Image.open(file) as film:
+        assert film.n_frames > 50
+        film.seek(film.n_frames - 1)
+        pixels = {color: n for n, color in film.convert("RGB").getcolors(10**6)}
+    near = [
+        sum(n for c, n in pixels.items() if np.abs(np.subtract(c, rgb)).max() < 24)
+        for rgb in (ImageColor.getrgb(plots.color(rule)) for rule in LECTURE)
+    ]
+    assert min(near) > 100
 
 
 def rows(page, below):
@@ -168,9 +229,10 @@ def test_pictures_show_their_rules(figures):
         "adagrad": {AdaGrad, RMSProp},
         "saddle": {*LECTURE},
         "bias_correction": {SimplifiedAdam, Adam},
+        "bias_correction_beale": {SimplifiedAdam, Adam},
     }
     pictures = list(figures.glob("*.png"))
-    assert len(pictures) == 9
+    assert len(pictures) == 10
     for picture in pictures:
         with Image.open(picture) as shown:
             assert shown.width > 500

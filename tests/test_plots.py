@@ -1,25 +1,30 @@
 """Pictures of descents: what they show, read from matplotlib's own objects, and films."""
 
+import base64
 import gc
+import re
 
 import keras
 import matplotlib as mpl
 import numpy as np
 import pytest
-from conftest import RULES
+from conftest import RULES, is_whole
 from matplotlib import pyplot as plt
 from monitored import fit, network
 from own_rules import OwnRule
-from PIL import Image
+from PIL import Image, ImageColor
 
 from keras_lecture_opt import (
+    AdaGrad,
     Adam,
     EffectiveLearningRateMonitor,
     Momentum,
+    Nesterov,
+    SimplifiedAdam,
     SteepestDescent,
     plots,
 )
-from keras_lecture_opt.landscapes import Surface, descend, quadratic, saddle
+from keras_lecture_opt.landscapes import Surface, beale, descend, quadratic, saddle
 from keras_lecture_opt.monitor import _pictures
 from keras_lecture_opt.monitor._history import History, Row
 
@@ -62,15 +67,21 @@ def test_paths_are_the_paths_each_in_its_color(descents):
     for descent in descents:
         [line] = lines(ax, descent.rule)
         [ring] = [x for x in ax.lines if is_marker(x, "o", line) and x.get_mfc() == "#FFFFFF"]
-        [disk] = [x for x in ax.lines if is_marker(x, "o", line) and x.get_mfc() != "#FFFFFF"]
+        dots, disk = [x for x in ax.lines if is_marker(x, "o", line) and x.get_mfc() != "#FFFFFF"]
         np.testing.assert_array_equal(ring.get_xydata(), descent.path[:1])
+        np.testing.assert_array_equal(dots.get_xydata(), descent.path)
         np.testing.assert_array_equal(disk.get_xydata(), descent.path[-1:])
+        assert dots.get_markersize() > line.get_linewidth()  # dots are seen on wide lines, too
+        assert line.get_zorder() < disk.get_zorder()
         np.testing.assert_array_equal(line.get_xydata(), descent.path)
         assert line.get_color() == plots.color(descent.optimizer)
     assert len({plots.color(rule) for rule in RULES}) == len(RULES)
-    assert ax.get_title() == "$w_1^2 + 25 w_2^2$"
+    assert ax.get_title() == "$w_1^2 + 25 w_2^2$\nfrom (−1, −1), η 0.01"
     assert (*ax.get_xlim(), *ax.get_ylim()) == (-2, 2, -1.5, 1.5)
-    assert any(np.array_equal(line.get_xydata(), [(0, 0)]) for line in ax.lines)  # the minimum
+    [star] = [line for line in ax.lines if line.get_marker() == "*"]
+    np.testing.assert_array_equal(star.get_xydata(), [(0, 0)])
+    assert star.get_zorder() > max(x.get_zorder() for x in ax.lines if x is not star)
+    assert star.get_mfc() == "none"
 
 
 def test_coinciding_paths_differ_in_width():
@@ -147,8 +158,10 @@ def test_several_of_one_rule_differ_in_line_and_label():
         "Momentum, η 0.01, μ 0.5 #2",
         "Momentum, η 0.02, μ 0.5",
     ]
-    assert {line.get_color() for line in ax.lines} == {plots.color(Momentum)}
-    assert len({line.get_linestyle() for line in ax.lines}) == 4
+    assert ax.lines[0].get_color() == plots.color(Momentum)
+    brightness = [sum(ImageColor.getrgb(line.get_color())) for line in ax.lines]
+    assert min(np.abs(np.diff(brightness))) > 50
+    assert len({line.get_marker() for line in ax.lines}) == 4
 
 
 def test_labels_of_ones_own_and_other_optimizers():
@@ -158,10 +171,73 @@ def test_labels_of_ones_own_and_other_optimizers():
     again = descend(quadratic, keras.optimizers.Ftrl(decay), steps=3)
     ax = plots.losses([ftrl, again])
     assert legend(ax) == ["Ftrl, η 0.01", "Ftrl, η(t)"]
-    [color] = {line.get_color() for line in ax.lines}
-    assert color in plots.OTHERS
+    assert ax.lines[0].get_color() in plots.OTHERS
     sgd = descend(quadratic, keras.optimizers.SGD(0.01), steps=3)
     assert plots.losses(sgd).lines[0].get_color() == plots.color(SteepestDescent)
+
+
+def test_title_says_what_is_shared_and_labels_what_differs():
+    def shown(*descents):
+        ax = plots.paths(descents)
+        return ax.get_title().partition("\n")[2], legend(ax)
+
+    def run(rule, **options):
+        return descend(quadratic, rule, steps=1, **options)
+
+    rules = SteepestDescent(0.02), Adam(0.001), Momentum(0.02)
+    assert shown(*map(run, rules)) == (
+        "from (−1, −1)",
+        ["SteepestDescent, η 0.02", "Adam, η 0.001", "Momentum, η 0.02"],
+    )
+    assert shown(run(Adam(0.1)), run(Adam(0.1), start=(0, 0.5))) == (
+        "η 0.1",
+        ["Adam, from (−1, −1)", "Adam, from (0, 0.5)"],
+    )
+    moving = {"velocity": (0.25, -0.5)}
+    assert shown(run(Momentum(0.01), **moving), run(Nesterov(0.01), **moving)) == (
+        "from (−1, −1), v (0.25, −0.5), η 0.01",
+        ["Momentum", "Nesterov"],
+    )
+    assert shown(run(Momentum(0.01), **moving), run(Nesterov(0.01)), run(Adam(0.01))) == (
+        "from (−1, −1), η 0.01",
+        ["Momentum, v (0.25, −0.5)", "Nesterov", "Adam"],
+    )
+
+
+def test_nothing_is_cut_or_covers_another_text():
+    """Many lines, long labels, every reason to stop, every size that slides want."""
+    hot = [descend(saddle, rule(0.5), steps=200) for rule in RULES]
+    many = [descend(beale, Adam(eta), (2, 1), 3) for eta in np.geomspace(1e-4, 0.3, 9)]
+    own = {f"a label of one's own that is long, number {i}": d for i, d in enumerate(hot)}
+    pictures = [plots.paths(own), plots.paths(many), plots.losses(many), *plots.panels(own)[:1]]
+    pictures += [plots.panels(hot[:1])[0], plots.rates(hot)[0], plots.animate(own)._func(0)[0].axes]
+    for draw in (plots.paths, plots.losses, plots.panels, plots.rates):
+        pictures += [*np.ravel(draw(hot, figsize=(16, 9), dpi=120))[:1]]
+        assert pictures[-1].figure.canvas.get_width_height() == (1920, 1080)
+    for i, ax in enumerate(pictures):
+        assert is_whole(ax.figure), i
+
+
+def test_size_and_resolution_of_every_picture(short, tmp_path):
+    for draw in (plots.paths, plots.losses, plots.panels, plots.rates):
+        [ax, *_] = np.ravel(draw(short, figsize=(9.6, 5.4), dpi=50))
+        ax.figure.savefig(tmp_path / "picture.png")
+        with Image.open(tmp_path / "picture.png") as picture:
+            assert picture.size == (480, 270)
+        for wrong in (0, (1, 2, 3), (0, 1), (np.inf, 1)):
+            with pytest.raises(ValueError, match="`figsize` must be a width and a height in in"):
+                draw(short, figsize=wrong)
+        with pytest.raises(TypeError, match=r"`figsize` must be .*not 'wide'"):
+            draw(short, figsize="wide")
+        for wrong in (0, -1, np.inf):
+            with pytest.raises(ValueError, match=f"`dpi` must be a finite number > 0, not {wrong}"):
+                draw(short, dpi=wrong)
+        with pytest.raises(TypeError, match="`dpi` must be a finite number > 0, not '80'"):
+            draw(short, dpi="80")
+    ax = plt.figure().add_subplot()
+    for size in ({"figsize": (1, 1)}, {"dpi": 80}):
+        with pytest.raises(ValueError, match="`figsize` and `dpi` must be left out with `ax`"):
+            plots.paths(short, ax, **size)
 
 
 def test_labels_need_not_be_text():
@@ -255,51 +331,85 @@ def test_users_settings_are_left_alone(descents):
 @pytest.mark.parametrize("suffix", [".gif", ".mp4", ".html"])
 def test_films(suffix, short, tmp_path, capfd):
     file = tmp_path / f"film{suffix}"
-    plots.animate(short, file, fps=10)
+    plots.animate(short, file, fps=2, figsize=(9.6, 5.4), dpi=50)
     assert "100%" in capfd.readouterr().err  # the progress bar
     content = file.read_bytes()
     if suffix == ".gif":
         with Image.open(file) as film:
+            assert film.size == (480, 270)
             assert film.n_frames == 5
-            assert film.info["duration"] == 100  # ms
+            assert film.info["duration"] == 500  # ms
             first = np.asarray(film.convert("RGB"), int)
             film.seek(4)
+            assert film.info["duration"] == 1500  # a second more to look at the end
             moved = np.abs(np.asarray(film.convert("RGB"), int) - first).max(axis=-1) > 100
             assert 100 < moved.sum() < moved.size / 4
-    elif suffix == ".mp4":
+    elif suffix == ".html":
+        page = content.decode()
+        assert "//" not in re.sub('src="data:[^"]*"', "", page)  # it loads nothing
+        [coded] = re.findall('<video [^>]*src="data:video/mp4;base64,([^"]*)"', page)
+        content = base64.b64decode(coded)
+    if suffix != ".gif":
         assert content[4:8] == b"ftyp"
         assert b"moov" in content
-    else:
-        assert content.count(b"data:image/png;base64") == 5
     assert plt.get_fignums() == []  # a notebook would show the last frame, too
 
 
-def test_long_films_have_100_frames():
-    film = plots.animate(descend(quadratic, Adam(), steps=1000))
-    frames = list(film.new_frame_seq())
+def test_long_films_have_100_frames_and_stay_at_the_end():
+    film = plots.animate(descend(quadratic, Adam(), steps=1000), fps=10)
+    *frames, last = np.split(list(film.new_frame_seq()), range(1, 101))
     assert len(frames) == 100
     assert (frames[0], frames[-1]) == (0, 1000)
+    assert list(last) == [1000] * 10
     del film
     gc.collect()  # matplotlib would warn of films that nobody looked at
 
 
+def test_a_film_of_very_different_paces_shows_the_race():
+    fast, slow = (descend(saddle, rule(0.01), steps=5000) for rule in (SimplifiedAdam, AdaGrad))
+    for spacing, least, most in (("linear", 2, 3), ("log", 20, 27)):
+        film = plots.animate([fast, slow], spacing=spacing)
+        frames = np.array(list(film.new_frame_seq()))
+        assert np.all(np.diff(frames) >= 0)
+        assert (frames[0], frames[-1]) == (0, slow.steps)
+        assert least <= np.sum(frames <= fast.steps) <= most
+        del film
+    with pytest.raises(ValueError, match="`spacing` must be 'linear' or 'log', not 'even'"):
+        plots.animate(fast, spacing="even")
+
+
 def test_frames_show_the_paths_so_far_and_how_they_end():
     left = descend(quadratic, SteepestDescent(0.045), steps=50)
-    adam = descend(quadratic, Adam(0.01), steps=20)
+    adam = descend(quadratic, Adam(0.01), steps=left.steps + 1)
     film = plots.animate([left, adam])
     frame = film._func
     *trails, head_of_left, head_of_adam = frame(1)
+    ax = head_of_left.axes
     for trail, descent in zip(trails, (left, adam), strict=True):
         np.testing.assert_array_equal(trail.get_xydata(), descent.path[:2])
+        rings = [line for line in ax.lines if line.get_mfc() == "#FFFFFF"]
+        assert trail.get_color() in [ring.get_color() for ring in rings]
+        assert all(np.array_equal(ring.get_xydata(), descent.path[:1]) for ring in rings)
     np.testing.assert_array_equal(head_of_adam.get_xydata(), adam.path[1:2])
     assert head_of_left.get_marker() == head_of_adam.get_marker() == "o"
     assert head_of_adam.get_color() == plots.color(Adam)
-    frame(20)
-    np.testing.assert_array_equal(trails[1].get_xydata(), adam.path)
+    names = ["SteepestDescent, η 0.045", "Adam, η 0.01"]
+    running = [f"{names[0]}\nrunning", names[1]]
+    assert legend(ax) == running
+    frame(left.steps - 1)
+    assert (head_of_left.get_marker(), legend(ax)) == ("o", running)
+    place = ax.get_position().bounds
+    frame(left.steps)
+    np.testing.assert_array_equal(trails[1].get_xydata(), adam.path[:-1])
     np.testing.assert_array_equal(head_of_left.get_xydata(), [plots.end(left)])
     assert (head_of_left.get_marker(), head_of_adam.get_marker()) == ("X", "o")
-    assert left.stopped in legend(head_of_left.axes)[0]
-    assert head_of_left.axes.get_title() == "step 20"
+    assert not head_of_left.get_clip_on()  # the cross is whole
+    assert legend(ax) == [f"{names[0]}\n{left.stopped}", names[1]]
+    assert ax.get_title() == f"$w_1^2 + 25 w_2^2$\nfrom (−1, −1)\nstep {left.steps}"
+    ax.figure.draw_without_rendering()
+    assert ax.get_position().bounds == place
+    frame(0)  # a player may go back
+    assert (head_of_left.get_marker(), legend(ax)) == ("o", running)
 
 
 def test_interrupted_film_leaves_the_old_one(short, tmp_path, monkeypatch):
@@ -318,13 +428,14 @@ def test_interrupted_film_leaves_the_old_one(short, tmp_path, monkeypatch):
 
 
 def test_film_without_a_file_is_a_player(short):
-    film = plots.animate(short[0])
-    assert film._repr_html_().count("data:image/png;base64") == 5
+    player = plots.animate(short[0], fps=1)._repr_html_()
+    assert player.startswith('<video width="720" height="432" controls')
+    assert 'src="data:video/mp4;base64,' in player
 
 
 def test_wrong_files_are_refused_before_anything_is_drawn(descents, tmp_path):
     with pytest.raises(
-        ValueError, match=r"`file` must end in \.gif, \.mp4, \.html, not 'film.avi'"
+        ValueError, match=r"`file` must end in \.gif, \.mp4 or \.html, not 'film.avi'"
     ):
         plots.animate(descents, tmp_path / "film.avi")
     (tmp_path / "folder.gif").mkdir()
@@ -386,7 +497,7 @@ def test_two_axes_as_subplots_returns_them(descents):
 
 def test_home_folder_is_expanded(descents, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    plots.animate(descend(quadratic, Adam(), steps=1), "~/film.gif")
+    plots.animate(descend(quadratic, Adam(), steps=1), "~/film.gif", fps=1)
     assert [path.name for path in tmp_path.iterdir()] == ["film.gif"]
 
 
@@ -397,8 +508,8 @@ def test_two_surfaces_in_one_picture_are_refused(descents):
             draw(mixed)
     assert plt.get_fignums() == []
     assert [ax.get_title() for ax in plots.panels(mixed)] == [
-        f"$w_1^2 + 25 w_2^2$\n{descents[0].rule}",
-        "$w_1^3 + w_2^2$\nAdam",
+        f"$w_1^2 + 25 w_2^2$\n{descents[0].rule}, η 0.01,\nfrom (−1, −1)",
+        "$w_1^3 + w_2^2$\nAdam, η 0.001,\nfrom (−0.01, −1)",
     ]
 
 
@@ -413,7 +524,7 @@ def test_unknown_rates_are_refused():
     assert plt.get_fignums() == []
 
 
-def test_training_is_drawn_for_each_run(tmp_path):
+def test_training_is_drawn_for_each_run():
     monitors = {}
     for rule in (SteepestDescent, Adam):
         monitors[rule.__name__] = [EffectiveLearningRateMonitor(update_freq=4) for _ in range(2)]
@@ -436,7 +547,8 @@ def test_training_is_drawn_for_each_run(tmp_path):
     ]
     assert adam[2] == pytest.approx(np.median([np.median(one) for one in of_seeds]))
     assert len(curves.collections) == 2  # the bands
-    figure.savefig(tmp_path / "training.png")
+    assert is_whole(figure)
+    assert is_whole(plots.training(monitors, figsize=(16, 9), dpi=120))
 
     one = plots.training(monitors["Adam"][0], "effective_lr")
     assert one.axes[0].get_title() == "Median effective learning rate"
