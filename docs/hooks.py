@@ -7,6 +7,7 @@ file of code is a page, too: of a rule, of a module's public names, or of the co
 import inspect
 import pathlib
 import re
+from html import unescape
 
 import griffe
 import nbconvert
@@ -95,7 +96,7 @@ def code(nav):
             pages[name] = rule_page.text(rule)
             pages[f"{file.parent.relative_to(ROOT)}/{rule.__name__}.png"] = rule_page.picture(rule)
         elif name in nav:
-            pages[name] = f"# {module}\n\n::: {module}\n"
+            pages[name] = f"::: {module}\n"
         else:
             text = file.read_text("utf-8")
             pages[name] = (
@@ -105,9 +106,14 @@ def code(nav):
     return pages
 
 
-def on_page_markdown(markdown, **_):
-    """Put the explorer where a page says so; a forge shows no frame."""
-    frame = '<iframe class="explorer" src="explorer.html" title="The explorer"></iframe>'
+def on_page_markdown(markdown, page, **_):
+    """Put the explorer where a page says so, over the whole width: a forge shows no frame."""
+    frame = '<iframe class="explorer" src="explorer.html" title="The explorer"></iframe>\n\n'
+    frame += '<a href="explorer.html">The explorer alone</a>, for a projector.'
+    if "<!-- explorer -->" in markdown:
+        page.meta["hide"] = ["navigation", "toc"]
+    # A session: only then is its copy free of prompts.
+    markdown = markdown.replace("```python\n>>>", "```pycon\n>>>")
     return markdown.replace("<!-- explorer -->", frame)
 
 
@@ -115,14 +121,16 @@ def on_page_content(html, **_):
     """Write formulas in MathML, which a browser shows without a library."""
     found = r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>'
     kinds = {"span": "inline", "div": "block"}
-    return re.sub(found, lambda m: convert(m[2], display=kinds[m[1]]), html, flags=re.DOTALL)
+    return re.sub(found, lambda m: convert(unescape(m[2]), display=kinds[m[1]]), html, flags=re.S)
 
 
 class Docstrings(griffe.Extension):
     """Makes of this project's docstrings, which have Keras's form, such as mkdocstrings reads."""
 
     def on_object(self, *, obj, **_):
-        if obj.docstring:
+        if obj.name.startswith("__"):
+            obj.docstring = None  # and so it is not shown: Python calls it, no reader does
+        elif obj.docstring:
             obj.docstring.value = google(obj.docstring.value)
 
 
@@ -137,4 +145,4 @@ def google(docstring):
 def formulas(block):
     lines = [rule_page.tex(line.strip()) for line in block[1].splitlines()]
     aligned = r" \\ ".join(lines).replace(r"\leftarrow", r"&\leftarrow")
-    return f":\n\n$$\\begin{{aligned}} {aligned} \\end{{aligned}}$$\n"
+    return f":\n\n$$\\begin{{align*}} {aligned} \\end{{align*}}$$\n"

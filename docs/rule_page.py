@@ -20,15 +20,15 @@ def text(rule):
     nearest = row.strip("| ").split(" | ")[-1]
     return f"""# {name}
 
-::: {rule.__module__}.{name}
-
-## Picture
-
 ![{name} on the bowl, and from the saddle]({name}.png)
 
-Left: 100 steps on the bowl, w₁² + 25 w₂². Right: from the saddle, w₁³ + w₂², until it leaves. η is
-0.01, all else the default. [Move it in the explorer](../../docs/explorer.html#rules={name}), or see
-[all rules from the saddle](../../docs/figures/README.md#all-seven-from-the-saddle).
+*Left: 100 steps on the bowl, w₁² + 25 w₂². Right: from the saddle, w₁³ + w₂², until it leaves. η is
+0.01, all else the default. [Move it in the explorer](../../docs/explorer.html#rules={name}), or
+compare [all rules from the saddle](../../docs/figures/README.md#all-seven-from-the-saddle).*
+
+::: {rule.__module__}.{name}
+    options:
+      filters: ["!^_", "!^(update_step|effective_learning_rate)$"]
 
 ## Code
 
@@ -37,7 +37,7 @@ Left: 100 steps on the bowl, w₁² + 25 w₂². Right: from the saddle, w₁³ 
 
 ## Nearest Keras class
 
-{nearest}
+Keras's {nearest}.
 """
 
 
@@ -45,9 +45,9 @@ def picture(rule):
     """Return the rule's picture, a PNG."""
     bowl = landscapes.descend(landscapes.quadratic, rule(learning_rate=0.01), steps=100)
     saddle = landscapes.descend(landscapes.saddle, rule(learning_rate=0.01), steps=5000)
-    axes = plots.panels([bowl, saddle])
+    axes = plots.panels({"the bowl": bowl, "the saddle": saddle})
     file = io.BytesIO()
-    axes[0].figure.savefig(file, format="png")
+    axes[0].figure.savefig(file, format="png", dpi=150)
     return file.getvalue()
 
 

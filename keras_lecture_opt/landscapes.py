@@ -18,6 +18,9 @@ from keras_lecture_opt.rates import (
 from keras_lecture_opt.rules import Nesterov
 from keras_lecture_opt.rules._hyperparameters import HYPERPARAMETERS
 
+__all__ = ["Surface", "Descent", "descend", "quadratic", "saddle", "rosenbrock", "beale"]
+__all__ += ["himmelblau", "SURFACES"]
+
 
 def check_numbers(argument, value, shape, allowed, owner=""):
     """Return the value as a float64 array of this shape; raise if it is not finite numbers."""

@@ -10,6 +10,8 @@ import numpy as np
 
 from keras_lecture_opt._arguments import check_integer, check_number, check_path, must_be
 
+__all__ = ["load", "mlp"]
+
 ARCHIVES = pathlib.Path(__file__).with_name("mnist_archives")
 
 

@@ -29,6 +29,8 @@ from keras_lecture_opt.landscapes import SURFACES
 from keras_lecture_opt.rules import RULES
 from keras_lecture_opt.rules._hyperparameters import HYPERPARAMETERS
 
+__all__ = ["save", "show"]
+
 FOLDER = pathlib.Path(__file__).parent
 FORMULAS = ("rules.js", "surfaces.js", "descend.js")
 # What the page's script draws: the columns of each source.

@@ -12,6 +12,8 @@ from keras_lecture_opt.rules._hyperparameters import (
     refuse_unknown,
 )
 
+__all__ = ["LectureOptimizer"]
+
 
 class LectureOptimizer(CompiledUpdate):
     """Base class of the lecture's rules, and of your own.
