@@ -16,11 +16,11 @@ def text(rule):
     name = rule.__name__
     methods = (rule.update_step, rule.effective_learning_rate)
     code = "\n".join(textwrap.dedent(inspect.getsource(method)) for method in methods)
-    [row] = re.findall(rf"^\| \[`{name}`\].*", TABLE.read_text(encoding="utf-8"), re.MULTILINE)
+    [row] = re.findall(rf"^\| \[?`{name}`.*", TABLE.read_text(encoding="utf-8"), re.MULTILINE)
     nearest = row.strip("| ").split(" | ")[-1]
     return f"""# {name}
 
-![{name} on the bowl, and from the saddle]({name}.png)
+![{name} on the bowl, and from the saddle]({name}.png){{ width=640 }}
 
 *Left: 100 steps on the bowl, w₁² + 25 w₂². Right: from the saddle, w₁³ + w₂², until it leaves. η is
 0.01, all else the default. [Move it in the explorer](../../docs/explorer.html#rules={name}), or

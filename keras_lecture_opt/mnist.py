@@ -27,7 +27,7 @@ def load(data_dir=None):
             the environment variable `TFDS_DATA_DIR`, or else to `~/tensorflow_datasets`.
 
     Returns:
-        `(x_train, y_train), (x_test, y_test)`: NumPy arrays of uint8. The images have shapes
+        NumPy arrays of uint8, `(x_train, y_train), (x_test, y_test)`. The images have shapes
         `(60000, 28, 28)` and `(10000, 28, 28)` and values from 0 to 255, the labels `(60000,)`
         and `(10000,)` and values from 0 to 9.
 

@@ -135,8 +135,9 @@ REFERENCE = """
     )
 """
 ROW = (
-    "| `Lion` | w ← w − η sign(β₁ m + (1 − β₁) g); m ← β₂ m + (1 − β₂) g | m `momentum` | "
-    "`learning_rate` 0.001, `beta_1` 0.9, `beta_2` 0.99 | `Lion`: no difference |\n"
+    "| [`Lion`](../keras_lecture_opt/rules/lion.py) | w ← w − η sign(β₁ m + (1 − β₁) g); "
+    "m ← β₂ m + (1 − β₂) g | m `momentum` | `learning_rate` 0.001, "
+    "`beta_1` 0.9, `beta_2` 0.99 | `Lion`: no difference |\n"
 )
 
 
