@@ -136,10 +136,12 @@ class Docstrings(griffe.Extension):
 
 
 def google(docstring):
-    """Return a docstring in Google's form: examples are indented. Formulas are in TeX."""
+    """Return a docstring in Google's form, with formulas in TeX."""
     text, title, examples = docstring.partition("Example:\n\n")
     examples = re.sub(r"^(?=.)", "    ", examples, flags=re.MULTILINE)
     text = re.sub(r"::\n\n((?: {4}.*\n)+)", formulas, text)
+    # `a, b: what they are` is said of each.
+    text = re.sub(r"^( +)(\w+), (\w+): (.*(?:\n\1 +.*)*)", r"\1\2: \4\n\1\3: \4", text, flags=re.M)
     return text + title.replace(":\n\n", "s:\n") + examples
 
 
