@@ -67,7 +67,7 @@ def copied():
     return {
         name: file.read_text("utf-8") if name.endswith(".md") else file.read_bytes()
         for name, file in found(COPIED).items()
-        if not name.endswith(".py")
+        if file.suffix not in (".py", ".pyc")
     }
 
 
@@ -107,7 +107,7 @@ def code(nav):
 
 
 def on_page_markdown(markdown, page, **_):
-    """Put the explorer where a page says so, over the whole width: a forge shows no frame."""
+    """Put the explorer where a page says so, as wide as the window: a forge shows no frame."""
     frame = '<iframe class="explorer" src="explorer.html" title="The explorer"></iframe>\n\n'
     frame += '<a href="explorer.html">The explorer alone</a>, for a projector.'
     if "<!-- explorer -->" in markdown:
@@ -126,7 +126,7 @@ def on_page_content(html, **_):
 
 
 class Docstrings(griffe.Extension):
-    """Makes of this project's docstrings, which have Keras's form, such as mkdocstrings reads."""
+    """Rewrites this project's docstrings, which have Keras's form, for mkdocstrings."""
 
     def on_object(self, *, obj, **_):
         if obj.name.startswith("__"):
@@ -146,6 +146,7 @@ def google(docstring):
 
 
 def formulas(block):
+    """Return a docstring's block of formulas, aligned at their arrows."""
     lines = [rule_page.tex(line.strip()) for line in block[1].splitlines()]
     aligned = r" \\ ".join(lines).replace(r"\leftarrow", r"&\leftarrow")
     return f":\n\n$$\\begin{{align*}} {aligned} \\end{{align*}}$$\n"
