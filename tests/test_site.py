@@ -14,6 +14,11 @@ PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.
 WORKFLOW = ROOT / ".github" / "workflows" / "tests.yml"
 
 
+def name(page):
+    """The path of a page within the repository."""
+    return page.relative_to(ROOT).as_posix()
+
+
 @pytest.fixture(scope="module")
 def rule_page():
     return imported(ROOT / "docs" / "rule_page.py")
@@ -33,10 +38,10 @@ def test_every_page_is_in_the_navigation_once():
     shown.remove("quick_start.md")  # which is a section of the README
     assert "\n## Quick start" in (ROOT / "README.md").read_text()
     assert all((ROOT / path).is_file() for path in shown)
-    assert {page.relative_to(ROOT).as_posix() for page in PAGES} <= {*shown}
+    assert {*map(name, PAGES)} <= {*shown}
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.suffix == ".md"], ids=str)
+@pytest.mark.parametrize("page", [page for page in PAGES if page.suffix == ".md"], ids=name)
 def test_lists_are_read_alike_on_a_forge_and_in_the_site(page):
     """What is inside of an item is indented by 4 spaces; a list follows an empty line."""
     text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
