@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PINS ?=
 
-.PHONY: demo test test-oldest test-browser bench figures lecture-figures explorer notebook lint clean chromium
+.PHONY: demo test test-oldest test-browser bench figures lecture-figures explorer docs notebook lint clean chromium
 
 demo: $(VENV)/installed  ## train the lecture's network with the lecture's Adam on MNIST
 	$(BIN)/python examples/fit_mnist.py --optimizer Adam
@@ -34,6 +34,10 @@ lecture-figures: $(VENV)/installed  ## draw those of the lecture, for which no b
 explorer: $(VENV)/installed  ## write docs/explorer.html, the interactive page
 	TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -c "from keras_lecture_opt import explorer; explorer.save('docs/explorer.html')"
 
+docs: explorer  ## build the site, in site/
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/mkdocs build --strict --quiet
+
 notebook: $(VENV)/installed  ## open the lecture as a notebook
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[notebook]'
 	$(BIN)/python -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root) examples/lecture.ipynb
@@ -53,4 +57,4 @@ $(VENV)/installed: setup.cfg pyproject.toml
 	touch $@
 
 clean:  ## remove what the other commands made
-	rm -rf .venv* .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info
+	rm -rf .venv* .mypy_cache .pytest_cache .ruff_cache build dist site *.egg-info

@@ -19,6 +19,9 @@ from keras_lecture_opt.rates import (
 from keras_lecture_opt.rules import Nesterov
 from keras_lecture_opt.rules._hyperparameters import HYPERPARAMETERS
 
+__all__ = ["Surface", "Descent", "descend", "quadratic", "saddle", "rosenbrock", "beale"]
+__all__ += ["himmelblau", "SURFACES"]
+
 Pair = Sequence[float] | np.ndarray
 Domain = Sequence[Pair] | np.ndarray
 

@@ -11,6 +11,8 @@ import numpy as np
 
 from keras_lecture_opt._arguments import check_integer, check_number, check_path, must_be
 
+__all__ = ["load", "mlp"]
+
 Arrays = tuple[np.ndarray, np.ndarray]  # images, labels
 ARCHIVES = pathlib.Path(__file__).with_name("mnist_archives")
 
@@ -27,7 +29,7 @@ def load(data_dir: str | os.PathLike[str] | None = None) -> tuple[Arrays, Arrays
             the environment variable `TFDS_DATA_DIR`, or else to `~/tensorflow_datasets`.
 
     Returns:
-        `(x_train, y_train), (x_test, y_test)`: NumPy arrays of uint8. The images have shapes
+        NumPy arrays of uint8, `(x_train, y_train), (x_test, y_test)`. The images have shapes
         `(60000, 28, 28)` and `(10000, 28, 28)` and values from 0 to 255, the labels `(60000,)`
         and `(10000,)` and values from 0 to 9.
 

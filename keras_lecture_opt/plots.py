@@ -48,6 +48,9 @@ from keras_lecture_opt.rates import inner_optimizers
 from keras_lecture_opt.rules import RULES
 from keras_lecture_opt.rules._hyperparameters import HYPERPARAMETERS
 
+__all__ = ["paths", "panels", "losses", "rates", "animate", "training", "curves", "sensitivity"]
+__all__ += ["color", "COLORS"]
+
 # Loads the backend. In a notebook this switches the display of figures on, which the context of a
 # style would undo.
 plt.draw_if_interactive()

@@ -150,7 +150,7 @@ def has_formula(optimizer: keras.optimizers.Optimizer) -> bool:
         optimizer: any `keras.optimizers.Optimizer`, wrappers included.
 
     Returns:
-        True or False. Some variables may have no rate all the same: see `effective_learning_rate`.
+        True or False. Some variables may have no rate all the same; see `effective_learning_rate`.
 
     Example:
 

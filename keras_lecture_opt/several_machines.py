@@ -206,7 +206,7 @@ class Backup(keras.callbacks.Callback):
         """Restore the latest backup, if there is one. All workers must call it.
 
         Returns:
-            The number of epochs that have been trained: `initial_epoch` for `fit`.
+            The number of epochs that have been trained, the `initial_epoch` for `fit`.
 
         Raises:
             ValueError: the backup is of another model or optimizer, or all backups are damaged.

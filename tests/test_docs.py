@@ -27,10 +27,9 @@ def blocks(page, language):
 
 
 def rows(page):
-    """The cells of each row of a table, by its first cell without backticks."""
-    lines = [line for line in page.read_text().splitlines() if line.startswith("| `")]
-    cells = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines]
-    return {first.strip("`"): rest for first, *rest in cells}
+    """The cells of each row of a table, by the code in its first cell, which may be a link."""
+    lines = re.findall(r"^\| \[?`(\w+)`[^|]* \| (.*) \|$", page.read_text(), flags=re.MULTILINE)
+    return {first: [cell.strip() for cell in rest.split(" | ")] for first, rest in lines}
 
 
 @pytest.fixture

@@ -145,8 +145,9 @@ REFERENCE = """
     )
 """
 ROW = (
-    "| `Lion` | w ← w − η sign(β₁ m + (1 − β₁) g); m ← β₂ m + (1 − β₂) g | m `momentum` | "
-    "`learning_rate` 0.001, `beta_1` 0.9, `beta_2` 0.99 | `Lion`: no difference |\n"
+    "| [`Lion`](../keras_lecture_opt/rules/lion.py) | w ← w − η sign(β₁ m + (1 − β₁) g); "
+    "m ← β₂ m + (1 − β₂) g | m `momentum` | `learning_rate` 0.001, "
+    "`beta_1` 0.9, `beta_2` 0.99 | `Lion`: no difference |\n"
 )
 
 
@@ -168,7 +169,7 @@ def test_a_rule_is_added_in_four_places(tmp_path):
         file.write(textwrap.dedent(REFERENCE))
     # 4. its row in the table of rules
     page = copy / "docs" / "rules.md"
-    last = next(line for line in page.read_text().splitlines(True) if line.startswith("| `Adam` |"))
+    last = next(line for line in page.read_text().splitlines(True) if line.startswith("| [`Adam`]"))
     page.write_text(page.read_text().replace(last, last + ROW))
 
     generic = "Lion or freed or private or rules_are_the_lectures or color_blind"

@@ -108,8 +108,8 @@ class Workload:
         """Return where all runs of a seed start.
 
         Returns:
-            List of arrays, the values of `model.variables`: weights, state of layers and the
-            states of their random generators. And the loss of that network, without training.
+            List of arrays, the values of `model.variables` (weights, state of layers and the
+            states of their random generators), and the loss of that network, without training.
         """
         model = self.new_model("sgd", seed)
         values = [v.numpy() for v in model.variables]

@@ -33,6 +33,8 @@ from keras_lecture_opt.landscapes import SURFACES
 from keras_lecture_opt.rules import RULES
 from keras_lecture_opt.rules._hyperparameters import HYPERPARAMETERS
 
+__all__ = ["save", "show"]
+
 FOLDER = pathlib.Path(__file__).parent
 FORMULAS = ("rules.js", "surfaces.js", "descend.js")
 UUID = r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"

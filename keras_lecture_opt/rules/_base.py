@@ -17,6 +17,8 @@ from keras_lecture_opt.rules._hyperparameters import (
     refuse_unknown,
 )
 
+__all__ = ["LectureOptimizer"]
+
 
 class LectureOptimizer(CompiledUpdate):
     """Base class of the lecture's rules, and of your own.
@@ -39,12 +41,12 @@ class LectureOptimizer(CompiledUpdate):
         name: name of the optimizer, the first part of its variables' paths.
         hyperparameters: dict of the rule's own arguments; each becomes an attribute and an
             entry of `get_config()`.
-        jit_compile: whether XLA compiles the update of all variables, which is faster
-            (`docs/speed.md`). This happens in graphs (in `fit`, in a `tf.function`) if all
-            variables of a replica are on one device.
         **kwargs: every other argument of `keras.optimizers.Optimizer`: `weight_decay`,
             `clipnorm`, `clipvalue`, `global_clipnorm`, `use_ema`, `ema_momentum`,
-            `ema_overwrite_frequency`, `loss_scale_factor`, `gradient_accumulation_steps`.
+            `ema_overwrite_frequency`, `loss_scale_factor`, `gradient_accumulation_steps`. And
+            `jit_compile`: whether XLA compiles the update of all variables, which is faster
+            (`docs/speed.md`). This happens in graphs (in `fit`, in a `tf.function`) if all
+            variables of a replica are on one device. Defaults to True.
 
     Raises:
         TypeError: an argument has the wrong type.

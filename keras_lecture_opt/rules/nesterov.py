@@ -24,7 +24,8 @@ class Nesterov(LectureOptimizer):
         v     <- mu v - eta g(theta)
         theta <- theta + mu v - eta g(theta)
 
-    This is the slide's sequence exactly: `w(variable)` gives its w = theta - mu v.
+    This is the slide's sequence exactly: `w(variable)` gives its w = theta - mu v. Evaluation and
+    saved models use the variables, hence theta.
 
     Args:
         learning_rate: eta; a number >= 0, a Keras schedule or a callable. Defaults to 0.01.
