@@ -519,7 +519,9 @@ PAGE = string.Template("""<!doctype html>
 <title>$title</title>
 <style>
   * { box-sizing: border-box; font: 1.2rem sans-serif; }
-  video, input { display: block; width: 100%; max-width: ${width}px; }
+  video, input { display: block; max-width: 100%; }
+  video { max-height: calc(100vh - 6rem); }  /* what follows stays in sight */
+  input { width: ${width}px; }
 </style>
 <video autoplay muted loop src="data:video/mp4;base64,$video"></video>
 <input type="range" max="$last" value="0" aria-label="frame">

@@ -163,7 +163,8 @@ def test_a_rule_is_added_in_four_places(tmp_path):
     listed = listed.replace(
         "\n# In the", "from keras_lecture_opt.rules.lion import Lion\n\n# In the"
     )
-    (rules / "__init__.py").write_text(listed.replace("    Adam,\n)", "    Adam,\n    Lion,\n)"))
+    listed = re.sub(r"(RULES\b.*? = \(.*?)\n\)", r"\1\n    Lion,\n)", listed, count=1, flags=re.S)
+    (rules / "__init__.py").write_text(listed)
     # 3. its reference
     with (copy / "tests" / "reference.py").open("a") as file:
         file.write(textwrap.dedent(REFERENCE))

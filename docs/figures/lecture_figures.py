@@ -44,7 +44,7 @@ def zigzag():
 
     def momenta(eta, steps):
         return {
-            f"μ {mu}{', steepest descent' * (mu == 0)}": descend(
+            f"Momentum, μ {mu}" if mu else "steepest descent, μ 0": descend(
                 quadratic, Momentum(eta, momentum=mu), steps=steps
             )
             for mu in (0, 0.5, 0.9, 0.99)
@@ -59,7 +59,7 @@ def zigzag():
             for label in descents
         ],
     )
-    turns = np.sum(np.diff(np.sign(descents["μ 0, steepest descent"].path[:, 1])) != 0)
+    turns = np.sum(np.diff(np.sign(descents["steepest descent, μ 0"].path[:, 1])) != 0)
     settings = f"Momentum on w₁² + 25 w₂² from (−1, −1), η {eta}, 60 steps"
     caption = f"""\
 Any η between 1/50 and 2/50 makes steepest descent (μ 0) jump over the valley in every step: w₂ \

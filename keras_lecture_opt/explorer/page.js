@@ -106,7 +106,7 @@ function reason(descent) {
   const { domain } = LECTURE.surfaces[setting.surface];
   const { w } = path.at(-1);
   const crossings = w.flatMap((x, i) => {
-    const name = `w${"₁₂"[i]} = ${shown(x)}`;
+    const name = `w${"₁₂"[i]}`;  // without its value, which rounds to the limit's
     if (x < domain[i][0]) return [`${name} is below ${shown(domain[i][0])}`];
     return x > domain[i][1] ? [`${name} is above ${shown(domain[i][1])}`] : [];
   });
@@ -238,7 +238,7 @@ function drawRates(drawn) {
 }
 
 function drawTable(drawn) {
-  const states = ["v", "G", "m"].filter((name) => drawn.some(({ rule }) => RULES[rule].state.includes(name)));
+  const states = [...new Set(drawn.flatMap(({ rule }) => RULES[rule].state))];
   const rows = drawn.map(({ rule, past, point, line: { color } }) => {
     const column = (name) => pair(point.weights.map((weight) => weight[name]));
     const values = [past.length - 1, shown(point.loss), pair(point.w), pair(point.g), ...states.map(column), column("rate")];
