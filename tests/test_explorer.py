@@ -303,7 +303,8 @@ def examples_do_what_their_python_does(page):
                 assert len(path) == descent.steps + 1
                 np.testing.assert_allclose(path, descent.path, rtol=1e-9, atol=1e-12)
                 if descent.stopped:
-                    assert f"{descent.rule} {descent.stopped}: w₁ = " in page.text("#status")
+                    ended = f"{descent.rule} {descent.stopped}: w₁ is below −1.5"
+                    assert ended in page.text("#status")
 
 
 def setting_is_in_the_address(page):
