@@ -25,7 +25,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from tensorboard import program
 
 import keras_lecture_opt
-from keras_lecture_opt import explorer, mnist
+from keras_lecture_opt import _programs, explorer, mnist
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SERIES = ("Close side pane",)
@@ -242,9 +242,8 @@ def take_explorer(folder):
         driver.get(f"{(folder / 'page.html').as_uri()}#{SADDLE}")
         wait_for(driver, "left the domain in step 26")
         time.sleep(2)
-        picture = Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB")
-    most = {"method": Image.Quantize.MAXCOVERAGE, "kmeans": 1, "dither": Image.Dither.NONE}
-    picture = picture.quantize(256, **most)  # the notebook holds it: a third as large
+        picture = Image.open(io.BytesIO(driver.get_screenshot_as_png()))
+    picture = _programs.in_256_colors(picture)  # the notebook holds it
     picture.save(pathlib.Path(explorer.__file__).with_name("page.png"), optimize=True)
 
 

@@ -628,12 +628,13 @@ def make_film(descents, fps, spacing, size):
         frames = np.geomspace(1, most + 1, count) - 1
     frames = np.unique(frames.round().astype(int))
     frames = np.append(frames, np.full(round(fps), most))  # time to read how it ends
+    shared = title(descents)
     with style():
         # Not pyplot's: a notebook would show the last frame, too.
         fig = Figure(**size)
         ax = fig.add_subplot()
         contours(ax, one_surface(descents), lines=False)  # they make a frame three times as large
-        heading = ax.set_title(f"{title(descents)}\nstep {most}")
+        heading = ax.set_title(f"{shared}\nstep {most}")
         trails, heads = [], []
         for (label, descent), line in styled(descents):
             markers = {**line, "markevery": marks(descent, line)}
@@ -646,7 +647,7 @@ def make_film(descents, fps, spacing, size):
         fig.set_layout_engine("none")
 
     def draw(step):
-        heading.set_text(f"{title(descents)}\nstep {step}")
+        heading.set_text(f"{shared}\nstep {step}")
         parts = zip(trails, heads, texts, descents.items(), strict=True)
         for trail, head, text, (label, descent) in parts:
             trail.set_data(*descent.path[: step + 1].T)

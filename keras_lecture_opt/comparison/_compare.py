@@ -155,7 +155,7 @@ def process_pool(workers: int | None = None) -> concurrent.futures.ProcessPoolEx
     workers = (os.cpu_count() or 1) if workers is None else check_integer("workers", workers, 1)
     spawn = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
     pool = concurrent.futures.ProcessPoolExecutor(workers, spawn, initializer=_watch_parent)
-    with _deaf_to_ctrl_c():  # which processes inherit that start now
+    with _deaf_to_ctrl_c():
         for _ in range(workers):
             pool.submit(int)
     return pool
@@ -163,6 +163,7 @@ def process_pool(workers: int | None = None) -> concurrent.futures.ProcessPoolEx
 
 @contextlib.contextmanager
 def _deaf_to_ctrl_c():
+    """Ignore Ctrl-C; processes that start in this context ignore it for good."""
     if threading.current_thread() is not threading.main_thread():  # only that one gets signals
         yield
         return

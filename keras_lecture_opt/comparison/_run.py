@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import errno
+import functools
 import json
 import os
 import pathlib
@@ -137,6 +138,7 @@ def train_epoch(model, workload, seed, epoch, limit):
     return {**row, "diverged": not row["loss"] <= limit, "device": device()}
 
 
+@functools.cache
 def device():
     """Return where this process trains, and with which Python."""
     return f"{gpu_name() or machine()}, Python {platform.python_version()}"

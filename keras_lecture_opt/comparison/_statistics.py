@@ -11,16 +11,6 @@ PROBABLE = 0.95  # how often one optimizer must end before the other, for a verd
 SIGNIFICANT = 0.05  # and how likely such a difference of the means may be by chance
 
 
-def chosen(values):
-    """Return the index of the row with the best mean, or None if no row has a finite one.
-
-    Args:
-        values: array (rates, seeds), less is better, infinity for a run that diverged.
-    """
-    means = values.mean(axis=1)
-    return int(np.argmin(means)) if np.isfinite(means.min()) else None
-
-
 def repeated_searches(values, trials, seed=0):
     """Repeat the search for a rate with rates and seeds drawn by chance.
 
@@ -88,8 +78,7 @@ def pairs(ends):
         likely = probability(ends[first], ends[second])
         p_value = np.minimum(1.0, len(combinations) * welch(ends[first], ends[second]))
         verdict = None
-        for name, share in ((first, likely), (second, 1 - likely)):
-            other = second if name == first else first
+        for name, other, share in ((first, second, likely), (second, first, 1 - likely)):
             hopeless = np.isinf(ends[other]).all() and np.isfinite(ends[name]).all()
             if hopeless or (p_value < SIGNIFICANT and share >= PROBABLE):
                 verdict = name
