@@ -49,6 +49,25 @@ def test_rates_of_which_some_are_not_finite():
     assert sum(measured["bars"]) == 5
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("shape", [(), (7,), (150, 150)])
+@pytest.mark.parametrize("scale", [1.0, 1e-4])
+def test_steps_of_every_type_in_place_and_as_tensors(shape, dtype, scale):
+    """Of a GPU's variables and of half precision the copy is a tensor."""
+    rng = np.random.default_rng(0)
+    variable = keras.Variable(rng.normal(size=shape), dtype=dtype)
+    copies = [_measure.copy(variable), tf.identity(variable)]
+    before = np.asarray(copies[1], "float64")
+    variable.assign_add(tf.cast(scale * rng.normal(size=shape), dtype))
+    after = np.asarray(tf.convert_to_tensor(variable), "float64")
+    true = [np.sqrt(np.mean(np.square(w))) for w in (after - before, before, after)]
+    tolerance = 1e-12 if dtype == "float64" or before.size < 100 else 1e-6
+    for copy in copies:
+        measured = _measure.movement(copy, tf.convert_to_tensor(variable))
+        np.testing.assert_allclose(measured, true, rtol=tolerance)
+    assert isinstance(copies[0], np.ndarray) == (dtype in ("float32", "float64"))
+
+
 @pytest.mark.parametrize("shape", [(None, 3), (None, None, 3), (4,), (3, 4, 5, 6)])
 def test_maps_of_inputs_that_are_no_images_or_of_any_size(shape):
     class Model:

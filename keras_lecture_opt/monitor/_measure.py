@@ -22,34 +22,66 @@ LARGEST_MAP = 64  # pixels
 CHUNK = 1 << 20  # weights counted at once, which bounds the memory
 HUGE = np.finfo("float32").max
 TINY = 1e-30  # below it, a float32 sum of squares has lost digits
-SMALL = 1 << 14  # weights that NumPy reduces faster than TensorFlow
+BLOCK = 1 << 14  # weights that NumPy reduces at once: they stay in the cache
+
+
+def copy(variable):
+    """Return a variable's weights, as they are now: an array if a CPU keeps them, else a tensor.
+
+    A tensor shares the variable's memory until the next step, which then is slower.
+    """
+    weights = tf.convert_to_tensor(variable)
+    array = in_place(weights)
+    return tf.identity(weights) if array is None else array.copy()
 
 
 def movement(before, after):
     """Measure the step that a variable took.
 
     Args:
-        before, after: the weights before and after it, floating-point tensors of one shape.
+        before: a `copy` of the weights before it, or a tensor.
+        after: the weights after it, a floating-point tensor of the same shape.
 
     Returns:
         Root mean squares of the step, of the weights before it and of those after it: three
         Python numbers, exact to about 1e-6, and to 1e-12 for float64.
     """
     size = math.prod(before.shape)
-    if size <= SMALL:  # three operations on a tensor would take longer
-        before, after = (np.asarray(w, np.float64).ravel() for w in (before, after))
-        with np.errstate(invalid="ignore"):  # inf - inf
-            return [math.sqrt(np.dot(w, w) / size) for w in (after - before, before, after)]
-    dtype = tf.float64 if before.dtype == tf.float64 else tf.float32
-    halves = half_sums_of_squares(before, after, dtype)
-    if not all(TINY < half < HUGE for half in halves):  # a square left the range of float32
-        halves = half_sums_of_squares(before, after, tf.float64)
-    return [math.sqrt(2 * half / size) for half in halves]
+    if size <= BLOCK:  # operations on a tensor would take longer
+        before, after = np.asarray(before, "float64"), np.asarray(after, "float64")
+        sums = sums_of_squares(before, after, "float64")
+    else:
+        if isinstance(before, np.ndarray):
+            after = in_place(after)
+        sums = sums_of_squares(before, after, "float64" if before.dtype == "float64" else "float32")
+        if not all(TINY < s < HUGE for s in sums):  # a square left the range of float32
+            sums = sums_of_squares(before, after, "float64")
+    with np.errstate(invalid="ignore"):  # of no weights
+        return np.sqrt(np.divide(sums, size)).tolist()
 
 
-def half_sums_of_squares(before, after, dtype):
-    before, after = tf.cast(before, dtype), tf.cast(after, dtype)
-    return tf.stack([tf.nn.l2_loss(w) for w in (after - before, before, after)]).numpy().tolist()
+def sums_of_squares(before, after, dtype):
+    """Sum the squares of the step and of the weights, of arrays or of tensors."""
+    if isinstance(before, tf.Tensor):
+        before, after = tf.cast(before, dtype), tf.cast(after, dtype)
+        halves = [tf.nn.l2_loss(w) for w in (after - before, before, after)]
+        return 2 * tf.stack(halves).numpy()
+    before, after, sums = before.ravel(), after.ravel(), np.zeros(3)
+    with np.errstate(invalid="ignore", over="ignore"):  # inf - inf; a square beyond float32
+        for start in range(0, before.size, BLOCK):
+            block = slice(start, start + BLOCK)
+            old, new = (w[block].astype(dtype, copy=False) for w in (before, after))
+            sums += [np.dot(w, w) for w in (new - old, old, new)]
+    return sums
+
+
+def in_place(x):
+    """Return the array in which a CPU keeps a tensor, None if it lies elsewhere.
+
+    It must not be written to. NumPy reads it faster than TensorFlow's operations do.
+    """
+    if "CPU" in x.device and x.dtype in (tf.float32, tf.float64):
+        return np.asarray(memoryview(x))
 
 
 def median(rates, ever_updated):

@@ -13,7 +13,7 @@ from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from keras_lecture_opt.monitor import _pictures, _summaries
 from keras_lecture_opt.monitor._files import RunFile, holds_own_files
 from keras_lecture_opt.monitor._history import History, Row
-from keras_lecture_opt.monitor._measure import QUANTILES, movement
+from keras_lecture_opt.monitor._measure import QUANTILES, copy, movement
 from keras_lecture_opt.monitor._sample import medians
 from keras_lecture_opt.monitor._variables import Names, choose, find_optimizers
 from keras_lecture_opt.monitor._verdicts import ACCURACIES, STARTED, Evidence, judge
@@ -120,7 +120,7 @@ class Recorder:
         self._choose_variables()
         self._counts = self.counts()
         self._rates = {id(o): next_learning_rate(o) for o in self.optimizers()}
-        self._copies = {id(m.variable): tf.identity(m.variable) for m in self._monitored}
+        self._copies = {id(m.variable): copy(m.variable) for m in self._monitored}
 
     def has_stepped(self):
         """Whether an optimizer has stepped since `before_step`, or nobody can tell."""

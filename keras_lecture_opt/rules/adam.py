@@ -73,7 +73,7 @@ class Adam(LectureOptimizer):
 
     def effective_learning_rate(self, variable, learning_rate, t=None):
         """eta / (sqrt(v^) + epsilon), the factor on m^: see `LectureOptimizer`."""
-        _, v = self.slots(variable)
+        v = self.slots(variable)[1]
         eta = tf.cast(learning_rate, v.dtype)
         t = tf.cast(self.iterations if t is None else t, tf.float64)
         v_hat = v / tf.cast(1 - self.beta_2**t, v.dtype)

@@ -69,6 +69,6 @@ class SimplifiedAdam(LectureOptimizer):
 
     def effective_learning_rate(self, variable, learning_rate, t=None):
         """eta / (sqrt(v) + epsilon), the factor on m: see `LectureOptimizer`."""
-        _, v = self.slots(variable)
+        v = self.slots(variable)[1]
         eta = tf.cast(learning_rate, v.dtype)
         return eta / (tf.sqrt(v) + self.epsilon)
