@@ -68,7 +68,7 @@ def test_without_the_extra_one_sentence_says_what_to_install(monkeypatch):
     with pytest.raises(
         ImportError, match=r"^keras_lecture_opt.plots needs the extra 'plot', pip install '.\[plot"
     ):
-        runpy.run_path(str(PACKAGE / "plots.py"))
+        runpy.run_path(str(PACKAGE / "plots" / "__init__.py"))
 
 
 def test_surfaces_need_no_extra(monkeypatch):

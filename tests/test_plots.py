@@ -27,6 +27,7 @@ from keras_lecture_opt import (
 from keras_lecture_opt.landscapes import Surface, beale, descend, quadratic, saddle
 from keras_lecture_opt.monitor import _pictures
 from keras_lecture_opt.monitor._history import History, Row
+from keras_lecture_opt.plots import _style, _surface
 
 LAYERS = ["dense", "dense_1"]
 
@@ -140,7 +141,7 @@ def test_keras_class_has_the_color_of_its_rule_and_others_one_of_their_own(rule)
 
 def test_rule_of_a_user_has_a_color_and_rates():
     assert plots.color(OwnRule) == plots.color(OwnRule())
-    assert plots.color(OwnRule) in plots.OTHERS
+    assert plots.color(OwnRule) in _style.OTHERS
     descent = descend(quadratic, OwnRule(0.01), steps=3)
     assert legend(plots.paths(descent)) == ["OwnRule"]
     assert plots.losses(descent).lines[0].get_color() == plots.color(OwnRule)
@@ -171,7 +172,7 @@ def test_labels_of_ones_own_and_other_optimizers():
     again = descend(quadratic, keras.optimizers.Ftrl(decay), steps=3)
     ax = plots.losses([ftrl, again])
     assert legend(ax) == ["Ftrl, η 0.01", "Ftrl, η(t)"]
-    assert ax.lines[0].get_color() in plots.OTHERS
+    assert ax.lines[0].get_color() in _style.OTHERS
     sgd = descend(quadratic, keras.optimizers.SGD(0.01), steps=3)
     assert plots.losses(sgd).lines[0].get_color() == plots.color(SteepestDescent)
 
@@ -401,7 +402,7 @@ def test_frames_show_the_paths_so_far_and_how_they_end():
     place = ax.get_position().bounds
     frame(left.steps)
     np.testing.assert_array_equal(trails[1].get_xydata(), adam.path[:-1])
-    np.testing.assert_array_equal(head_of_left.get_xydata(), [plots.end(left)])
+    np.testing.assert_array_equal(head_of_left.get_xydata(), [_surface.end(left)])
     assert (head_of_left.get_marker(), head_of_adam.get_marker()) == ("X", "o")
     assert not head_of_left.get_clip_on()  # the cross is whole
     assert legend(ax) == [f"{names[0]}\n{left.stopped}", names[1]]

@@ -30,6 +30,7 @@ from keras_lecture_opt import (
 )
 from keras_lecture_opt._programs import markdown_table
 from keras_lecture_opt.landscapes import beale, descend, quadratic, saddle
+from keras_lecture_opt.plots._style import legend, style
 
 ETA = 0.01
 POLICY = f"""\
@@ -85,8 +86,8 @@ def lookahead():
     ax.plot(
         *nesterov.lookahead[:20].T, "1", color=plots.color(Nesterov), ms=12, label="its look-ahead"
     )
-    with plots.style():
-        plots.legend(ax)
+    with style():
+        legend(ax)
     ax.set(xlim=(-1.2, 1.6), ylim=(-0.35, 0.35))
     farthest = markdown_table(
         ["", "w₁", "w₂"],

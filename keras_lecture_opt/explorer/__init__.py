@@ -27,9 +27,10 @@ except ImportError as error:
         f"{error}"
     ) from error
 
-from keras_lecture_opt import plots
 from keras_lecture_opt._arguments import check_path
 from keras_lecture_opt.landscapes import SURFACES
+from keras_lecture_opt.plots import color
+from keras_lecture_opt.plots._surface import CONTOUR, shades
 from keras_lecture_opt.rules import RULES
 from keras_lecture_opt.rules._hyperparameters import HYPERPARAMETERS
 
@@ -150,8 +151,7 @@ def lecture():
     """Return what the classes say of the rules, their hyperparameters and the surfaces."""
     return {
         "rules": {
-            rule.__name__: {"color": plots.color(rule), "defaults": defaults(rule)}
-            for rule in RULES
+            rule.__name__: {"color": color(rule), "defaults": defaults(rule)} for rule in RULES
         },
         "hyperparameters": {
             argument: {
@@ -204,12 +204,12 @@ def surface_figure(sources):
     f.grid.visible = False
     contours = {}
     for surface in SURFACES:
-        *grid, levels, greys = plots.shades(surface, points=120)
+        *grid, levels, greys = shades(surface, points=120)
         contour = f.contour(*grid, levels, fill_color=greys)
         contour.visible = False
         rounded(contour.fill_renderer.data_source.data)
         shade = contour.fill_renderer.glyph
-        shade.line_color, shade.line_alpha, shade.line_width = plots.CONTOUR, 1, 0.6
+        shade.line_color, shade.line_alpha, shade.line_width = CONTOUR, 1, 0.6
         contours[surface.name.lower()] = contour
 
     white = {"fill_color": "#FFFFFF", "line_color": "#000000"}

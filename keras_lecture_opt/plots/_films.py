@@ -1,0 +1,183 @@
+"""Films of descents, for a notebook, a page or a file."""
+
+import base64
+import contextlib
+import html
+import os
+import pathlib
+import string
+import tempfile
+
+import imageio_ffmpeg
+import matplotlib as mpl
+import numpy as np
+import tqdm
+from matplotlib import animation
+from matplotlib.figure import Figure
+
+from keras_lecture_opt._arguments import check_number, check_path, must_be
+from keras_lecture_opt.landscapes import Pair
+from keras_lecture_opt.plots._labels import Descents, by_label, one_surface, title, with_reason
+from keras_lecture_opt.plots._style import legend, size_of, style, wrap
+from keras_lecture_opt.plots._surface import contours, end, mark_end, mark_start, marks, styled
+
+
+class Film(animation.FuncAnimation):
+    """What `animate` returns: a notebook shows it with the browser's player."""
+
+    def _repr_html_(self) -> str:
+        with mpl.rc_context({"savefig.dpi": "figure", **FFMPEG}):
+            return self.to_html5_video()
+
+    def __del__(self):
+        """Do nothing: matplotlib would warn of a film that nobody has looked at."""
+
+
+FFMPEG = {"animation.ffmpeg_path": imageio_ffmpeg.get_ffmpeg_exe(), "animation.writer": "ffmpeg"}
+# The browser's own controls would cover the lower part of the picture.
+PAGE = string.Template("""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>$title</title>
+<style>
+  * { box-sizing: border-box; font: 1.2rem sans-serif; }
+  video, input { display: block; max-width: 100%; }
+  video { max-height: calc(100vh - 6rem); }  /* what follows stays in sight */
+  input { width: ${width}px; }
+</style>
+<video autoplay muted loop src="data:video/mp4;base64,$video"></video>
+<input type="range" max="$last" value="0" aria-label="frame">
+<button>Play / pause</button> One frame: the slider, then ← or →
+<script>
+  const [film, slider, button] = ["video", "input", "button"].map((x) => document.querySelector(x));
+  film.ontimeupdate = () => { if (!film.paused) slider.value = film.currentTime * $fps; };
+  slider.oninput = () => { film.pause(); film.currentTime = (+slider.value + 0.5) / $fps; };
+  button.onclick = () => film.paused ? film.play() : film.pause();
+</script>
+</html>
+""")
+
+
+def animate(
+    descents: Descents,
+    file: str | os.PathLike | None = None,
+    fps: float = 20,
+    spacing: str = "linear",
+    *,
+    figsize: Pair | None = None,
+    dpi: float | None = None,
+) -> Film:
+    """Show descents on one surface step by step.
+
+    A film has at most 100 different frames; in a longer descent each frame shows several steps. The
+    last frame stays for a second.
+
+    Args:
+        descents: `Descent`s on one surface.
+        file: where to write the film: a name that ends in .gif, .mp4 or .html, with `~` for the
+            home folder. The page .html holds the film itself and needs no network. A progress bar
+            is shown, and a file of that name is replaced when the film is complete. Defaults to no
+            file.
+        fps: frames per second, 1 to 100.
+        spacing: of the frames on the axis of steps. "linear": each frame is as many steps on.
+            "log": denser at the start, first a step in each frame, then more and more, to see rules
+            at very different paces in one film.
+        figsize, dpi: as in `paths`. Default to (9, 5.4) and 80.
+
+    Returns:
+        A `matplotlib.animation.Animation`. As the last line of a notebook's cell it is a player.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: `file` ends in something else, or another argument is not allowed.
+        OSError: `file` cannot be written.
+    """
+    fps = check_number("fps", fps, "a number from 1 to 100", lambda x: 1 <= x <= 100)
+    file = None if file is None else pathlib.Path(check_path("file", file))
+    if file and file.suffix.lower() not in (".gif", ".mp4", ".html"):
+        raise ValueError(f"`file` must end in .gif, .mp4 or .html, not {file.name!r}.")
+    if spacing not in ("linear", "log"):
+        raise ValueError(must_be("spacing", "'linear' or 'log'", spacing))
+    size = size_of((9, 5.4), figsize, 80 if dpi is None else dpi)
+    film, frames = make_film(by_label(descents), fps, spacing, size)
+    if file:
+        kind = file.suffix.lower()
+        writer = (animation.PillowWriter if kind == ".gif" else animation.FFMpegWriter)(fps)
+        with (
+            replace_when_complete(file) as part,
+            tempfile.TemporaryDirectory() as folder,
+            mpl.rc_context(FFMPEG),
+            tqdm.tqdm(total=frames, desc=file.name, unit="frame") as bar,
+        ):
+            video = pathlib.Path(folder, "film.mp4") if kind == ".html" else part
+            film.save(video, writer, dpi="figure", progress_callback=lambda *_: bar.update())
+            if kind == ".html":
+                page = PAGE.substitute(
+                    title=html.escape(file.stem),
+                    video=base64.b64encode(video.read_bytes()).decode(),
+                    width=writer.frame_size[0],
+                    last=frames - 1,
+                    fps=fps,
+                )
+                part.write_text(page, "utf-8")
+    return film
+
+
+@contextlib.contextmanager
+def replace_when_complete(file):
+    """Yield a name to write to; what is written there gets the file's name if nothing fails."""
+    part = file.with_name(f"part.{os.getpid()}.{file.name}")
+    try:
+        if file.is_dir():
+            raise IsADirectoryError("it is a folder")
+        part.touch()
+    except OSError as error:  # before minutes of drawing
+        raise OSError(f"`file`: {file} cannot be written: {error}") from error
+    try:
+        yield part
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def make_film(descents, fps, spacing, size):
+    """Return the film, and its number of frames."""
+    most = max(descent.steps for descent in descents.values())
+    count = min(most + 1, 100)
+    if spacing == "linear":
+        frames = np.linspace(0, most, count)
+    else:
+        frames = np.geomspace(1, most + 1, count) - 1
+    frames = np.unique(frames.round().astype(int))
+    frames = np.append(frames, np.full(round(fps), most))  # time to read how it ends
+    shared = title(descents)
+    with style():
+        # Not pyplot's: a notebook would show the last frame, too.
+        fig = Figure(**size)
+        ax = fig.add_subplot()
+        contours(ax, one_surface(descents), lines=False)  # they make a frame three times as large
+        heading = ax.set_title(f"{shared}\nstep {most}")
+        trails, heads = [], []
+        for (label, descent), line in styled(descents):
+            markers = {**line, "markevery": marks(descent, line)}
+            trails += ax.plot([], [], **markers, label=with_reason(label, descent))
+            mark_start(ax, descent, line)
+            heads += mark_end(ax, descent, line)
+        texts = legend(ax).get_texts()
+        # Place everything once, with room for the reasons: nothing moves while it plays.
+        fig.draw_without_rendering()
+        fig.set_layout_engine("none")
+
+    def draw(step):
+        heading.set_text(f"{shared}\nstep {step}")
+        parts = zip(trails, heads, texts, descents.items(), strict=True)
+        for trail, head, text, (label, descent) in parts:
+            trail.set_data(*descent.path[: step + 1].T)
+            ended = step >= descent.steps
+            head.set_data(*np.transpose([end(descent) if ended else descent.path[step]]))
+            if descent.stopped:
+                head.set_marker("X" if ended else "o")
+                text.set_text(with_reason(label, descent) if ended else f"{wrap(label)}\nrunning")
+        return *trails, *heads
+
+    return Film(fig, draw, frames, interval=1000 / fps), len(frames)

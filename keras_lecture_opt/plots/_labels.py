@@ -1,0 +1,102 @@
+"""What a picture of descents says: what they share in its title, what differs in their labels."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from keras_lecture_opt._arguments import must_be
+from keras_lecture_opt.landscapes import Descent
+from keras_lecture_opt.plots._style import wrap
+from keras_lecture_opt.rules._hyperparameters import HYPERPARAMETERS
+
+Descents = Descent | Iterable[Descent] | dict[Any, Descent]
+
+
+def by_label(descents):
+    """Return the descents as a dict; labels, unless given, name the rules and what differs."""
+    if isinstance(descents, Descent):
+        descents = [descents]
+    given = descents.values() if isinstance(descents, dict) else descents
+    values = list(given) if isinstance(given, Iterable) else []
+    if not values or not all(isinstance(value, Descent) for value in values):
+        raise TypeError(f"`descents` must be one or more Descents, not {descents!r}.")
+    names = list(map(str, descents)) if isinstance(descents, dict) else names_of(values)
+    for name in names:
+        if name.startswith("_"):
+            allowed = 'labels that do not begin with "_", which matplotlib leaves out of legends'
+            raise ValueError(must_be("descents", allowed, name))
+    return dict(zip(names, values, strict=True))
+
+
+def names_of(descents):
+    """Return for each descent its rule and what differs: see `facts`."""
+    names = []
+    for descent in descents:
+        own = [text for kind, text in facts(descent).items() if differs(kind, descent, descents)]
+        name = ", ".join([descent.rule, *own])
+        again = sum(n.partition(" #")[0] == name for n in names)
+        names.append(f"{name} #{again + 1}" if again else name)
+    return names
+
+
+def facts(descent):
+    """Return how the descent was made, as texts: its hyperparameters, its start, its velocity."""
+    texts = {
+        name: symbol(name) + ("(t)" if value is None else f" {value:.4g}")
+        for name, value in descent.hyperparameters.items()
+    }
+    texts["start"] = f"from {point(descent.path[0])}"
+    if np.any(descent.velocity):
+        texts["velocity"] = f"v {point(descent.velocity)}"
+    return texts
+
+
+# What makes a picture of several rules a fair race, or not.
+
+
+COMMON = ("start", "velocity", "learning_rate")
+
+
+def differs(kind, descent, descents):
+    """Return whether this fact is another one in another descent: for most, of the same rule."""
+    others = [d for d in descents if kind in COMMON or d.rule == descent.rule]
+    return len({facts(d).get(kind) for d in others}) > 1
+
+
+def title(descents):
+    """Return the surface, and below it what is the same in all descents."""
+    descents = list(descents.values())
+    surfaces = {formula(descent.surface) for descent in descents}
+    known = facts(descents[0])
+    kinds = [kind for kind in COMMON if not differs(kind, descents[0], descents)]
+    shared = ", ".join(known[kind] for kind in kinds if kind in known)
+    return "\n".join([*surfaces, shared] if len(surfaces) == 1 else [shared]).strip()
+
+
+def point(pair):
+    return "({:.4g}, {:.4g})".format(*pair).replace("-", "\N{MINUS SIGN}")
+
+
+def symbol(name):
+    """Return the hyperparameter's symbol on the slides."""
+    return HYPERPARAMETERS[name].symbol
+
+
+def with_reason(label, descent):
+    """Return the label, and why the descent ended early."""
+    return f"{wrap(label)}\n{descent.stopped}" if descent.stopped else wrap(label)
+
+
+def one_surface(descents):
+    """Return the surface of all these descents; raise if there are several."""
+    surfaces = {descent.surface.name: descent.surface for descent in descents.values()}
+    if len(surfaces) > 1:
+        names = ", ".join(sorted(surfaces))
+        raise ValueError(f"`descents` must be on one surface, not on {names}.")
+    [surface] = surfaces.values()
+    return surface
+
+
+def formula(surface):
+    return f"${surface.formula}$" if surface.formula else surface.name

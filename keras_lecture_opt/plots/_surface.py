@@ -1,0 +1,85 @@
+"""Surfaces in shades, and paths on them."""
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib import pyplot as plt
+
+from keras_lecture_opt.plots._style import MARKS, lines
+
+CONTOUR = "#8F8F8F"
+
+
+def contours(ax, surface, lines=True):
+    """Draw the surface: each shade, valleys darker, covers an equal part of the domain."""
+    *grid, levels, greys = shades(surface)
+    if greys:
+        ax.contourf(*grid, levels, colors=greys)
+        if lines:
+            ax.contour(*grid, levels, colors=CONTOUR, linewidths=0.6, linestyles="-")
+    for minimum in surface.minima:  # above the paths, which it does not hide
+        star = {"markerfacecolor": "none", "markeredgecolor": "#000000", "markersize": 18}
+        ax.plot(*minimum, "*", **star, zorder=4)
+    xlim, ylim = surface.domain
+    ax.set(xlim=xlim, ylim=ylim, xlabel="$w_1$", ylabel="$w_2$")
+
+
+def shades(surface, points=200):
+    """Return w1, w2 and the loss on a grid, the levels between the shades, and the shades."""
+    w1, w2 = np.meshgrid(*(np.linspace(*limits, points) for limits in surface.domain))
+    loss = surface(w1, w2).numpy()
+    finite = loss[np.isfinite(loss)]
+    levels = np.unique(np.quantile(finite, np.linspace(0, 1, 16))) if finite.size else ()
+    greys = plt.get_cmap("gray")(np.linspace(0.72, 1, max(len(levels) - 1, 0)))
+    return w1, w2, loss, levels, [mpl.colors.to_hex(grey) for grey in greys]
+
+
+def styled(descents):
+    """Return `((label, descent), line)` for each descent."""
+    optimizers = [descent.optimizer for descent in descents.values()]
+    return zip(descents.items(), lines(optimizers), strict=True)
+
+
+def trace(ax, descent, dots, line, label=None):
+    """Draw a path: a ring at its start, a dot for each step if wanted, its end."""
+    ax.plot(*descent.path.T, **line, markevery=marks(descent, line), label=label)
+    if dots:
+        ax.plot(*descent.path.T, "o", color=line["color"], markersize=line["linewidth"] + 2)
+    mark_start(ax, descent, line)
+    mark_end(ax, descent, line)
+
+
+def mark_start(ax, descent, line):
+    """Draw a ring at the start."""
+    size = line["linewidth"] + 6
+    ring = {"markersize": size, "markerfacecolor": "#FFFFFF", "markeredgewidth": 1.5, "zorder": 3}
+    ax.plot(*descent.path[0], "o", color=line["color"], **ring)
+
+
+def mark_end(ax, descent, line):
+    """Draw a disk at the end, or a cross where the descent ended early."""
+    disk = {"color": line["color"], "markersize": line["linewidth"] + 8, "zorder": 3}
+    # Whole, at the edge of the domain.
+    return ax.plot(*end(descent), "X" if descent.stopped else "o", **disk, clip_on=False)
+
+
+def end(descent):
+    """Return the last point of a path, or where it leaves the domain."""
+    outside = descent.path[-1]
+    edge = np.clip(outside, *np.transpose(descent.surface.domain))
+    crossed = edge != outside
+    if not crossed.any():
+        return outside
+    inside = descent.path[-2]
+    shares = (edge - inside)[crossed] / (outside - inside)[crossed]
+    return inside + (outside - inside) * shares.min()
+
+
+def marks(descent, line):
+    """Return at which steps a line is marked: about eight, and others for another mark."""
+    every = max(descent.steps // 8, 1)
+    return MARKS.index(line["marker"]) * every // len(MARKS), every
+
+
+def are_short(descents):
+    """Return whether a dot for each step can be seen."""
+    return max(descent.steps for descent in descents.values()) <= 100
