@@ -182,6 +182,25 @@ def test_layers_that_thaw_within_a_fit(tmp_path):
     assert log.steps("step/dense_1/kernel") == [7, 14, 21]
 
 
+def test_layers_that_freeze_within_a_fit_are_trained_on():
+    """Keras has made its train step by then."""
+
+    class Freeze(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                self.model.layers[0].trainable = False
+            if epoch == 2:
+                self.model.make_train_function(force=True)
+
+    monitor = EffectiveLearningRateMonitor(update_freq="epoch")
+    with pytest.warns(UserWarning, match="Not trainable, but trained .*: dense/kernel, dense/bias"):
+        fit(network(keras_lecture_opt.Adam()), Freeze(), monitor, epochs=4)
+    for variable, last in (("dense/kernel", 14), ("dense_1/kernel", 28)):
+        for quantity in ("step", "effective_lr"):
+            logged = [row.step for row in monitor.history.select(quantity, variable)]
+            assert [step for step in logged if step % 7 == 0] == [*range(7, last + 1, 7)]
+
+
 def test_steps_go_on_when_a_model_is_compiled_anew(tmp_path):
     monitor = EffectiveLearningRateMonitor(tmp_path, 5)
     model = network(optimizers.Adam())

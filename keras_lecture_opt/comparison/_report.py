@@ -110,11 +110,13 @@ def sections(study):
 
 def protocol(study):
     """Yield sentences on what was done."""
-    network = study.description["network"]["variables"]
+    # Layers that draw count their draws in an integer variable.
+    variables = study.description["network"]["variables"]
+    network = [shape for shape, dtype in variables if "float" in dtype]
     loss = study.description["loss"]
     loss = loss["class"] if isinstance(loss, dict) and "class" in loss else loss
-    weights = sum(math.prod(shape) for shape, _ in network)
-    yield f"A network of {len(network)} variables, {weights:,} numbers, loss {loss}."
+    weights = sum(map(math.prod, network))
+    yield f"A network of {len(network)} variables, {weights:,} weights, loss {loss}."
     steps = ", then ".join(
         f"{plural(count, 'rate')} up to epoch {epochs}" for epochs, count in study.rungs
     )

@@ -149,12 +149,13 @@ class Recorder:
         """
         self._describe()
         self._choose_variables()
-        self._say_what_is_missing()
         step = self.step()
         summary = Summary()
         moved = self._movements()
-        rates = self._measured_rates(moved)
-        for m in self._monitored:
+        monitored = [m for m in self._monitored if not m.is_frozen or moved.get(m.name, [0])[0]]
+        self._say_what_is_odd(monitored)
+        rates = self._measured_rates(monitored, moved)
+        for m in monitored:
             values = {}
             if m.name in moved:
                 values |= self._of_movement(moved[m.name], batches)
@@ -235,7 +236,7 @@ class Recorder:
             values[f"{name}_to_weight"] = step / before
         return values
 
-    def _measured_rates(self, moved):
+    def _measured_rates(self, monitored, moved):
         latest = {}
         for optimizer in self.optimizers():
             rate = self._rates.get(id(optimizer))
@@ -244,7 +245,7 @@ class Recorder:
         # A rate that is not finite makes its weight NaN, and must be counted.
         finite = {name for name, (*_, after) in moved.items() if math.isfinite(after)}
         detail, groups, measured = self.monitor.detail, {}, {}
-        with_rates = [m for m in self._monitored if m.missing_rate is None]
+        with_rates = [m for m in monitored if m.missing_rate is None]
         for m in with_rates:
             if m.name in finite and m.can_be_sampled(detail):
                 groups.setdefault((id(m.optimizer), m.variable.dtype), []).append(m)
@@ -295,15 +296,20 @@ class Recorder:
         )
         for problem in problems:
             self.warn(problem)
-        names = [m.name for m in self._monitored]
+        names = [m.name for m in self._monitored if not m.is_frozen]
         if names and (is_new or names != self._names_shown):
             self._names_shown = names
             layout = _summaries.layout(names, self.monitor.detail)
             self._write("train", layout, self.step())
 
-    def _say_what_is_missing(self):
+    def _say_what_is_odd(self, monitored):
+        if frozen := [m.name for m in monitored if m.is_frozen]:
+            self.warn(
+                f"Not trainable, but trained all the same: {', '.join(frozen)}. Keras notices that "
+                "`trainable` was set when the model is compiled anew."
+            )
         reasons = {}
-        for m in self._monitored:
+        for m in monitored:
             if m.missing_rate:
                 reasons.setdefault(m.missing_rate, []).append(m.name)
         for reason, names in reasons.items():

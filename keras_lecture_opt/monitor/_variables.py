@@ -33,6 +33,7 @@ class MonitoredVariable:
     variable: keras.Variable
     optimizer: keras.optimizers.Optimizer | None = None  # that updates it, if it is known
     missing_rate: str | None = None  # why it has no effective learning rate
+    is_frozen: bool = False  # an optimizer holds it, but it is not trainable
     # For details only: each costs memory while the model trains.
     ever_updated: tf.Tensor | None = None  # which weights have ever been updated
     start: tf.Tensor | None = None  # the weights before training, if the mask above needs them
@@ -118,7 +119,14 @@ def choose(models, optimizers, monitor, known, at_start):
         A list of `MonitoredVariable`, and a list of sentences on what cannot be logged.
     """
     names = Names(models)
-    trained = {id(v): v for model in models for v in model.trainable_variables}
+    trainable = {id(v) for model in models for v in model.trainable_variables}
+    trained = {
+        id(v): v
+        for model in models
+        for v in model.weights
+        # A train step that Keras made before a layer was frozen goes on to train it.
+        if id(v) in trainable or any(index_of(o, v) is not None for o in optimizers)
+    }
     overwritten = [names.of[key] for key, v in trained.items() if is_overwritten(v)]
     problems = []
     if overwritten:
@@ -137,6 +145,7 @@ def choose(models, optimizers, monitor, known, at_start):
     monitored = []
     for name, variable in chosen.items():
         m = known.get(id(variable)) or MonitoredVariable(name, variable)
+        m.is_frozen = id(variable) not in trainable
         m.optimizer, m.missing_rate = owner(optimizers, variable)
         m.tracked, m.map_shape = tracked[name], maps.get(id(variable))
         if monitor.detail and m.ever_updated is None:
