@@ -6,11 +6,13 @@ import doctest
 import importlib
 import inspect
 import io
+import math
 import pkgutil
 import re
 from pathlib import Path
 
 import pytest
+from conftest import RULES, imported
 from digits import digits
 from matplotlib import pyplot as plt
 
@@ -156,19 +158,19 @@ def slots(cell):
     return re.findall(r"`(\w+)`", cell)
 
 
-@pytest.mark.parametrize(("folder", "runs"), [("comparison", 8), ("batch_sizes", 6)])
-def test_tables_of_comparisons_are_their_results(folder, runs):
+def test_table_of_the_comparison_is_its_results():
     """The committed CSV decides what the committed page may say."""
-    page = (ROOT / "docs" / folder / "README.md").read_text()
+    folder = ROOT / "docs" / "comparison"
+    page = (folder / "README.md").read_text()
     ends = {}
-    with (ROOT / "docs" / folder / "results.csv").open() as file:
+    with (folder / "results.csv").open() as file:
         for row in csv.DictReader(file):
             if row["part"] == "comparison":
                 assert row["diverged"] == "False"
                 ends.setdefault((row["rule"], row["batch_size"], row["learning_rate"]), {})[
                     row["seed"]
                 ] = row  # the last epoch's
-    assert len(ends) == runs
+    assert len(ends) == 8
     for (rule, batch_size, rate), last in ends.items():
         assert len(last) == 2
         shown = []
@@ -178,6 +180,37 @@ def test_tables_of_comparisons_are_their_results(folder, runs):
             shown.append(f"{mean} [{low}, {high}]")
         rate = f"{float(rate):g}"
         assert f"| {rule} | {batch_size} | {rate} | 2 | {shown[0]} | {shown[1]} |" in page
+
+
+@pytest.mark.parametrize("size", ["32", "64", "128"])
+def test_page_of_a_study_is_its_results(size):
+    """The rates are chosen again from the committed CSV, rung by rung."""
+    folder = ROOT / "docs" / "batch_sizes" / size
+    page, results = (folder / "README.md").read_text(), {}
+    with (folder / "results.csv").open() as file:
+        for row in csv.DictReader(file):
+            of_rung = results.setdefault(row["optimizer"], {}).setdefault(row["rung"], {})
+            loss = math.inf if row["diverged"] == "True" else float(row["loss"])
+            of_rung.setdefault(row["learning_rate"], {})[row["seed"]] = loss  # the last epoch's
+            of_rung[row["learning_rate"]]["chosen"] = row["chosen"] == "True"
+    assert [*results] == [rule.__name__ for rule in RULES]
+    for optimizer, rungs in results.items():
+        best = [*rungs["1"]]
+        assert len(best) == 10
+        for trained in rungs.values():
+            assert {*trained} == {*best[: len(trained)]}
+            means = {rate: (runs["0"] + runs["1"]) / 2 for rate, runs in trained.items()}
+            best = sorted(trained, key=means.get)
+        assert [rate for rate in best if trained[rate]["chosen"]] == best[:1]
+        losses = [trained[best[0]][seed] for seed in ("0", "1")]
+        spread = f"[{min(losses):.4g}, {max(losses):.4g}]"
+        assert f"| {optimizer} | {best[0]} | {means[best[0]]:.4g} {spread} |" in page
+
+
+def test_overview_of_mini_batches_is_made_of_their_results():
+    overview = imported(ROOT / "docs" / "batch_sizes" / "overview.py")
+    results = {size: overview.last_losses(size) for size in (32, 64, 128)}
+    assert overview.page(results) == (overview.HERE / "README.md").read_text()
 
 
 MODULES = [
