@@ -12,7 +12,6 @@ import socket
 import sys
 
 import tensorflow as tf
-from PIL import Image
 
 from keras_lecture_opt import mnist
 from keras_lecture_opt._resolve import optimizer_class
@@ -147,6 +146,8 @@ def stopping_on_interrupt(model):
 
 def in_256_colors(picture):
     """Return a PIL image in 256 colors, the rules' own among them: its PNG is a third as large."""
+    from PIL import Image  # not when a comparison starts, which draws nothing
+
     most = {"method": Image.Quantize.MAXCOVERAGE, "kmeans": 1, "dither": Image.Dither.NONE}
     return picture.convert("RGB").quantize(256, **most)
 

@@ -16,6 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 from keras_lecture_opt import _programs, rules
+from keras_lecture_opt.comparison._report import spread
 from keras_lecture_opt.plots._comparison import over_seeds
 from keras_lecture_opt.plots._style import canvas, legend, lines
 
@@ -54,31 +55,32 @@ def last_losses(size):
     return {name: (rate, [*ends.values()]) for name, (rate, ends) in chosen.items()}
 
 
-def table(results):
-    """Return the rules against the sizes; the lowest mean of a rule is bold."""
+def best_sizes(results):
+    """Return for each rule the size with the lowest mean."""
+    return {
+        rule.__name__: min(SIZES, key=lambda size: np.mean(results[size][rule.__name__][1]))
+        for rule in rules.RULES
+    }
+
+
+def table(results, best):
+    """Return the rules against the sizes; the best size of a rule is bold."""
     rows = []
-    for rule in rules.RULES:
-        cells, means = [], []
+    for name, best_size in best.items():
+        cells = []
         for size in SIZES:
-            rate, losses = results[size][rule.__name__]
-            means.append(np.mean(losses))
-            cells.append(f"{means[-1]:.4f} [{min(losses):.4f}, {max(losses):.4f}], η {rate:g}")
-        best = int(np.argmin(means))
-        cells[best] = f"**{cells[best]}**"
-        rows.append([rule.__name__, *cells])
+            rate, losses = results[size][name]
+            bold = "**" * (size == best_size)
+            cells.append(f"{bold}{spread(losses)}, η {rate:g}{bold}")
+        rows.append([name, *cells])
     return _programs.markdown_table(["rule", *(f"batch {size}" for size in SIZES)], rows)
 
 
-def best_sizes(results):
+def in_words(best):
     """Return a sentence for each size on the rules that did best with it."""
-    means = {
-        rule.__name__: [np.mean(results[size][rule.__name__][1]) for size in SIZES]
-        for rule in rules.RULES
-    }
+    rules_of = {size: [name for name in best if best[name] == size] for size in SIZES}
     return "\n".join(
-        f"Best with {size}: {', '.join(names)}."
-        for i, size in enumerate(SIZES)
-        if (names := [name for name, of_sizes in means.items() if np.argmin(of_sizes) == i])
+        f"Best with {size}: {', '.join(names)}." for size, names in rules_of.items() if names
     )
 
 
@@ -96,7 +98,8 @@ def picture(results, file):
 
 
 def page(results):
-    return "\n".join([INTRODUCTION, table(results), END.format(best=best_sizes(results))])
+    best = best_sizes(results)
+    return "\n".join([INTRODUCTION, table(results, best), END.format(best=in_words(best))])
 
 
 def main():

@@ -125,7 +125,7 @@ def choose(models, optimizers, monitor, known, at_start):
         for model in models
         for v in model.weights
         # A train step that Keras made before a layer was frozen goes on to train it.
-        if id(v) in trainable or any(index_of(o, v) is not None for o in optimizers)
+        if id(v) in trainable or owners(optimizers, v)
     }
     overwritten = [names.of[key] for key, v in trained.items() if is_overwritten(v)]
     problems = []
@@ -158,14 +158,19 @@ def choose(models, optimizers, monitor, known, at_start):
     return monitored, problems
 
 
+def owners(optimizers, variable):
+    """Return the optimizers that hold state for a variable."""
+    return [o for o in optimizers if index_of(o, variable) is not None]
+
+
 def owner(optimizers, variable):
     """Return the optimizer that updates a variable, and why it has no effective rate, or None."""
-    owners = [o for o in optimizers if index_of(o, variable) is not None]
-    if not owners:
+    found = owners(optimizers, variable)
+    if not found:
         return None, "no optimizer that the monitor can see trains it"
-    if len(owners) > 1:
-        return None, f"{' and '.join(o.name for o in owners)} may train it"
-    [optimizer] = owners
+    if len(found) > 1:
+        return None, f"{' and '.join(o.name for o in found)} may train it"
+    [optimizer] = found
     if formula_of(optimizer) is None:
         return optimizer, unknown_formula(optimizer)
     return optimizer, missing_rate(optimizer, variable)

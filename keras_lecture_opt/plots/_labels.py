@@ -53,8 +53,6 @@ def facts(descent):
 
 
 # What makes a picture of several rules a fair race, or not.
-
-
 COMMON = ("start", "velocity", "learning_rate")
 
 
