@@ -6,12 +6,12 @@
 Both sides run in turns in one process; a ratio is the median over the turns of ours divided by
 the built-in's, with its quartiles. Prints tables and writes `benchmarks/results.csv`. The part
 `settings` compares updates with `clipnorm` and with `use_ema`. The part `fit` compares whole
-training steps, and `steps_per_execution=16` with 1. The part `monitor` compares a training step
-that is logged with one that is not ("ours" and "keras" in the table), and names the time before the
-first event. The part `descend` compares a descent of 2000 steps, its compilation included, with as
-many eager calls of `apply`. The part `machines` trains in one and in two processes of this machine,
-which share its cores: it shows what the exchange of gradients costs, not what a second machine
-gains.
+training steps, `steps_per_execution=16` with 1, and batches without tf.data's tuner with arrays.
+The part `monitor` compares a training step that is logged with one that is not ("ours" and "keras"
+in the table), and names the time before the first event. The part `descend` compares a descent of
+2000 steps, its compilation included, with as many eager calls of `apply`. The part `machines`
+trains in one and in two processes of this machine, which share its cores: it shows what the
+exchange of gradients costs, not what a second machine gains.
 """
 
 import argparse
@@ -34,7 +34,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_lecture_opt import _programs, mnist
+from keras_lecture_opt import _batches, _programs, mnist
 from keras_lecture_opt.several_machines import DistributedModel
 
 tf.get_logger().setLevel("ERROR")  # it would warn that we trace many functions
@@ -185,16 +185,18 @@ def fit():
     for batch in (32, 64, 128):
         x = rng.integers(0, 256, size=(40 * batch, 28, 28, 1), dtype="uint8")
         y = rng.integers(0, 10, size=40 * batch)
+        data = _batches.shuffled((x, y), batch, seed=0)
         for rule, pair in PAIRS.items():
             runs = []
             for make in pair:
                 model = mnist.mlp()
                 model.compile(make(), "sparse_categorical_crossentropy")
-                runs.append(lambda m=model: m.fit(x, y, batch_size=batch, verbose=0))  # noqa: B023
+                runs.append(lambda m=model: m.fit(data, shuffle=False, verbose=0))  # noqa: B023
             in_turns(runs, 1, 1)
             result = compare(in_turns(runs, 1, 21) / 40)
             yield {"case": f"batch {batch}", "rule": rule, **result}
     yield from steps_per_execution()
+    yield from untuned()
 
 
 def steps_per_execution(batch=128, batches=128):
@@ -202,15 +204,34 @@ def steps_per_execution(batch=128, batches=128):
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, size=(batches * batch, 28, 28), dtype="uint8")
     y = rng.integers(0, 10, size=batches * batch)
+    data = _batches.shuffled((x, y), batch, seed=0)
     for whose, make in zip(("ours", "Keras's"), PAIRS["Adam"], strict=True):
         runs = []
         for steps in (16, 1):
             model = mnist.mlp()
             model.compile(make(), "sparse_categorical_crossentropy", steps_per_execution=steps)
-            runs.append(lambda m=model: m.fit(x, y, batch_size=batch, verbose=0))
+            runs.append(lambda m=model: m.fit(data, shuffle=False, verbose=0))
         in_turns(runs, 1, 1)
         result = compare(in_turns(runs, 1, 21) / batches)
         yield {"case": f"16 steps per execution, {whose}", "rule": "Adam", **result}
+
+
+def untuned(batch=128, batches=469, test=10_000):
+    """Compare an epoch without tf.data's tuner, the first of the pair, with one of arrays."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, size=(batches * batch, 28, 28), dtype="uint8")
+    y = rng.integers(0, 10, size=batches * batch)
+    arrays = {"x": x, "y": y, "batch_size": batch, "validation_data": (x[:test], y[:test])}
+    datasets = {
+        "x": _batches.shuffled((x, y), batch, seed=0),
+        "shuffle": False,
+        "validation_data": _batches.in_order((x[:test], y[:test]), batch),
+    }
+    model = mnist.mlp()
+    model.compile(ours.Adam(), "sparse_categorical_crossentropy", steps_per_execution=7)
+    runs = [functools.partial(model.fit, **data, verbose=0) for data in (datasets, arrays)]
+    in_turns(runs, 1, 1)
+    yield {"case": "without the tuner", "rule": "Adam", **compare(in_turns(runs, 1, 11) / batches)}
 
 
 def compare_size(rule, n):

@@ -18,7 +18,7 @@ import keras_lecture_opt  # first: it keeps TensorFlow's start-up lines off the 
 import keras
 import tensorflow as tf
 
-from keras_lecture_opt import _programs, mnist
+from keras_lecture_opt import _batches, _programs, mnist
 from keras_lecture_opt._resolve import optimizer_class
 
 TB_LOGS = pathlib.Path(__file__).resolve().parents[1] / "tb_logs"
@@ -78,9 +78,9 @@ def main():
         ]
         with _programs.stopping_on_interrupt(model) as interruptions:
             model.fit(
-                *train,
-                validation_data=test,
-                batch_size=args.batch_size,
+                _batches.shuffled(train, args.batch_size, args.seed),
+                shuffle=False,  # they are shuffled already
+                validation_data=_batches.in_order(test, args.batch_size),
                 epochs=args.epochs,
                 callbacks=callbacks,
             )

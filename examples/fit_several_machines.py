@@ -27,7 +27,7 @@ import keras_lecture_opt  # first: it keeps TensorFlow's start-up lines off the 
 import keras
 import tensorflow as tf
 
-from keras_lecture_opt import _programs, mnist
+from keras_lecture_opt import _batches, _programs, mnist
 from keras_lecture_opt._resolve import optimizer_class
 from keras_lecture_opt.rules._hyperparameters import check_argument
 from keras_lecture_opt.several_machines import Backup, DistributedModel, is_chief
@@ -150,8 +150,8 @@ def batches_of(x, y, batch_size, seed, epochs):
     # Each worker takes its share of each batch, whatever the data are read from.
     policy = tf.data.experimental.AutoShardPolicy.DATA
     options.experimental_distribute.auto_shard_policy = policy
-    data = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(shuffled)
-    return data.map(lambda i: (tf.gather(x, i), tf.gather(y, i))).with_options(options).prefetch(2)
+    indices = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(shuffled)
+    return _batches.gathered(indices, (x, y)).with_options(options)
 
 
 def train(args):

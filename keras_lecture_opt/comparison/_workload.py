@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_lecture_opt import _batches
 from keras_lecture_opt._arguments import check_integer, check_number, must_be
 from keras_lecture_opt._keras_private import explicit_seeds, global_seed_state
 from keras_lecture_opt.comparison._identity import describe, describe_model
@@ -126,18 +127,14 @@ class Workload:
             return dataset if self.batch_size is None else dataset.batch(self.batch_size)
         examples = len(keras.tree.flatten(self.data)[0])
         order = tf.random.experimental.stateless_shuffle(tf.range(examples), seed=[seed, epoch])
-        data = keras.tree.map_structure(tf.constant, self.data)
         indices = tf.data.Dataset.from_tensor_slices(order).batch(self.batch_size)
-        return indices.map(
-            lambda i: keras.tree.map_structure(lambda values: tf.gather(values, i), data)
-        ).prefetch(2)
+        return _batches.gathered(indices, self.data)
 
     def validation_batches(self) -> tf.data.Dataset:
         """Return the validation data in batches, always in one order."""
-        if callable(self.validation):
-            dataset = self.validation(0)
-        else:
-            dataset = tf.data.Dataset.from_tensor_slices(self.validation)
+        if not callable(self.validation):
+            return _batches.in_order(self.validation, self.batch_size or 32)  # as `fit` does
+        dataset = self.validation(0)
         return dataset if self.batch_size is None else dataset.batch(self.batch_size)
 
     def _probe(self):

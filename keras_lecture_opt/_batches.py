@@ -1,0 +1,42 @@
+"""Batches of examples that lie in memory, as a `tf.data.Dataset` without tf.data's tuner.
+
+The tuner's thread of an iterator wakes 10 ms after its start, then after twice as long each time.
+On few cores, an iterator that ends often waits for it: epochs of 6 s last 10.3 s.
+"""
+
+import keras
+import tensorflow as tf
+
+
+def gathered(indices, arrays):
+    """Return the examples whose indices a dataset holds, in batches of its own.
+
+    Args:
+        indices: `tf.data.Dataset` of integer vectors.
+        arrays: array, or nested structure of arrays, of one length.
+    """
+    tensors = keras.tree.map_structure(tf.constant, arrays)
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return (
+        indices.map(
+            lambda i: keras.tree.map_structure(lambda values: tf.gather(values, i), tensors)
+        )
+        .prefetch(2)
+        .with_options(options)
+    )
+
+
+def in_order(arrays, batch_size):
+    """Return the batches of an epoch that has no other order."""
+    return gathered(_indices(arrays).batch(batch_size), arrays)
+
+
+def shuffled(arrays, batch_size, seed):
+    """Return the batches of an epoch, in another order each time."""
+    indices = _indices(arrays)
+    return gathered(indices.shuffle(len(indices), seed=seed).batch(batch_size), arrays)
+
+
+def _indices(arrays):
+    return tf.data.Dataset.range(len(keras.tree.flatten(arrays)[0]))
