@@ -53,20 +53,23 @@ class CompiledUpdate(UpdateHook):
         distribution.extended.update(first, update_replica, args=arguments, group=False)
 
     def _update_compiled(self, variables, gradients, learning_rate):
-        scales = []
+        inputs = [(g,) for g in gradients]
         if self._clips_in_cluster():
             # The norms are computed outside: on a CPU, XLA sums in one thread.
-            scales = [clip_scale(g, self.clipnorm) for g in gradients]
+            inputs = [(g, clip_scale(g, self.clipnorm)) for g in gradients]
+        # XLA compiles what is alike in a cluster once, so variables of one shape come together.
+        by_shape = sorted(range(len(variables)), key=lambda i: str(variables[i].shape))
         for start in range(0, len(variables), VARIABLES_PER_CLUSTER):
-            some = slice(start, start + VARIABLES_PER_CLUSTER)
-            self._update_cluster(variables[some], learning_rate, gradients[some], scales[some])
+            # In their own order: a subclass that draws random numbers runs uncompiled.
+            some = sorted(by_shape[start : start + VARIABLES_PER_CLUSTER])
+            chosen = [inputs[i] for i in some]
+            self._update_cluster([variables[i] for i in some], learning_rate, chosen)
 
     def _update_cluster(self, variables, *inputs):
-        def update(learning_rate, gradients, scales):
-            if scales:
-                gradients = [g * scale for g, scale in zip(gradients, scales, strict=True)]
-            for gradient, variable in zip(gradients, variables, strict=True):
-                self.update_step(gradient, variable, learning_rate)
+        def update(learning_rate, inputs):
+            for (gradient, *scale), variable in zip(inputs, variables, strict=True):
+                clipped = gradient * scale[0] if scale else gradient
+                self.update_step(clipped, variable, learning_rate)
 
         self._run(update, *inputs)
 
