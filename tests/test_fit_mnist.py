@@ -104,7 +104,7 @@ def test_run_is_logged_and_says_where(runs):
     rates = logged(folder / "short" / "train", "effective_lr/output/bias")
     assert [step for step, _ in rates] == [8, 16, 24]
     (_, accuracy) = logged(folder / "short" / "validation", "epoch_accuracy")[-1]
-    assert accuracy > 0.8
+    assert accuracy > 0.7
     assert f"Test accuracy: {accuracy:.2%}" in output
     assert "Training on the " in output
     assert f"Wrote {folder / 'short'}" in output

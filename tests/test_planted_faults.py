@@ -132,8 +132,8 @@ class NeverCompiled(AdaGrad):
 
 
 class ForgetsToClip(AdaGrad):
-    def _update_cluster(self, variables, learning_rate, gradients, scales):
-        super()._update_cluster(variables, learning_rate, gradients, [])
+    def _update_cluster(self, variables, learning_rate, inputs):
+        super()._update_cluster(variables, learning_rate, [(g,) for g, *_ in inputs])
 
 
 class FirstVariableOnly(AdaGrad):
