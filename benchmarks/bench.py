@@ -180,12 +180,16 @@ def update(settings=(None,)):
                 yield {"case": f"{case}, {setting}" if setting else case, "rule": rule, **row}
 
 
-def fit():
+def images(count):
+    """Return so many random images of MNIST's kind, and labels."""
     rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, size=(count, 28, 28), dtype="uint8")
+    return x, rng.integers(0, 10, size=count)
+
+
+def fit():
     for batch in (32, 64, 128):
-        x = rng.integers(0, 256, size=(40 * batch, 28, 28, 1), dtype="uint8")
-        y = rng.integers(0, 10, size=40 * batch)
-        data = _batches.shuffled((x, y), batch, seed=0)
+        data = _batches.shuffled(images(40 * batch), batch, seed=0)
         for rule, pair in PAIRS.items():
             runs = []
             for make in pair:
@@ -201,10 +205,7 @@ def fit():
 
 def steps_per_execution(batch=128, batches=128):
     """Compare `steps_per_execution=16`, the first of each pair, with 1: ours, and Keras's Adam."""
-    rng = np.random.default_rng(0)
-    x = rng.integers(0, 256, size=(batches * batch, 28, 28), dtype="uint8")
-    y = rng.integers(0, 10, size=batches * batch)
-    data = _batches.shuffled((x, y), batch, seed=0)
+    data = _batches.shuffled(images(batches * batch), batch, seed=0)
     for whose, make in zip(("ours", "Keras's"), PAIRS["Adam"], strict=True):
         runs = []
         for steps in (16, 1):
@@ -218,14 +219,13 @@ def steps_per_execution(batch=128, batches=128):
 
 def untuned(batch=128, batches=469, test=10_000):
     """Compare an epoch without tf.data's tuner, the first of the pair, with one of arrays."""
-    rng = np.random.default_rng(0)
-    x = rng.integers(0, 256, size=(batches * batch, 28, 28), dtype="uint8")
-    y = rng.integers(0, 10, size=batches * batch)
-    arrays = {"x": x, "y": y, "batch_size": batch, "validation_data": (x[:test], y[:test])}
+    x, y = images(batches * batch)
+    validation = x[:test], y[:test]
+    arrays = {"x": x, "y": y, "batch_size": batch, "validation_data": validation}
     datasets = {
         "x": _batches.shuffled((x, y), batch, seed=0),
         "shuffle": False,
-        "validation_data": _batches.in_order((x[:test], y[:test]), batch),
+        "validation_data": _batches.in_order(validation, batch),
     }
     model = mnist.mlp()
     model.compile(ours.Adam(), "sparse_categorical_crossentropy", steps_per_execution=7)
@@ -393,9 +393,7 @@ def worker(cluster, threads, batch, batches=60):
         network, optimizer = mnist.mlp(), ours.Adam()
     model = DistributedModel(network)
     model.compile(optimizer, "sparse_categorical_crossentropy")
-    rng = np.random.default_rng(0)
-    x = rng.integers(0, 256, size=(batches * batch, 28, 28), dtype="uint8")
-    y = rng.integers(0, 10, size=batches * batch)
+    x, y = images(batches * batch)
     ends = []
     clock = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda i, logs: ends.append(time.perf_counter())

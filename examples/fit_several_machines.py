@@ -142,9 +142,7 @@ def batches_of(x, y, batch_size, seed, epochs):
     """Return the batches of these epochs. The order of each epoch depends on its number alone."""
 
     def shuffled(epoch):
-        order = tf.random.experimental.stateless_shuffle(tf.range(len(x)), [seed, epoch])
-        batches = tf.data.Dataset.from_tensor_slices(order)
-        return batches.batch(batch_size, drop_remainder=True)
+        return _batches.order(len(x), seed, epoch).batch(batch_size, drop_remainder=True)
 
     options = tf.data.Options()
     # Each worker takes its share of each batch, whatever the data are read from.

@@ -16,15 +16,19 @@ def gathered(indices, arrays):
         arrays: array, or nested structure of arrays, of one length.
     """
     tensors = keras.tree.map_structure(tf.constant, arrays)
+
+    def examples(i):
+        return keras.tree.map_structure(lambda values: tf.gather(values, i), tensors)
+
     options = tf.data.Options()
     options.autotune.enabled = False
-    return (
-        indices.map(
-            lambda i: keras.tree.map_structure(lambda values: tf.gather(values, i), tensors)
-        )
-        .prefetch(2)
-        .with_options(options)
-    )
+    return indices.map(examples).prefetch(2).with_options(options)
+
+
+def order(examples, seed, epoch):
+    """Return the indices of so many examples, in an order that depends on seed and epoch alone."""
+    indices = tf.random.experimental.stateless_shuffle(tf.range(examples), seed=[seed, epoch])
+    return tf.data.Dataset.from_tensor_slices(indices)
 
 
 def in_order(arrays, batch_size):

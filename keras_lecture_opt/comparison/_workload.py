@@ -126,9 +126,8 @@ class Workload:
             dataset = self.data(int(mixed))
             return dataset if self.batch_size is None else dataset.batch(self.batch_size)
         examples = len(keras.tree.flatten(self.data)[0])
-        order = tf.random.experimental.stateless_shuffle(tf.range(examples), seed=[seed, epoch])
-        indices = tf.data.Dataset.from_tensor_slices(order).batch(self.batch_size)
-        return _batches.gathered(indices, self.data)
+        order = _batches.order(examples, seed, epoch)
+        return _batches.gathered(order.batch(self.batch_size), self.data)
 
     def validation_batches(self) -> tf.data.Dataset:
         """Return the validation data in batches, always in one order."""

@@ -65,13 +65,13 @@ class CompiledUpdate(UpdateHook):
             chosen = [inputs[i] for i in some]
             self._update_cluster([variables[i] for i in some], learning_rate, chosen)
 
-    def _update_cluster(self, variables, *inputs):
+    def _update_cluster(self, variables, learning_rate, inputs):
         def update(learning_rate, inputs):
             for (gradient, *scale), variable in zip(inputs, variables, strict=True):
                 clipped = gradient * scale[0] if scale else gradient
                 self.update_step(clipped, variable, learning_rate)
 
-        self._run(update, *inputs)
+        self._run(update, learning_rate, inputs)
 
     def update_averages(self, variables):
         """Update the moving averages, in a cluster of their own."""
