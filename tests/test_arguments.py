@@ -73,6 +73,23 @@ def test_what_is_set_later_counts(rule):
     assert optimizer.get_config()["clipnorm"] is None
 
 
+def test_what_needs_state_is_not_switched_on_after_build():
+    optimizer = keras_lecture_opt.Adam(use_ema=True)
+    optimizer.build([keras.Variable([0.0])])
+    with pytest.raises(ValueError, match="Adam: `gradient_accumulation_steps` must be set before"):
+        optimizer.gradient_accumulation_steps = 2
+    assert optimizer.gradient_accumulation_steps is None
+    optimizer.use_ema = True  # it is on already
+    optimizer.use_ema = False
+    with pytest.raises(ValueError, match="Adam: `use_ema` must be set before `build`"):
+        optimizer.use_ema = True
+
+
+def test_slots_are_those_of_a_variable(rule):
+    with pytest.raises(TypeError, match=r"`variable` must be a keras\.Variable, not 5"):
+        rule().slots(5)
+
+
 @pytest.mark.parametrize(
     ("given", "meant"),
     [("lr", "learning_rate"), ("clip_norm", "clipnorm"), ("weight_decays", "weight_decay")],

@@ -421,6 +421,94 @@ def test_rows_and_table(study):
         assert "0 of 2" in line
 
 
+def made(workload, losses, rungs):
+    """Return a study with these losses: name -> rate -> one list of epochs for each seed."""
+    optimizers = {name: keras.optimizers.SGD() for name in losses}
+    rates = sorted({rate for of_name in losses.values() for rate in of_name})
+    study = comparison._study.Study(workload, optimizers, rates, rungs, [0, 1], "loss", "min")
+    for epochs, _ in rungs:
+        results = {}
+        for name, rate, seed in study.keys(len(study.alive) - 1):
+            results[name, rate, seed] = [
+                {"epoch": i, "steps": 3 * i, "seconds": 600.0 if i == 2 else 1.0, "loss": loss}
+                | {"diverged": loss > 9, "device": "CPU"}
+                for i, loss in enumerate(losses[name][rate][seed][:epochs], start=1)
+            ]
+        study.add(results)
+    return study
+
+
+def test_one_seed_that_diverges_late_does_not_decide_for_the_others(tmp_path):
+    workload = comparison.Workload(build_linear, linear(), FLOAT64, target=("loss", 0.3))
+    falling = [4.0, 3.0, 0.2]
+    losses = {
+        "late": {0.1: [falling, [4.0, 10.0]], 1.0: [[5.0], [5.0]]},
+        "whole": {0.1: [[4.0, 3.0, 0.5], [4.0, 3.0, 0.25]], 1.0: [[10.0], [10.0]]},
+        "never": {0.1: [[4.0, 10.0], [4.0, 10.0]], 1.0: [[10.0], [5.0]]},
+        "lost": {0.1: [[10.0], [4.0]], 1.0: [[10.0], [4.0]]},
+    }
+    study = made(workload, losses, [(1, 2), (3, 1)])
+    assert study.learning_rates == {"late": 0.1, "whole": 0.1, "never": None, "lost": None}
+    ranking = study.ranking()
+    assert [entry["optimizer"] for entry in ranking] == ["whole", "late", "never", "lost"]
+    whole, late, *_ = ranking
+    np.testing.assert_equal(late["values"], [0.2, np.nan])
+    assert (late["diverged"], whole["diverged"]) == (1, 0)
+    assert late["reached"] == 1
+    assert late["to_target"][0] == np.inf  # half of the seeds: no median
+    verdicts = {(pair.first, pair.second): pair.verdict for pair in study.pairs()}
+    assert verdicts["late", "whole"] is None
+    assert verdicts["whole", "never"] == verdicts["whole", "lost"] == "whole"
+    assert verdicts["late", "never"] is None
+    page = (study.report(tmp_path) / "README.md").read_text(encoding="utf-8")
+    assert "| late | 0.1, the grid's edge | 0.2 [0.2, 0.2] | 1 of 2 |" in page
+    assert "| never | none | no η is left that did not diverge |" in page
+    assert "Rates are not compared after epoch 1." in page
+    labels = [line.get_label().replace("\n", " ") for line in plots.curves(study).lines]
+    assert labels == ["late, η 0.1, 1 of 2 diverged", "whole, η 0.1"]
+    plt.close("all")
+
+
+def test_pause_does_not_count_and_each_rung_has_its_table(tmp_path):
+    workload = comparison.Workload(build_linear, linear(), FLOAT64, target=("loss", 0.5))
+    losses = {
+        rate: [[loss, loss / 2, loss / 4, loss / 8]] * 2
+        for rate, loss in ((0.1, 6.0), (0.2, 2.0), (0.4, 1.0), (0.8, 3.0))
+    }
+    losses[0.2] = [[2.0, 0.75, 0.3, 0.2], [2.0, 0.75, 0.3, 0.4]]
+    study = made(workload, {"SGD": losses}, [(2, 4), (4, 2)])
+    [entry] = study.ranking()
+    assert entry["learning_rate"] == 0.4
+    assert entry["to_target"].tolist() == [2, 6, 2]  # seconds: of two median epochs
+    assert entry["epoch_seconds"] == 1
+    assert entry["at_inner_edge"]  # 0.2 and 0.4 were compared last
+    assert not entry["at_edge"]
+    page = (study.report(tmp_path) / "README.md").read_text(encoding="utf-8")
+    assert "| SGD | 0.4, an edge of the last choice | 0.125 [0.125, 0.125] |" in page
+    assert "Mean loss in epoch 2:" in page
+    assert "| SGD | 3 | 0.75 | 0.5 | 1.5 | 1.50 | 3.00 |" in page
+    assert "Mean loss in epoch 4:" in page
+    assert "| SGD | 0.3 | 0.125 | 2.40 |  |" in page
+    plt.close("all")
+
+
+def test_page_says_what_was_trained(study, tmp_path):
+    page = (study.report(tmp_path) / "README.md").read_text(encoding="utf-8")
+    for part in (
+        "layers: InputLayer, Conv2D 3, BatchNormalization, Flatten, Dropout 0.3, Noise, Dense 4.",
+        "An epoch has 4 batches of 16 examples.",
+        "- decayed: `keras.src.optimizers.adam.Adam`, η: CosineDecay, beta_1 0.9, beta_2 0.999, ",
+        "- signed: `studies.Signed`.",
+        "loss in epoch 4: the mean over the seeds",
+        "| optimizer | accuracy | val_accuracy | val_loss | s per epoch |",
+    ):
+        assert part in page
+    for name, rate in study.learning_rates.items():
+        ends = [study.results[name, rate, seed][-1]["val_loss"] for seed in (0, 1)]
+        assert f"| {np.mean(ends):.4g} [{min(ends):.4g}, {max(ends):.4g}] |" in page
+    plt.close("all")
+
+
 def test_target_is_the_first_epoch_that_reaches_it(study):
     for entry in study.ranking():
         name, rate = entry["optimizer"], entry["learning_rate"]

@@ -31,32 +31,69 @@ def test_repeated_searches_have_the_distribution_of_all_searches(trials):
         assert expected[np.inf] == pytest.approx(1 / 6)
     found = _statistics.repeated_searches(values, trials)
     for value, share in expected.items():
-        assert np.mean(found == value) == pytest.approx(share, abs=0.02), value
+        assert np.mean(found == value) == pytest.approx(share, rel=1e-12), value
+
+
+def test_some_searches_are_drawn_where_there_are_too_many(monkeypatch):
+    values = np.random.default_rng(0).normal(size=(4, 3))
+    whole = _statistics.repeated_searches(values, 2)
+    assert len(whole) == 6 * 3**3 * 3
+    every = _statistics.same_choice([values], [1], [1])
+    monkeypatch.setattr(_statistics, "MOST", len(whole) - 1)
+    drawn = np.concatenate([_statistics.repeated_searches(values, 2, seed) for seed in range(40)])
+    assert len(drawn) == 40 * (len(whole) - 1)
+    for value in values.ravel():
+        assert np.mean(drawn == value) == pytest.approx(np.mean(whole == value), abs=0.02)
+    monkeypatch.setattr(_statistics, "MOST", 3**3 - 1)
+    some = [_statistics.same_choice([values], [1], [1], seed) for seed in range(400)]
+    assert np.mean(some) == pytest.approx(every, abs=0.02)
 
 
 def test_same_choice_is_the_share_of_draws_that_choose_it():
     first = np.array([[1.0, 4.0], [2.0, 2.5], [9.0, 9.0]])  # two go on
     last = np.array([[1.0, 3.5], [2.0, 2.25]])
     # Draws (0, 0), (0, 1), (1, 0), (1, 1): row 1 survives each, and wins in all but (0, 0).
-    share = _statistics.same_choice([first, last], [1, 1], [2, 1])
-    assert share == pytest.approx(3 / 4, abs=0.02)
+    assert _statistics.same_choice([first, last], [1, 1], [2, 1]) == 3 / 4
     assert _statistics.same_choice([first], [2], [1]) == 0
+
+
+def p_value(first, second, pooled, freedom):
+    """Of Student's t-test, typed from a textbook; no spread counts as less than the pooled one."""
+    errors = [max(np.var(values, ddof=1), pooled) / len(values) for values in (first, second)]
+    t = (np.mean(first) - np.mean(second)) / np.sqrt(sum(errors))
+    return 2 * stats.t.cdf(-abs(t), freedom)
 
 
 def test_verdict_needs_probability_and_significance():
     clear = {"a": np.array([1.0, 1.1, 1.05]), "b": np.array([2.0, 2.1, 1.9])}
+    logs = {name: np.log(values) for name, values in clear.items()}
     [pair] = _statistics.pairs(clear)
-    expected = stats.ttest_ind(clear["a"], clear["b"], equal_var=False).pvalue
+    pooled = np.mean([np.var(values, ddof=1) for values in logs.values()])
+    expected = p_value(logs["a"], logs["b"], pooled, 4)
     assert (pair.probability, pair.verdict) == (1.0, "a")
     np.testing.assert_allclose(pair.p_value, expected)
     [pair] = _statistics.pairs({"b": clear["b"], "a": clear["a"]})
     assert (pair.probability, pair.verdict) == (0.0, "a")
-    # Wide apart, but each seed for itself: two seeds cannot tell.
+    # Wide apart, but so is each from itself: two seeds cannot tell.
     [pair] = _statistics.pairs({"a": np.array([1.0, 2.0]), "b": np.array([3.0, 9.0])})
     assert (pair.probability, pair.verdict) == (1.0, None)
-    # The p-value is that of one pair times their number.
-    three = _statistics.pairs({**clear, "c": np.array([1.9, 2.2, 2.05])})
-    np.testing.assert_allclose(three[0].p_value, 3 * expected)
+    # The p-value is that of one pair times their number; the spread is that of all three.
+    three = _statistics.pairs({**clear, "c": np.array([1.9, 2.4, 2.05])})
+    logs["c"] = np.log([1.9, 2.4, 2.05])
+    pooled = np.mean([np.var(values, ddof=1) for values in logs.values()])
+    assert np.var(logs["a"], ddof=1) < pooled < np.var(logs["c"], ddof=1)
+    np.testing.assert_allclose(three[0].p_value, 3 * p_value(logs["a"], logs["b"], pooled, 6))
+    np.testing.assert_allclose(three[1].p_value, 3 * p_value(logs["a"], logs["c"], pooled, 6))
+
+
+def test_test_is_students_where_the_spreads_are_equal():
+    """Values that are not positive, such as accuracies with the other sign, have no logarithm."""
+    ends = {"a": np.array([-0.9, -0.8, -0.85]), "b": np.array([-0.7, -0.6, -0.65])}
+    [pair] = _statistics.pairs(ends)
+    np.testing.assert_allclose(pair.p_value, stats.ttest_ind(ends["a"], ends["b"]).pvalue)
+
+
+def test_verdict_where_runs_diverged_or_nothing_can_be_said():
     # A run that diverged makes every mean infinite.
     [pair] = _statistics.pairs({"a": np.array([1.0, 1.0]), "b": np.array([np.inf, 2.0])})
     assert (pair.probability, pair.verdict) == (1.0, None)
@@ -66,3 +103,19 @@ def test_verdict_needs_probability_and_significance():
         assert pair.verdict is None
     [pair] = _statistics.pairs({"a": np.array([np.inf, np.inf]), "b": np.array([2.0, 3.0])})
     assert pair.verdict == "b"
+    # It says nothing about the spread of the others.
+    with_it = _statistics.pairs({"a": np.array([1.0, 2.0]), "b": np.array([3.0, 9.0])})
+    beside = {"a": np.array([1.0, 2.0]), "b": np.array([3.0, 9.0]), "c": np.array([1.0, np.inf])}
+    np.testing.assert_allclose(_statistics.pairs(beside)[0].p_value, 3 * with_it[0].p_value)
+
+
+@pytest.mark.parametrize("seeds", [2, 5])
+@pytest.mark.parametrize("ratio", [1, 10])
+def test_optimizers_that_are_equal_seldom_get_a_verdict(seeds, ratio):
+    """Eight, whose spreads differ up to that ratio: in at most 5% of the studies, and in some."""
+    rng, wrong = np.random.default_rng(0), 0
+    for _ in range(400):
+        spreads = 0.01 * ratio ** rng.uniform(size=8)
+        ends = {i: np.exp(rng.normal(0, spread, seeds)) for i, spread in enumerate(spreads)}
+        wrong += any(pair.verdict is not None for pair in _statistics.pairs(ends))
+    assert 0 < wrong / 400 <= 0.05 + 2 * 0.011  # two standard errors of 400 studies

@@ -201,10 +201,15 @@ def test_page_of_a_study_is_its_results(size):
             assert {*trained} == {*best[: len(trained)]}
             means = {rate: (runs["0"] + runs["1"]) / 2 for rate, runs in trained.items()}
             best = sorted(trained, key=means.get)
-        assert [rate for rate in best if trained[rate]["chosen"]] == best[:1]
-        losses = [trained[best[0]][seed] for seed in ("0", "1")]
+            if len(trained) > 1:
+                edges = {min(trained, key=float), max(trained, key=float)}
+        chosen = best[0]
+        assert [rate for rate in best if trained[rate]["chosen"]] == [chosen]
+        assert chosen not in (min(rungs["1"], key=float), max(rungs["1"], key=float))
+        edge = ", an edge of the last choice" if chosen in edges else ""
+        losses = [trained[chosen][seed] for seed in ("0", "1")]
         spread = f"[{min(losses):.4g}, {max(losses):.4g}]"
-        assert f"| {optimizer} | {best[0]} | {means[best[0]]:.4g} {spread} |" in page
+        assert f"| {optimizer} | {chosen}{edge} | {means[chosen]:.4g} {spread} |" in page
 
 
 def test_overview_of_mini_batches_is_made_of_their_results():

@@ -139,6 +139,12 @@ def test_keras_class_has_the_color_of_its_rule_and_others_one_of_their_own(rule)
     assert plots.color(keras.optimizers.LossScaleOptimizer(rule())) == plots.color(rule)
 
 
+@pytest.mark.parametrize("other", [5, "Adam", int, None])
+def test_what_is_no_optimizer_has_no_color(other):
+    with pytest.raises(TypeError, match=r"`optimizer` must be a keras\.optimizers\.Optimizer or"):
+        plots.color(other)
+
+
 def test_rule_of_a_user_has_a_color_and_rates():
     assert plots.color(OwnRule) == plots.color(OwnRule())
     assert plots.color(OwnRule) in _style.OTHERS

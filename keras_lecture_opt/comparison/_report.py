@@ -11,7 +11,7 @@ import numpy as np
 from keras_lecture_opt._arguments import check_path
 from keras_lecture_opt._programs import markdown_table
 from keras_lecture_opt.comparison._identity import versions
-from keras_lecture_opt.comparison._statistics import PROBABLE, REPEATS, SIGNIFICANT, probability
+from keras_lecture_opt.comparison._statistics import MOST, PROBABLE, SIGNIFICANT, probability
 
 MARK = "<!-- Written by keras_lecture_opt.comparison -->"
 FILES = ("README.md", "results.csv", "curves.png", "sensitivity.png")
@@ -28,10 +28,11 @@ def table(study, ranking):
     rows = []
     for entry in ranking:
         if entry["learning_rate"] is None:
-            rows.append([entry["optimizer"], "none", "diverged at every η"])
+            rows.append([entry["optimizer"], "none", "no η is left that did not diverge"])
             rows[-1] += [""] * (len(head) - len(rows[-1]))
             continue
-        edge = ", the grid's edge" if entry["at_edge"] else ""
+        edge = ", an edge of the last choice" if entry["at_inner_edge"] else ""
+        edge = ", the grid's edge" if entry["at_edge"] else edge
         rows.append(
             [
                 entry["optimizer"],
@@ -73,37 +74,42 @@ def report(study, folder):
 
 def sections(study):
     """Yield the paragraphs of the page."""
-    epochs, _ = study.rungs[-1]
     ranking, pairs = study.ranking(), study.pairs()
     yield "# Which optimizer trains this network best?"
     yield " ".join(protocol(study))
     yield table(study, ranking).rstrip()
-    yield (
-        f"{study.choose_by} after {epochs} epochs: the mean over the seeds, and in brackets the "
-        "lowest and the highest. *Same η again*: how often the search, repeated with seeds drawn "
-        "anew, chooses this rate among those that were tried. To the target: how many seeds reach "
-        "it, and the medians over all seeds. Seconds are of training, with the time in which "
-        "TensorFlow traces it, and depend on what else ran on the machine."
-    )
+    yield " ".join(legend(study))
+    yield "The other quantities at the end of the last epoch, and how long an epoch trains:"
+    yield others(study, ranking)
     yield f"![{study.choose_by} against epochs](curves.png)"
     yield "## Which differences are real?"
     yield verdicts(ranking, pairs)
     yield matrix(study.names, {(p.first, p.second): p.probability for p in pairs})
     yield (
         "The probability that a run of the row's optimizer ends better than a run of the column's, "
-        f"over all pairs of seeds. With {plural(len(study.seeds), 'seed')} it is a coarse number. "
-        f"So a verdict asks for at least {PROBABLE:.0%} and, in Welch's t-test of the means, for a "
-        f"p-value below {SIGNIFICANT:.0%} after multiplication by the number of pairs."
+        "over all pairs of seeds, as if runs of one seed had nothing in common. "
+        f"With {plural(len(study.seeds), 'seed')} it is a coarse number. "
+        f"So a verdict asks for at least {PROBABLE:.0%} and for a p below {SIGNIFICANT:.0%}. "
+        "p is that of a t-test of the means, times the number of pairs. It is of logarithms, if "
+        "all values are positive. The spread of each optimizer counts as at least that of all of "
+        "them together. An optimizer whose runs all diverged is worse without a test."
     )
     yield "## What does a wrong learning rate cost?"
     yield f"![{study.choose_by} against the learning rate](sensitivity.png)"
     yield (
         "Lines are means over the seeds, bands reach from the lowest to the highest. A ring is the "
-        "rate that was chosen in the end. A cross is a rate at which a seed diverged."
+        "rate that was chosen in the end, in a later rung perhaps. A cross is a rate at which a "
+        "seed diverged. In the tables are means of the seeds that did not diverge. The last two "
+        "columns divide the value one rate below the best one, and one above it, by its value."
     )
-    yield sensitivity(study)
+    for rung, (epochs, count) in enumerate(study.rungs):
+        if count > 1:
+            yield f"Mean {moment(study.choose_by, epochs)}:"
+            yield sensitivity(study, rung)
     yield "## What if the search had been shorter?"
     yield from budgets(study)
+    yield "## The optimizers"
+    yield configurations(study)
     yield "## How this was made"
     yield " ".join(provenance(study))
 
@@ -117,6 +123,10 @@ def protocol(study):
     loss = loss["class"] if isinstance(loss, dict) and "class" in loss else loss
     weights = sum(map(math.prod, network))
     yield f"A network of {len(network)} variables, {weights:,} weights, loss {loss}."
+    yield from layers(study.description["network"]["config"])
+    size, steps = study.description["batch_size"], next(iter(study.results.values()))[0]["steps"]
+    batches = f" of {size} examples" if size else ""
+    yield f"An epoch has {plural(steps, 'batch', 'batches')}{batches}."
     steps = ", then ".join(
         f"{plural(count, 'rate')} up to epoch {epochs}" for epochs, count in study.rungs
     )
@@ -125,11 +135,90 @@ def protocol(study):
     yield f"Rates from {study.rates[0]:g} to {study.rates[-1]:g}, the same for all."
     best = "lowest" if study.mode == "min" else "highest"
     yield f"The rates with the {best} mean {study.choose_by} went on."
+    compared = [epochs for epochs, count in study.rungs if count > 1]
+    if compared and compared[-1] < study.rungs[-1][0]:
+        yield f"Rates are not compared after epoch {compared[-1]}."
     yield "A run of one seed starts from the same weights and sees the same batches for every rule."
     yield (
-        "A run has diverged, and ends, when its training loss over an epoch is not finite or twice "
-        "that of the network without training. It counts as worse than every other."
+        "A run has diverged, and ends, when its training loss over an epoch is not finite or more "
+        "than twice that of the untrained network on 10 batches. It counts as worse than every "
+        "other, even if its first steps explode and it recovers within the epoch."
     )
+
+
+def layers(config):
+    """Yield a sentence on the layers, where the configuration is that of a few in a list."""
+    listed = config.get("config", {}).get("layers", []) if isinstance(config, dict) else []
+    if 0 < len(listed) <= 20:
+        named = []
+        for layer in listed:
+            own = layer.get("config", {})
+            sizes = [f"{own[key]:g}" for key in ("filters", "units", "rate") if key in own]
+            named.append(" ".join([layer.get("class_name", "?"), *sizes]))
+        yield f"Its layers: {', '.join(named)}."
+
+
+def legend(study):
+    """Yield sentences on the columns of the table."""
+    epochs, _ = study.rungs[-1]
+    yield (
+        f"{moment(study.choose_by, epochs)}: the mean over the seeds, and in brackets the lowest "
+        "and the highest."
+    )
+    if not study.choose_by.startswith("val_"):
+        yield (
+            "It is the mean over the epoch's batches, while the weights change, with dropout where "
+            "the network has it."
+        )
+    yield (
+        "*Same η again*: how often the search chooses this rate, among those that were tried, if "
+        "the seeds are resampled."
+    )
+    if study.target:
+        quantity, *_ = study.target
+        yield (
+            f"To the target {quantity}: how many seeds reach it, and the medians over all seeds; "
+            "not reached, if no more than half do. Seconds are epochs times the median epoch. "
+            f"η was chosen for {study.choose_by}, not for the target."
+        )
+
+
+def others(study, ranking):
+    """Return the table of the quantities by which no rate was chosen."""
+    names = [name for name in study.quantities if name != study.choose_by]
+    rows = []
+    for entry in ranking:
+        name, rate = entry["optimizer"], entry["learning_rate"]
+        if rate is None:
+            continue
+        ends = [study.results[name, rate, seed][-1] for seed in study.seeds]
+        ends = [row for row in ends if not row["diverged"]]
+        values = [np.array([row[quantity] for row in ends]) for quantity in names]
+        rows.append([name, *map(spread, values), f"{entry['epoch_seconds']:.1f}"])
+    return markdown_table(["optimizer", *names, "s per epoch"], rows).rstrip()
+
+
+def configurations(study):
+    """Return a list in Markdown: each optimizer's class, and its arguments but a constant rate."""
+    lines = []
+    for name, optimizer in study.optimizers.items():
+        try:
+            config = optimizer.get_config()
+        except NotImplementedError:  # of the user's own
+            config = {}
+        rate = config.get("learning_rate")
+        given = [f"η: {rate['class_name']}"] if isinstance(rate, dict) else []
+        unsaid = {"name", "learning_rate", "jit_compile"}
+        if not config.get("use_ema"):
+            unsaid.add("ema_momentum")
+        given += [
+            f"{argument} {value}"
+            for argument, value in config.items()
+            if argument not in unsaid and value is not None and value is not False
+        ]
+        kind = f"{type(optimizer).__module__}.{type(optimizer).__qualname__}"
+        lines.append(f"- {name}: {', '.join([f'`{kind}`', *given])}.")
+    return "\n".join(lines)
 
 
 def verdicts(ranking, pairs):
@@ -138,16 +227,24 @@ def verdicts(ranking, pairs):
     lines = []
     for name in [entry["optimizer"] for entry in ranking]:
         worse = [
-            pair.second if pair.first == name else pair.first
+            with_p(pair.second if pair.first == name else pair.first, pair)
             for pair in told
             if pair.verdict == name
         ]
         if worse:
             lines.append(f"- {name} ends better than {', '.join(worse)}.")
-    open_pairs = [f"{pair.first} and {pair.second}" for pair in pairs if not pair.verdict]
+    open_pairs = [
+        with_p(f"{pair.first} and {pair.second}", pair) for pair in pairs if not pair.verdict
+    ]
     if open_pairs:
         lines.append(f"- The data do not tell: {', '.join(open_pairs)}.")
     return "\n".join(lines) or "- There is only one optimizer."
+
+
+def with_p(text, pair):
+    if np.isnan(pair.p_value):
+        return text
+    return f"{text} (p {'< 0.001' if pair.p_value < 0.001 else f'{pair.p_value:.1g}'})"
 
 
 def matrix(names, probabilities):
@@ -162,12 +259,18 @@ def matrix(names, probabilities):
     ).rstrip()
 
 
-def sensitivity(study):
-    """Return the table of the first rung: each optimizer at each rate."""
+def sensitivity(study, rung):
+    """Return the table of a rung: each optimizer at each rate that was trained so far."""
+    trained = {
+        name: dict(zip(study.alive[rung][name], study.values(name, rung), strict=True))
+        for name in study.names
+    }
+    rates = sorted({rate for of_name in trained.values() for rate in of_name})
     rows = []
-    for name in study.names:
+    for name, of_name in trained.items():
         cells = []
-        for values in study.values(name, 0):
+        for rate in rates:
+            values = of_name.get(rate, np.empty(0))
             out = int(np.isinf(values).sum())
             mean = (
                 f"{study.sign * values[np.isfinite(values)].mean():.4g}"
@@ -175,35 +278,39 @@ def sensitivity(study):
                 else ""
             )
             cells.append(f"{mean} ({out} of {len(values)} diverged)" if out else mean)
-        rows.append([name, *cells, *neighbors(study, name)])
-    epochs = plural(study.rungs[0][0], "epoch")
-    text = (
-        f"Mean {study.choose_by} after {epochs}, of the seeds that did not diverge. The last two "
-        "columns divide the value one rate below the best one, and one above it, by its value.\n\n"
-    )
-    head = ["", *(f"η {rate:g}" for rate in study.rates), "one lower", "one higher"]
-    return text + markdown_table(head, rows).rstrip()
+        rows.append([name, *cells, *neighbors(of_name, study.rates)])
+    head = ["", *(f"η {rate:g}" for rate in rates), "one lower", "one higher"]
+    return markdown_table(head, rows).rstrip()
 
 
-def neighbors(study, name):
-    """Return what the rates beside the best one of the first rung cost, as factors in words."""
-    means = study.values(name, 0).mean(axis=1)
-    best = int(means.argmin())
-    for i in (best - 1, best + 1):
-        if not np.isfinite(means[best]) or not 0 <= i < len(means):
+def neighbors(values, rates):
+    """Yield what the rates beside the best one cost, as factors in words.
+
+    Args:
+        values: dict from the rates that were trained to arrays of values, one for each seed.
+        rates: all rates of the study.
+    """
+    means = {rate: of_rate.mean() for rate, of_rate in values.items()}
+    best = min(means, key=means.get, default=None)
+    for step in (-1, 1):
+        i = rates.index(best) + step if best is not None else -1
+        beside = means.get(rates[i]) if 0 <= i < len(rates) else None
+        if beside is None or not np.isfinite(means[best]):
             yield ""
         else:
-            yield "diverged" if np.isinf(means[i]) else f"{means[i] / means[best]:.2f}"
+            yield "diverged" if np.isinf(beside) else f"{beside / means[best]:.2f}"
 
 
 def budgets(study):
     """Yield what searches of few trials would have found."""
     epochs, _ = study.rungs[0]
     yield (
-        f"The search is repeated {REPEATS:,} times, with as many rates as said and with seeds "
-        f"drawn by chance. What it reaches after {plural(epochs, 'epoch')}, where every rate was "
-        "trained: the median, and in brackets the 10% and the 90% quantile. This says nothing "
-        "about later epochs, and no more than the seeds do."
+        "The search is repeated in every possible way, with as many of the rates as said and with "
+        f"the seeds resampled; in {MOST:,} ways by chance, where there are more. What it reaches "
+        f"({moment(study.choose_by, epochs)}, where every rate was trained): the median, and in "
+        "brackets the 10% and the 90% quantile. This says nothing about later epochs, and no more "
+        "than the seeds do. Another grid of rates gives other numbers. If both diverge, that "
+        "counts one half."
     )
     sizes = sorted({min(size, len(study.rates)) for size in BUDGETS})
     found = {size: study.after_search(size) for size in sizes}
@@ -238,15 +345,26 @@ def provenance(study):
     named = ", ".join(f"{name} {version}" for name, version in versions().items())
     hours = sum(row["seconds"] for row in rows) / 3600
     yield f"`{shlex.join(['python', *sys.argv])}`, on {devices}; {named}."
-    yield f"Training alone took {hours:.2f} hours. All results: [results.csv](results.csv)."
+    yield (
+        f"The seconds of all epochs of training add up to {hours:.2f} hours, with pauses and other "
+        "load. All results: [results.csv](results.csv)."
+    )
     yield (
         "The seeds that chose the rates are those that are reported, so the reported values are "
         "slightly too good."
     )
 
 
-def plural(count, noun):
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+def moment(quantity, epochs):
+    """Return a quantity and when it was measured: training quantities are means over an epoch."""
+    when = (
+        f"after {plural(epochs, 'epoch')}" if quantity.startswith("val_") else f"in epoch {epochs}"
+    )
+    return f"{quantity} {when}"
+
+
+def plural(count, noun, several=None):
+    return f"{count} {noun if count == 1 else several or noun + 's'}"
 
 
 def spread(values):

@@ -2,21 +2,22 @@
 
 import dataclasses
 import itertools
+import math
 
 import numpy as np
 from scipy import stats
 
-REPEATS = 10_000  # of a search, in the bootstrap
+MOST = 10_000  # repetitions of a search that are looked at
 PROBABLE = 0.95  # how often one optimizer must end before the other, for a verdict
 SIGNIFICANT = 0.05  # and how likely such a difference of the means may be by chance
 
 
 def repeated_searches(values, trials, seed=0):
-    """Repeat the search for a rate with rates and seeds drawn by chance.
+    """Repeat the search for a rate with other rates and seeds.
 
-    In each repetition, `trials` of the rates are drawn without replacement and as many seeds as
-    there are with replacement. The rate with the best mean over these seeds is chosen, and what
-    it reaches with one seed, drawn anew, is the result.
+    A search tries `trials` of the rates, and resamples the seeds: as many as there are, drawn with
+    replacement. It chooses the rate with the best mean over these. Its result is what this rate
+    reaches with one of the seeds.
 
     Args:
         values: array (rates, seeds), less is better, infinity for a run that diverged.
@@ -24,15 +25,26 @@ def repeated_searches(values, trials, seed=0):
         seed: of the random draws.
 
     Returns:
-        Array of `REPEATS` results, infinity where every rate that was tried diverged.
+        Array of the results of all such searches, or of `MOST` that are drawn by chance if there
+        are more; infinity where every rate that was tried diverged.
     """
-    rng = np.random.default_rng(seed)
     rates, seeds = values.shape
-    order = rng.random((REPEATS, rates)).argsort(axis=1)[:, :trials]
-    drawn = rng.integers(seeds, size=(REPEATS, seeds))
-    means = values[order[:, :, None], drawn[:, None, :]].mean(axis=2)
-    found = order[np.arange(REPEATS), means.argmin(axis=1)]
-    return values[found, rng.integers(seeds, size=REPEATS)]
+    if math.comb(rates, trials) * seeds ** (seeds + 1) <= MOST:
+        subsets = itertools.combinations(range(rates), trials)
+        searches = itertools.product(subsets, every_resample(seeds), range(seeds))
+        tried, drawn, last = map(np.array, zip(*searches, strict=True))
+    else:
+        rng = np.random.default_rng(seed)
+        tried = rng.random((MOST, rates)).argsort(axis=1)[:, :trials]
+        drawn, last = rng.integers(seeds, size=(MOST, seeds)), rng.integers(seeds, size=MOST)
+    means = values[tried[:, :, None], drawn[:, None, :]].mean(axis=2)
+    found = tried[np.arange(len(tried)), means.argmin(axis=1)]
+    return values[found, last]
+
+
+def every_resample(seeds):
+    """Return all ways to draw as many seeds as there are with replacement."""
+    return itertools.product(range(seeds), repeat=seeds)
 
 
 def probability(one, other):
@@ -51,9 +63,10 @@ class Pair:
     """Two optimizers at their chosen rates, at the end of the last rung.
 
     `probability`: that a run of the first ends better than a run of the second. `p_value`: of
-    Welch's t-test, times the number of pairs; NaN where it says nothing: with one seed, without
-    any spread, or where a run diverged. `verdict`: the name of the better one, or None if the data
-    do not tell. If all runs of one diverged and none of the other, the other is the better one.
+    a t-test of the means, times the number of pairs; NaN where it says nothing: with one seed,
+    without any spread, or where a run diverged. `verdict`: the name of the better one, or None if
+    the data do not tell. If all runs of one diverged and none of the other, the other is the better
+    one.
     """
 
     first: str
@@ -66,17 +79,30 @@ class Pair:
 def pairs(ends):
     """Compare all pairs of optimizers.
 
+    The t-test is of logarithms where all values are positive, because seeds change a loss by a
+    factor. Few seeds know the spread of one optimizer badly, and the smallest of many such spreads
+    is small by chance. So none counts as less than the spread over all optimizers together.
+
     Args:
         ends: dict from names to arrays of the last values, one for each seed; less is better.
 
     Returns:
         List of `Pair`.
     """
+    finite = {name: values for name, values in ends.items() if np.isfinite(values).all()}
+    if all(np.min(values) > 0 for values in finite.values()):
+        finite = {name: np.log(values) for name, values in finite.items()}
+    variances = {name: np.var(v, ddof=1) for name, v in finite.items() if len(v) > 1}
+    pooled = np.mean([*variances.values()]) if variances else 0.0
+    freedom = sum(len(finite[name]) - 1 for name in variances)
     combinations = list(itertools.combinations(ends, 2))
     result = []
     for first, second in combinations:
-        likely = probability(ends[first], ends[second])
-        p_value = np.minimum(1.0, len(combinations) * welch(ends[first], ends[second]))
+        likely, p_value = probability(ends[first], ends[second]), np.nan
+        if pooled and {first, second} <= {*variances}:
+            errors = [max(variances[name], pooled) / len(finite[name]) for name in (first, second)]
+            t = abs(finite[first].mean() - finite[second].mean()) / math.sqrt(sum(errors))
+            p_value = min(1.0, len(combinations) * 2 * stats.t.sf(t, freedom))
         verdict = None
         for name, other, share in ((first, second, likely), (second, first, 1 - likely)):
             hopeless = np.isinf(ends[other]).all() and np.isfinite(ends[name]).all()
@@ -86,17 +112,8 @@ def pairs(ends):
     return result
 
 
-def welch(one, other):
-    """Return the p-value of Welch's t-test, which does not ask for equal spreads."""
-    if min(len(one), len(other)) < 2 or not np.isfinite([*one, *other]).all():
-        return np.nan
-    if np.ptp(one) == np.ptp(other) == 0:  # no spread to compare the difference with
-        return np.nan
-    return float(stats.ttest_ind(one, other, equal_var=False).pvalue)
-
-
 def same_choice(rungs, index, counts, seed=0):
-    """Return how often a rate is chosen again when the search is repeated with seeds drawn anew.
+    """Return how often a rate is chosen again when the search is repeated with resampled seeds.
 
     Only the rates that really took part in a rung take part in its repetition.
 
@@ -104,14 +121,17 @@ def same_choice(rungs, index, counts, seed=0):
         rungs: for each rung an array (rates, seeds), less is better.
         index: for each rung the row of the rate that was chosen in the end.
         counts: for each rung how many rates go on.
-        seed: of the random draws.
+        seed: of the random draws, where there are more than `MOST` ways to draw seeds.
 
     Returns:
         The share of the repetitions.
     """
     seeds = rungs[0].shape[1]
-    drawn = np.random.default_rng(seed).integers(seeds, size=(REPEATS, seeds))
-    kept = np.ones(REPEATS, bool)
+    if seeds**seeds <= MOST:
+        drawn = np.array([*every_resample(seeds)])
+    else:
+        drawn = np.random.default_rng(seed).integers(seeds, size=(MOST, seeds))
+    kept = np.ones(len(drawn), bool)
     for values, own, count in zip(rungs, index, counts, strict=True):
         means = values[:, drawn].mean(axis=2)
         kept &= (means < means[own]).sum(axis=0) < count

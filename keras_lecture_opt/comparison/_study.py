@@ -28,6 +28,7 @@ class Study:
         choose_by: the quantity by which rates were chosen.
         mode: "min" or "max", which of its values are better.
         results: dict from `(name, learning_rate, seed)` to the rows of that run.
+        alive: for each rung, a dict from the names to the rates that were trained in it.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class Study:
         self.target, self.description = workload.target, workload.description
         self.quantities = workload.quantities
         self.sign = -1 if mode == "max" else 1  # times a value: less is better
-        self._alive = [dict.fromkeys(self.names, rates)]
+        self.alive = [dict.fromkeys(self.names, rates)]
 
     @property
     def learning_rates(self) -> dict[str, float | None]:
@@ -55,19 +56,21 @@ class Study:
         return {name: self._chosen(name) for name in self.names}
 
     def _chosen(self, name):
-        return next(iter(self._ranked(name, -1)), None)
+        rates = zip(self.alive[-1][name], self.values(name, -1), strict=True)
+        rate, values = min(rates, key=lambda pair: _rank(pair[1]), default=(None, np.empty(0)))
+        return rate if np.isfinite(values).any() else None
 
     def keys(self, rung: int) -> list[tuple[str, float, int]]:
         """Return the runs of a rung: list of `(name, learning_rate, seed)`."""
-        return [(n, r, s) for n in self.names for r in self._alive[rung][n] for s in self.seeds]
+        return [(n, r, s) for n in self.names for r in self.alive[rung][n] for s in self.seeds]
 
     def add(self, results: dict[tuple[str, float, int], Rows]) -> None:
         """Add all results of a rung; the next one gets its better rates."""
         self.results |= results
-        rung = len(self._alive) - 1
+        rung = len(self.alive) - 1
         if rung + 1 < len(self.rungs):
             count = self.rungs[rung + 1][1]
-            self._alive.append({name: self._ranked(name, rung)[:count] for name in self.names})
+            self.alive.append({name: self._ranked(name, rung)[:count] for name in self.names})
 
     def values(self, name: str, rung: int) -> np.ndarray:
         """Return what an optimizer reached at the end of a rung.
@@ -81,7 +84,7 @@ class Study:
         return np.array(
             [
                 [self._measured(self.results[name, rate, seed], epochs) for seed in self.seeds]
-                for rate in self._alive[rung][name]
+                for rate in self.alive[rung][name]
             ]
         ).reshape(-1, len(self.seeds))
 
@@ -92,8 +95,8 @@ class Study:
         return math.inf if math.isnan(value) else self.sign * value
 
     def _ranked(self, name, rung):
-        """Return the rates of a rung that diverged with no seed, the best mean first."""
-        rates, means = self._alive[rung][name], self.values(name, rung).mean(axis=1)
+        """Return the rates of a rung that diverged with no seed and may go on, best first."""
+        rates, means = self.alive[rung][name], self.values(name, rung).mean(axis=1)
         return [rates[i] for i in np.argsort(means, kind="stable") if means[i] < math.inf]
 
     def rows(self) -> Rows:
@@ -117,12 +120,15 @@ class Study:
     def ranking(self) -> Rows:
         """Return what each optimizer reached, the best first, as a list of dicts.
 
-        Keys: `optimizer`; `learning_rate`, the chosen one; `values` of `choose_by` after the last
-        epoch, one for each seed, NaN for those that diverged; `diverged`, how many of the seeds;
-        `at_edge`, whether a better rate may lie beyond the grid; `same_choice`, how often the
-        search, repeated with seeds drawn anew, chooses this rate; `to_target`, medians of the
-        epochs, steps and seconds to the target over the seeds, infinity where less than half reach
-        it; `reached`, how many do; `epoch_seconds`, the median.
+        Keys: `optimizer`; `learning_rate`, the chosen one, None if no rate is left that did not
+        diverge with all seeds; `values` of `choose_by` after the last epoch, one for each seed, NaN
+        for those that diverged; `diverged`, how many of the seeds; `at_edge`, whether a better rate
+        may lie beyond the grid; `at_inner_edge`, whether it is the lowest or the highest of the
+        rates that were compared last; `same_choice`, how often the search, repeated with resampled
+        seeds, chooses this rate; `to_target`, medians of the epochs, steps and seconds to the
+        target over the seeds, infinity where no more than half reach it; `reached`, how many do;
+        `epoch_seconds`, the median. The seconds to the target are epochs times the run's median
+        epoch, so that a pause does not count.
         """
         result = []
         for name, rate in self.learning_rates.items():
@@ -130,25 +136,26 @@ class Study:
             if rate is not None:
                 entry |= self._reached(name, rate)
             result.append(entry)
-        last = {name: self._end(name).mean() for name in self.names}
-        return sorted(result, key=lambda entry: last[entry["optimizer"]])
+        return sorted(result, key=lambda entry: _rank(self._end(entry["optimizer"])))
 
     def _reached(self, name, rate):
         runs = [self.results[name, rate, seed] for seed in self.seeds]
         values = self.sign * self._end(name)
         targets = [self._to_target(rows) for rows in runs]
+        compared = [rates[name] for rates in self.alive if len(rates[name]) > 1] or [[rate]]
         return {
             "values": np.where(np.isfinite(values), values, np.nan),
             "diverged": sum(map(diverged, runs)),
             "at_edge": len(self.rates) > 1 and rate in (self.rates[0], self.rates[-1]),
+            "at_inner_edge": rate in (min(compared[-1]), max(compared[-1])),
             "same_choice": _statistics.same_choice(
                 [self.values(name, rung) for rung in range(len(self.rungs))],
-                [alive[name].index(rate) for alive in self._alive],
+                [alive[name].index(rate) for alive in self.alive],
                 [count for _, count in self.rungs[1:]] + [1],
             ),
             "to_target": np.median(targets, axis=0),
             "reached": sum(epochs < math.inf for epochs, *_ in targets),
-            "epoch_seconds": np.median([row["seconds"] for rows in runs for row in rows]),
+            "epoch_seconds": _median_seconds([row for rows in runs for row in rows]),
         }
 
     def _to_target(self, rows):
@@ -157,7 +164,7 @@ class Study:
         for i, row in enumerate(rows if self.target else ()):
             value = row[quantity]
             if value >= goal if mode == "max" else value <= goal:
-                return row["epoch"], row["steps"], sum(r["seconds"] for r in rows[: i + 1])
+                return row["epoch"], row["steps"], (i + 1) * _median_seconds(rows)
         return math.inf, math.inf, math.inf
 
     def _end(self, name):
@@ -165,7 +172,7 @@ class Study:
         rate = self._chosen(name)
         if rate is None:
             return np.full(len(self.seeds), math.inf)
-        return self.values(name, -1)[self._alive[-1][name].index(rate)]
+        return self.values(name, -1)[self.alive[-1][name].index(rate)]
 
     def pairs(self) -> list[_statistics.Pair]:
         """Return the comparison of each pair of optimizers after the last epoch.
@@ -173,17 +180,18 @@ class Study:
         Returns:
             List of objects with the names `first` and `second`; `probability` that a run of the
             first ends better than a run of the second, over all pairs of seeds; `p_value` of
-            Welch's t-test times the number of pairs; and `verdict`: the name of the better one,
-            where the probability is at least 95% and the p-value below 5%, else None: the data
-            do not tell.
+            a t-test times the number of pairs; and `verdict`: the name of the better one, where
+            the probability is at least 95% and the p-value below 5%, or where all runs of the
+            other diverged and none of its own; else None: the data do not tell.
         """
         return _statistics.pairs({name: self._end(name) for name in self.names})
 
     def after_search(self, trials: int) -> dict[str, np.ndarray]:
         """Return what a search with few trials would have reached, for each optimizer.
 
-        The search is repeated 10,000 times, each with `trials` learning rates and with seeds drawn
-        by chance. Its results are those after the first rung, the only ones that all rates have.
+        The search is repeated in every possible way, with `trials` of the learning rates and with
+        resampled seeds, or in 10,000 ways by chance if there are more. Its results are those after
+        the first rung, the only ones that all rates have.
 
         Args:
             trials: number of learning rates that a search tries.
@@ -215,3 +223,14 @@ class Study:
             FileExistsError: one of these files is there and is not of a report.
         """
         return report(self, folder)
+
+
+def _rank(values):
+    """Return what sorts results of several seeds: how many diverged, the mean of the others."""
+    finite = values[np.isfinite(values)]
+    return len(values) - len(finite), finite.mean() if len(finite) else math.inf
+
+
+def _median_seconds(rows):
+    """Return how long an epoch took."""
+    return np.median([row["seconds"] for row in rows])

@@ -5,7 +5,8 @@ from matplotlib.axes import Axes
 
 from keras_lecture_opt._arguments import must_be
 from keras_lecture_opt.comparison import Study
-from keras_lecture_opt.comparison._report import plural
+from keras_lecture_opt.comparison._report import moment
+from keras_lecture_opt.comparison._run import diverged
 from keras_lecture_opt.landscapes import Pair
 from keras_lecture_opt.plots._style import canvas, legend, lines, log_scale, wrap
 
@@ -20,7 +21,8 @@ def curves(
 ) -> Axes:
     """Draw a comparison's training: each optimizer at its chosen learning rate.
 
-    The line is the mean over the seeds, the band reaches from the lowest to the highest.
+    The line is the mean over the seeds that did not diverge, the band reaches from the lowest to
+    the highest.
 
     Args:
         study: a `keras_lecture_opt.comparison.Study`.
@@ -48,9 +50,11 @@ def curves(
             if rate is None:
                 continue
             runs = [study.results[name, rate, seed] for seed in study.seeds]
-            epochs = np.arange(1, 1 + min(map(len, runs)))
-            values = np.array([[row[quantity] for row in rows[: len(epochs)]] for rows in runs])
-            over_seeds(axes, epochs, values, line, label=wrap(f"{name}, η {rate:g}"))
+            whole = [[row[quantity] for row in rows] for rows in runs if not diverged(rows)]
+            out = len(runs) - len(whole)
+            label = f"{name}, η {rate:g}" + f", {out} of {len(runs)} diverged" * bool(out)
+            values = np.array(whole)
+            over_seeds(axes, np.arange(1, 1 + values.shape[1]), values, line, label=wrap(label))
             drawn.append(values.ravel())
         if drawn:
             log_scale(axes, drawn)
@@ -107,7 +111,7 @@ def sensitivity(
             axes.plot([], [], "X", color="#000000", markersize=8, label="diverged")
         log_scale(axes, drawn)
         axes.set_xscale("log")
-        label = f"{study.choose_by} after {plural(study.rungs[0][0], 'epoch')}"
+        label = moment(study.choose_by, study.rungs[0][0])
         axes.set(xlabel="learning rate η", ylabel=label)
         legend(axes, beside=ax is None)
     return axes

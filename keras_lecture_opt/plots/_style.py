@@ -54,6 +54,9 @@ def style() -> AbstractContextManager:
 def color(optimizer: keras.optimizers.Optimizer | type) -> str:
     """Return the color of an optimizer, or of an optimizer's class: the same in every picture."""
     cls = optimizer if isinstance(optimizer, type) else type(inner_optimizers(optimizer)[0])
+    if not issubclass(cls, keras.optimizers.Optimizer):
+        allowed = "a keras.optimizers.Optimizer or such a class"
+        raise TypeError(must_be("optimizer", allowed, optimizer))
     known = [COLORS[ancestor] for ancestor in cls.__mro__ if ancestor in COLORS]
     # By its name: the same in every process, too.
     return known[0] if known else OTHERS[zlib.crc32(cls.__name__.encode()) % len(OTHERS)]

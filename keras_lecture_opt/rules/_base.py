@@ -6,11 +6,13 @@ from typing import Any, Unpack
 import keras
 import tensorflow as tf
 
+from keras_lecture_opt._arguments import must_be
 from keras_lecture_opt._keras_private import index_of
 from keras_lecture_opt.rules._compiled import CompiledUpdate
 from keras_lecture_opt.rules._hyperparameters import (
     KERAS_ARGUMENTS,
     SWITCHES,
+    WITH_STATE,
     KerasArguments,
     LearningRate,
     check_argument,
@@ -96,8 +98,11 @@ class LectureOptimizer(CompiledUpdate):
 
     def __setattr__(self, name, value):
         """Check an argument that is set later like one that is given to the constructor."""
+        rule = type(self).__name__
         if name in ("learning_rate", *SWITCHES, *KERAS_ARGUMENTS, *self._hyperparameters):
-            value = check_argument(type(self).__name__, name, value)
+            value = check_argument(rule, name, value)
+        if name in WITH_STATE and value and vars(self).get("built") and not getattr(self, name):
+            raise ValueError(f"{rule}: `{name}` must be set before `build`, which makes its state.")
         super().__setattr__(name, value)
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
@@ -151,8 +156,11 @@ class LectureOptimizer(CompiledUpdate):
             List of `tf.Variable`, one for each of `slot_names`, each of the variable's shape.
 
         Raises:
-            ValueError: the optimizer was not built with this variable.
+            TypeError: this is not a variable.
+            ValueError: the optimizer was not built with it.
         """
+        if not isinstance(variable, (keras.Variable, tf.Variable)):
+            raise TypeError(must_be("variable", "a keras.Variable", variable))
         i = index_of(self, variable)
         if i is None:
             raise ValueError(

@@ -57,6 +57,7 @@ KERAS_ARGUMENTS = {
     "gradient_accumulation_steps": ("an integer >= 2", lambda n: n >= 2, numbers.Integral),
 }
 SWITCHES = ("use_ema", "jit_compile")
+WITH_STATE = ("use_ema", "gradient_accumulation_steps")  # variables that `build` makes
 
 
 class KerasArguments(TypedDict, total=False):
