@@ -41,8 +41,8 @@ def parse():
     add, positive = parser.add_argument, _programs.positive_integer
     known, text = _programs.optimizer_type, f"default: {' '.join(DEFAULT)}"
     add("optimizers", nargs="*", type=known, metavar="NAME", default=DEFAULT, help=text)
-    text = "EPOCHS:RATES,..., the best so many rates up to an epoch; default: 3:10,20:4,200:1"
-    add("--rungs", type=rungs, default="3:10,20:4,200:1", help=text)
+    text = "EPOCHS:RATES,..., the best so many rates up to an epoch; default: 3:10,20:3,200:1"
+    add("--rungs", type=rungs, default="3:10,20:3,200:1", help=text)
     add("--rates", type=rates, default=GRID, metavar="ETA,...", help="default: 0.0001 to 3.2")
     add("--seeds", type=positive, default=2, help="how many; default: 2")
     add("--batch-size", type=positive, default=128, help="default: 128")

@@ -399,6 +399,25 @@ def test_text_from_a_function_and_model_built_by_its_data(tmp_path):
     assert [row["steps"] for row in study.results["Adam", 0.01, 0]] == [3, 6]
 
 
+def test_arrays_are_batched_beside_a_function_that_batches(tmp_path):
+    x, y = linear(n=40)
+
+    def data(seed):
+        return tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
+
+    workload = comparison.Workload(build_linear, data, FLOAT64, (x, y), batch_size=None)
+    sizes = [len(xs) for xs, _ in workload.validation_batches().as_numpy_iterator()]
+    assert sizes == [32, 8]
+    study = comparison.compare(
+        workload, {"SGD": keras.optimizers.SGD}, [0.125], [(1, 1)], tmp_path, seeds=[0]
+    )
+    saved = _run.read(next(tmp_path.glob("runs/*/state.npz")))
+    [row] = study.results["SGD", 0.125, 0]
+    expected = np.mean((x @ saved["v0"] + saved["v1"] - y) ** 2)
+    np.testing.assert_allclose(row["val_loss"], expected, rtol=1e-6)
+    assert row["steps"] == 5
+
+
 def test_rows_and_table(study):
     rows = study.rows()
     assert len(rows) == sum(map(len, study.results.values()))
