@@ -450,7 +450,7 @@ def made(workload, losses, rungs):
         for name, rate, seed in study.keys(len(study.alive) - 1):
             results[name, rate, seed] = [
                 {"epoch": i, "steps": 3 * i, "seconds": 600.0 if i == 2 else 1.0, "loss": loss}
-                | {"diverged": loss > 9, "device": "CPU"}
+                | {"mae": loss / 2, "diverged": loss > 9, "device": "CPU"}
                 for i, loss in enumerate(losses[name][rate][seed][:epochs], start=1)
             ]
         study.add(results)
@@ -458,7 +458,9 @@ def made(workload, losses, rungs):
 
 
 def test_one_seed_that_diverges_late_does_not_decide_for_the_others(tmp_path):
-    workload = comparison.Workload(build_linear, linear(), FLOAT64, target=("loss", 0.3))
+    workload = comparison.Workload(
+        build_linear, linear(), FLOAT64, metrics=["mae"], target=("loss", 0.3)
+    )
     falling = [4.0, 3.0, 0.2]
     losses = {
         "late": {0.1: [falling, [4.0, 10.0]], 1.0: [[5.0], [5.0]]},
@@ -481,6 +483,7 @@ def test_one_seed_that_diverges_late_does_not_decide_for_the_others(tmp_path):
     assert verdicts["late", "never"] is None
     page = (study.report(tmp_path) / "README.md").read_text(encoding="utf-8")
     assert "| late | 0.1, the grid's edge | 0.2 [0.2, 0.2] | 1 of 2 |" in page
+    assert "| late | 0.1 | 1.0 |" in page  # mae, s per epoch
     assert "| never | none | no η is left that did not diverge |" in page
     assert "Rates are not compared after epoch 1." in page
     labels = [line.get_label().replace("\n", " ") for line in plots.curves(study).lines]
