@@ -514,6 +514,18 @@ def test_pause_does_not_count_and_each_rung_has_its_table(tmp_path):
     plt.close("all")
 
 
+def test_values_that_make_no_factor_and_no_mean_leave_gaps(tmp_path):
+    workload = comparison.Workload(build_linear, linear(), FLOAT64, metrics=["mae"])
+    rates = {0.1: [[1.0], [1.0]], 0.2: [[0.0], [0.0]], 0.4: [[3.0], [3.0]]}
+    study = made(workload, {"exact": rates}, [(1, 3)])
+    for rows in study.results.values():
+        rows[-1]["mae"] = np.nan
+    page = (study.report(tmp_path) / "README.md").read_text(encoding="utf-8")
+    assert "| exact | 1 | 0 | 3 |  |  |" in page
+    assert "| exact | NaN | 1.0 |" in page
+    plt.close("all")
+
+
 def test_page_says_what_was_trained(study, tmp_path):
     page = (study.report(tmp_path) / "README.md").read_text(encoding="utf-8")
     for part in (

@@ -297,8 +297,10 @@ def neighbors(values, rates):
         beside = means.get(rates[i]) if 0 <= i < len(rates) else None
         if beside is None or not np.isfinite(means[best]):
             yield ""
-        else:
-            yield "diverged" if np.isinf(beside) else f"{beside / means[best]:.2f}"
+        elif np.isinf(beside):
+            yield "diverged"
+        else:  # zero, or another sign, makes no factor
+            yield f"{beside / means[best]:.2f}" if beside * means[best] > 0 else ""
 
 
 def budgets(study):
@@ -369,5 +371,7 @@ def plural(count, noun, several=None):
 
 def spread(values):
     """Return the mean of the values that are not NaN, and the lowest and the highest."""
+    if np.isnan(values).all():
+        return "NaN"
     low, mean, high = (f"{f(values):.4g}" for f in (np.nanmin, np.nanmean, np.nanmax))
     return f"{mean} [{low}, {high}]" if len(values) > 1 else mean
