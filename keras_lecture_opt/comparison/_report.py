@@ -178,7 +178,8 @@ def legend(study):
         quantity, *_ = study.target
         yield (
             f"To the target {quantity}: how many seeds reach it, and the medians over all seeds; "
-            "not reached, if no more than half do. Seconds are epochs times the median epoch. "
+            "not reached, if no more than half do. Seconds are epochs times the median epoch, and "
+            "depend on the machine and on what else ran there. "
             f"η was chosen for {study.choose_by}, not for the target."
         )
 
