@@ -505,6 +505,9 @@ def test_pause_does_not_count_and_each_rung_has_its_table(tmp_path):
     assert entry["epoch_seconds"] == 1
     assert entry["at_inner_edge"]  # 0.2 and 0.4 were compared last
     assert not entry["at_edge"]
+    [alone] = made(workload, {"SGD": {0.1: losses[0.1]}}, [(1, 1), (2, 1)]).ranking()
+    assert not alone["at_edge"]
+    assert not alone["at_inner_edge"]  # it was compared with none
     page = (study.report(tmp_path) / "README.md").read_text(encoding="utf-8")
     assert "| SGD | 0.4, an edge of the last choice | 0.125 [0.125, 0.125] |" in page
     assert "Mean loss in epoch 2:" in page

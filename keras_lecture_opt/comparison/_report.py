@@ -11,6 +11,7 @@ import numpy as np
 from keras_lecture_opt._arguments import check_path
 from keras_lecture_opt._programs import markdown_table
 from keras_lecture_opt.comparison._identity import versions
+from keras_lecture_opt.comparison._run import diverged
 from keras_lecture_opt.comparison._statistics import MOST, PROBABLE, SIGNIFICANT, probability
 
 MARK = "<!-- Written by keras_lecture_opt.comparison -->"
@@ -124,9 +125,9 @@ def protocol(study):
     weights = sum(map(math.prod, network))
     yield f"A network of {len(network)} variables, {weights:,} weights, loss {loss}."
     yield from layers(study.description["network"]["config"])
-    size, steps = study.description["batch_size"], next(iter(study.results.values()))[0]["steps"]
-    batches = f" of {size} examples" if size else ""
-    yield f"An epoch has {plural(steps, 'batch', 'batches')}{batches}."
+    size, rows = study.description["batch_size"], next(iter(study.results.values()))
+    examples = f" of {size} examples" if size else ""
+    yield f"An epoch has {plural(rows[0]['steps'], 'batch', 'batches')}{examples}."
     steps = ", then ".join(
         f"{plural(count, 'rate')} up to epoch {epochs}" for epochs, count in study.rungs
     )
@@ -189,11 +190,10 @@ def others(study, ranking):
     names = [name for name in study.quantities if name != study.choose_by]
     rows = []
     for entry in ranking:
-        name, rate = entry["optimizer"], entry["learning_rate"]
-        if rate is None:
+        name = entry["optimizer"]
+        ends = [rows[-1] for rows in study.runs(name) if not diverged(rows)]
+        if not ends:
             continue
-        ends = [study.results[name, rate, seed][-1] for seed in study.seeds]
-        ends = [row for row in ends if not row["diverged"]]
         values = [np.array([row[quantity] for row in ends]) for quantity in names]
         rows.append([name, *map(spread, values), f"{entry['epoch_seconds']:.1f}"])
     return markdown_table(["optimizer", *names, "s per epoch"], rows).rstrip()
@@ -292,9 +292,8 @@ def neighbors(values, rates):
         rates: all rates of the study.
     """
     means = {rate: of_rate.mean() for rate, of_rate in values.items()}
-    best = min(means, key=means.get, default=None)
-    for step in (-1, 1):
-        i = rates.index(best) + step if best is not None else -1
+    best = min(means, key=means.get, default=rates[0])  # nothing is beside it if there is none
+    for i in (rates.index(best) - 1, rates.index(best) + 1):
         beside = means.get(rates[i]) if 0 <= i < len(rates) else None
         if beside is None or not np.isfinite(means[best]):
             yield ""

@@ -60,6 +60,11 @@ class Study:
         rate, values = min(rates, key=lambda pair: _rank(pair[1]), default=(None, np.empty(0)))
         return rate if np.isfinite(values).any() else None
 
+    def runs(self, name: str) -> list[Rows]:
+        """Return the rows at the chosen rate, a list for each seed; no list if none was chosen."""
+        rate = self._chosen(name)
+        return [] if rate is None else [self.results[name, rate, seed] for seed in self.seeds]
+
     def keys(self, rung: int) -> list[tuple[str, float, int]]:
         """Return the runs of a rung: list of `(name, learning_rate, seed)`."""
         return [(n, r, s) for n in self.names for r in self.alive[rung][n] for s in self.seeds]
@@ -139,15 +144,16 @@ class Study:
         return sorted(result, key=lambda entry: _rank(self._end(entry["optimizer"])))
 
     def _reached(self, name, rate):
-        runs = [self.results[name, rate, seed] for seed in self.seeds]
+        runs = self.runs(name)
         values = self.sign * self._end(name)
         targets = [self._to_target(rows) for rows in runs]
-        compared = [rates[name] for rates in self.alive if len(rates[name]) > 1] or [[rate]]
+        rungs = (rates[name] for rates in reversed(self.alive))
+        compared = next((rates for rates in rungs if len(rates) > 1), None)
         return {
             "values": np.where(np.isfinite(values), values, np.nan),
             "diverged": sum(map(diverged, runs)),
             "at_edge": len(self.rates) > 1 and rate in (self.rates[0], self.rates[-1]),
-            "at_inner_edge": rate in (min(compared[-1]), max(compared[-1])),
+            "at_inner_edge": bool(compared) and rate in (min(compared), max(compared)),
             "same_choice": _statistics.same_choice(
                 [self.values(name, rung) for rung in range(len(self.rungs))],
                 [alive[name].index(rate) for alive in self.alive],

@@ -49,7 +49,7 @@ def curves(
             rate = study.learning_rates[name]
             if rate is None:
                 continue
-            runs = [study.results[name, rate, seed] for seed in study.seeds]
+            runs = study.runs(name)
             whole = [[row[quantity] for row in rows] for rows in runs if not diverged(rows)]
             out = len(runs) - len(whole)
             label = f"{name}, η {rate:g}" + f", {out} of {len(runs)} diverged" * bool(out)
