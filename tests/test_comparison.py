@@ -6,7 +6,9 @@ import json
 import pathlib
 import random
 import shutil
+import sys
 import threading
+import types
 
 import keras
 import numpy as np
@@ -17,7 +19,7 @@ from conftest import is_whole
 from matplotlib import pyplot as plt
 
 from keras_lecture_opt import Adam, Momentum, comparison, plots
-from keras_lecture_opt.comparison import _compare, _identity, _run
+from keras_lecture_opt.comparison import _compare, _identity, _report, _run
 
 
 @pytest.fixture(scope="module")
@@ -293,7 +295,7 @@ class OwnLayer(keras.layers.Layer):
 class OwnModel(keras.Model):
     def __init__(self):
         super().__init__()
-        self.layer = keras.layers.Dense(1)
+        self.layer = OwnLayer()
 
     def call(self, inputs):
         return self.layer(inputs)
@@ -312,6 +314,7 @@ class OwnDecay(keras.optimizers.schedules.LearningRateSchedule):
     [
         (_identity.describe_model, lambda: keras.Sequential([OwnLayer()]), OwnLayer),
         (_identity.describe_model, OwnModel, OwnModel),
+        (_identity.describe_model, OwnModel, OwnLayer),
         (_identity.describe_optimizer, lambda: keras.optimizers.SGD(OwnDecay()), OwnDecay),
         (
             _identity.describe_optimizer,
@@ -329,6 +332,50 @@ def test_source_of_whatever_is_the_users_belongs_to_it(describe, thing, edited, 
 
     monkeypatch.setattr(inspect, "getsource", changed)
     assert describe(thing()) != before
+
+
+def test_source_of_a_scripts_classes_belongs_to_it(monkeypatch):
+    """Keras's configuration does not name the module `__main__`; a notebook's has no file."""
+
+    class Typed(keras.layers.Layer):
+        def call(self, inputs):
+            return inputs * 1.0
+
+    monkeypatch.setattr(Typed, "__module__", "__main__")
+    monkeypatch.setattr(sys.modules["__main__"], "Typed", Typed, raising=False)
+    assert "return inputs * 1.0" in json.dumps(_identity.as_json({"class_name": "Typed"}))
+    network = _identity.describe_model(keras.Sequential([keras.Input((1,)), Typed()]))
+    assert "return inputs * 1.0" in json.dumps(network["config"])
+
+
+def test_class_that_nobody_finds_has_no_source():
+    class Inside(keras.layers.Layer):
+        pass
+
+    _identity.describe_model(keras.Sequential([keras.Input((1,)), Inside()]))
+
+
+def test_other_initial_weights_are_refused(tmp_path):
+    """Such as those of another file that `build` reads."""
+    weights = [1.0]
+
+    def build():
+        layer = keras.layers.Dense(1, kernel_initializer=keras.initializers.Constant(weights[0]))
+        model = keras.Sequential([keras.Input((3,)), layer])
+        model.get_layer(index=0).set_weights([np.full((3, 1), weights[-1]), np.zeros(1)])
+        return model
+
+    def call():
+        workload = comparison.Workload(build, data=linear(), loss="mse", batch_size=24)
+        return comparison.compare(
+            workload, {"SGD": keras.optimizers.SGD}, [0.1], [(1, 1)], tmp_path, seeds=1
+        )
+
+    first = call()
+    assert call().results == first.results
+    weights.append(100.0)
+    with pytest.raises(ValueError, match=r"`build` makes a .*kernel other than that in .*seed-0"):
+        call()
 
 
 def test_number_that_a_configuration_hides_belongs_to_the_run():
@@ -546,6 +593,50 @@ def test_page_says_what_was_trained(study, tmp_path):
     plt.close("all")
 
 
+def test_what_ends_last_in_a_name_says_what_is_better():
+    workload = comparison.Workload(build_linear, linear(), FLOAT64)
+    for mode, names in {
+        "min": ["classifier2_loss", "val_leaf1_loss", "iou_loss", "val_mae", "log_cosh"],
+        "max": ["accuracy", "val_hinge_accuracy", "f1_score", "val_r2_score", "mean_io_u"],
+    }.items():
+        workload.quantities = names
+        assert [workload.better("choose_by", name) for name in names] == [mode] * len(names)
+    workload.quantities = ["churn"]
+    with pytest.raises(ValueError, match="nothing says whether more of 'churn' is better"):
+        workload.better("choose_by", "churn")
+
+
+@pytest.mark.parametrize(
+    ("loss", "limit", "diverged"),
+    [(1.0, 2.0, False), (3.0, 2.0, True), (np.nan, np.inf, True), (np.inf, np.inf, True)],
+)
+def test_loss_that_is_not_finite_has_diverged(loss, limit, diverged, regression):
+    """Also where the untrained network's loss, such as 0, makes no limit."""
+    fit = types.SimpleNamespace(history={"loss": [loss]})
+    model = types.SimpleNamespace(
+        fit=lambda *args, **kwargs: fit, optimizer=types.SimpleNamespace(iterations=3)
+    )
+    assert _run.train_epoch(model, regression, 0, 0, limit)["diverged"] == diverged
+
+
+def test_quantiles_are_in_order_where_more_is_better():
+    workload = comparison.Workload(build_linear, linear(), FLOAT64, metrics=["r2_score"])
+    losses = {"a": {0.1: [[0.5], [0.5]], 1.0: [[0.7], [0.7]], 10.0: [[0.9], [0.9]]}}
+    study = made(workload, losses, [(1, 3)])
+    study.choose_by, study.sign = "loss", -1
+    _, cells, *_ = _report.budgets(study)
+    assert "| a | 0.7 [0.5, 0.9] | 0.9 [0.9, 0.9] |" in cells
+    with pytest.raises(ValueError, match="`trials` must be"):
+        study.after_search(4)
+
+
+def test_layers_with_odd_sizes_are_named():
+    several = {"class_name": "Inception", "config": {"filters": [64, 128]}}
+    dense = {"class_name": "Dense", "config": {"units": 5}}
+    [sentence] = _report.layers({"config": {"layers": [several, dense]}})
+    assert sentence == "Its layers: Inception, Dense 5."
+
+
 def test_target_is_the_first_epoch_that_reaches_it(study):
     for entry in study.ranking():
         name, rate = entry["optimizer"], entry["learning_rate"]
@@ -612,6 +703,13 @@ def test_pictures_have_the_numbers(study):
     plt.close("all")
 
 
+class OfEachClass(keras.metrics.SparseCategoricalAccuracy):
+    """Several numbers, as `keras.metrics.F1Score` returns by default."""
+
+    def result(self):
+        return keras.ops.stack([super().result()] * 4)
+
+
 @pytest.mark.parametrize(
     ("changed", "error", "message"),
     [
@@ -634,6 +732,16 @@ def test_pictures_have_the_numbers(study):
             "`data` must be arrays of numbers",
         ),
         ({"metrics": "accuracy"}, TypeError, "`metrics` must be a list"),
+        (
+            {"metrics": [OfEachClass(name="each")]},
+            ValueError,
+            r"metrics` must be metrics of one number each.* not \"'each' of \(4,\)",
+        ),
+        (
+            {"metrics": [keras.metrics.SparseCategoricalAccuracy(name="steps")]},
+            ValueError,
+            "`metrics` must be names other than epoch, steps.* not 'steps'",
+        ),
         ({"batch_size": 0}, ValueError, "`batch_size` must be"),
         ({"batch_size": None}, TypeError, "`batch_size` must be"),
         ({"steps_per_execution": 1.5}, TypeError, "`steps_per_execution` must be"),

@@ -111,6 +111,21 @@ def test_orders_of_killed_parents_disappear(workload, tmp_path):
             assert engine.order.exists()  # its process lives
 
 
+def test_processes_that_do_not_see_the_folder_are_an_error(workload, tmp_path, monkeypatch):
+    """They find no order, and do nothing; a relative folder they look for at the same place."""
+
+    class Elsewhere(concurrent.futures.Executor):
+        def submit(self, function, order, run, epochs):
+            assert order.is_absolute()
+            future = concurrent.futures.Future()
+            future.set_result(function(order.with_name("unseen"), run, epochs))
+            return future
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RuntimeError, match="2 runs are not where they should be, such as /"):
+        comparison.compare(workload, *ARGUMENTS, "runs", SEEDS, executor=Elsewhere())
+
+
 def test_failure_of_one_run_ends_the_comparison(workload, tmp_path, monkeypatch):
     def fail(*arguments):
         raise np.linalg.LinAlgError("of the test")

@@ -17,6 +17,12 @@ def test_probability_is_that_of_mann_and_whitney():
     assert _statistics.probability([1.0, np.inf], [np.inf, np.inf]) == 0.75
 
 
+def order(values):
+    """How a rate is chosen at last: the fewest seeds that diverged, then the mean of the others."""
+    ended = [value for value in values if value < np.inf]
+    return len(values) - len(ended), sum(ended) / max(len(ended), 1)
+
+
 @pytest.mark.parametrize("trials", [1, 2, 3])
 def test_repeated_searches_have_the_distribution_of_all_searches(trials):
     """Every draw of rates and seeds, enumerated."""
@@ -25,7 +31,7 @@ def test_repeated_searches_have_the_distribution_of_all_searches(trials):
     subsets = list(itertools.combinations(range(3), trials))
     draws = list(itertools.product(range(2), repeat=2))
     for subset, drawn, last in itertools.product(subsets, draws, range(2)):
-        best = min(subset, key=lambda rate: values[rate, list(drawn)].mean())
+        best = min(subset, key=lambda rate: order(values[rate, list(drawn)]))
         expected[values[best, last]] += 1 / (len(subsets) * len(draws) * 2)
     if trials == 1:
         assert expected[np.inf] == pytest.approx(1 / 6)
@@ -55,6 +61,17 @@ def test_same_choice_is_the_share_of_draws_that_choose_it():
     # Draws (0, 0), (0, 1), (1, 0), (1, 1): row 1 survives each, and wins in all but (0, 0).
     assert _statistics.same_choice([first, last], [1, 1], [2, 1]) == 3 / 4
     assert _statistics.same_choice([first], [2], [1]) == 0
+
+
+def test_choice_among_rates_that_diverged_is_repeated_as_it_was_made():
+    last = np.array([[1.0, np.inf, np.inf], [5.0, np.inf, 5.0]])
+    draws = [*itertools.product(range(3), repeat=3)]
+    chosen = [order(last[1, list(d)]) <= order(last[0, list(d)]) for d in draws]
+    assert 0.5 < np.mean(chosen) < 1
+    assert _statistics.same_choice([last], [1], [1]) == np.mean(chosen)
+    # In an earlier rung it would not have gone on.
+    first = np.array([[1.0, np.inf], [5.0, 5.0]])
+    assert _statistics.same_choice([first, first], [0, 0], [2, 1]) == 1 / 4
 
 
 def p_value(first, second, pooled, freedom):

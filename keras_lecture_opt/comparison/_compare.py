@@ -63,12 +63,16 @@ def compare(
             `Client.get_executor()`. All processes must see the folder. Defaults to None: this
             process.
 
+    Training needs TensorFlow's op determinism. It stays switched on in this process, where
+    functions such as `tf.random.normal` then ask for a seed.
+
     Returns:
         A `Study`.
 
     Raises:
         TypeError, ValueError: an argument is not valid, or the folder belongs to another workload
             or to other versions.
+        RuntimeError: a process of the executor does not see the folder.
         OSError: the folder cannot be written to, or the disk is full. What is saved stays.
         concurrent.futures.BrokenExecutor: a process of the executor died. What is saved stays.
 
@@ -100,7 +104,8 @@ def compare(
     mode = workload.better("choose_by", choose_by)
     if executor is not None and not isinstance(executor, concurrent.futures.Executor):
         raise TypeError(must_be("executor", "a concurrent.futures.Executor or None", executor))
-    folder = pathlib.Path(check_path("folder", folder))
+    # A process of the executor may work in another directory.
+    folder = pathlib.Path(check_path("folder", folder)).absolute()
     _claim(folder, workload)
     runs = _make_runs(folder, workload, optimizers, rates, seeds)
     made = {name: make(rates[0]) for name, make in optimizers.items()}
@@ -305,10 +310,24 @@ def _start(folder, workload, seed):
             values, loss = workload.start(seed)
             _run.save(path, values, loss=loss)
             saved = _run.read(path)
+        else:
+            _check_start(path, saved, workload.new_model("sgd", seed))
     digest = hashlib.sha256()
     for name in sorted({*saved} - {"loss"}):  # the loss differs by a bit between kinds of CPUs
         digest.update(np.ascontiguousarray(saved[name]).data)
     return digest.hexdigest()
+
+
+def _check_start(path, saved, model):
+    """Raise a ValueError if the function `build` makes other weights than those of the folder."""
+    for i, variable in enumerate(model.variables):
+        # Another machine may round otherwise.
+        if not np.allclose(saved[f"v{i}"], variable.numpy(), rtol=1e-3, atol=1e-6):
+            raise ValueError(
+                f"`build` makes a {variable.path} other than that in {path}, where the runs of "
+                "this folder start. Use another folder. If `build` draws random numbers, let "
+                "Keras draw them, from the seed."
+            )
 
 
 class _Engine:
@@ -374,6 +393,7 @@ class _Engine:
                 )
                 locked += [futures[future] for future in done if not future.result()]
                 self.bar.update(sum(len(run.rows(epochs)) for run in runs) - before - self.bar.n)
+            self._check_done([run for run in runs if run not in locked], epochs)
             return locked
         except concurrent.futures.BrokenExecutor as error:
             error.add_note("What is saved stays: the same call with a new executor continues.")
@@ -381,6 +401,13 @@ class _Engine:
         finally:
             for future in futures:
                 future.cancel()
+
+    def _check_done(self, runs, epochs):
+        if lost := [run.folder for run in runs if not run.is_complete(epochs)]:
+            raise RuntimeError(
+                f"{len(lost)} runs are not where they should be, such as {lost[0]}. "
+                "All processes of the executor must see `folder` at this path."
+            )
 
 
 def _lock_of(order):

@@ -58,7 +58,19 @@ def describe_model(model):
     except (NotImplementedError, TypeError, ValueError):  # a class without `get_config`
         config = {"source": _source(type(model))}
     shapes = [[list(v.shape), v.dtype] for v in model.variables]
-    return {"config": _renumbered(as_json(config)), "variables": shapes}
+    description = {"config": _renumbered(as_json(config)), "variables": shapes}
+    # The configuration of a subclass of keras.Model does not name its layers.
+    own = {type(layer) for layer in _layers(model) if _is_own(type(layer).__module__)}
+    if own:
+        named = {f"{kind.__module__}.{kind.__qualname__}": _source(kind) for kind in own}
+        description["layers"] = dict(sorted(named.items()))
+    return description
+
+
+def _layers(model):
+    for layer in getattr(model, "layers", ()):
+        yield layer
+        yield from _layers(layer)
 
 
 def versions():
@@ -108,6 +120,8 @@ def _with_sources(config):
         return config
     result = {key: _with_sources(value) for key, value in config.items()}
     module, name = config.get("module"), config.get("class_name")
+    if module is None and isinstance(getattr(sys.modules["__main__"], str(name), None), type):
+        module = "__main__"  # Keras leaves it out
     if isinstance(module, str) and isinstance(name, str) and _is_own(module):
         result["source"] = _source(getattr(sys.modules.get(module), name, None))
     return result
@@ -146,9 +160,14 @@ def _source(kind):
     """Return the source of a function, or of a class and its ancestors, as far as it is known."""
     sources = []
     for part in inspect.getmro(kind) if isinstance(kind, type) else [kind]:
-        with contextlib.suppress(OSError, TypeError):  # typed at a prompt
-            if _is_own(part.__module__):
-                sources.append(inspect.getsource(part))
+        if part is None or not _is_own(part.__module__):
+            continue
+        try:
+            sources.append(inspect.getsource(part))
+        except (OSError, TypeError):  # a notebook's classes have none, but their functions do
+            for function in filter(inspect.isfunction, getattr(part, "__dict__", {}).values()):
+                with contextlib.suppress(OSError):  # typed at a prompt
+                    sources.append(inspect.getsource(function))
     return sources
 
 

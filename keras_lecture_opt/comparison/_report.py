@@ -1,7 +1,9 @@
 """A study in words, tables and pictures, on one page."""
 
 import csv
+import io
 import math
+import os
 import pathlib
 import shlex
 import sys
@@ -11,7 +13,7 @@ import numpy as np
 from keras_lecture_opt._arguments import check_path
 from keras_lecture_opt._programs import markdown_table
 from keras_lecture_opt.comparison._identity import versions
-from keras_lecture_opt.comparison._run import diverged
+from keras_lecture_opt.comparison._run import diverged, write_text
 from keras_lecture_opt.comparison._statistics import MOST, PROBABLE, SIGNIFICANT, probability
 
 MARK = "<!-- Written by keras_lecture_opt.comparison -->"
@@ -62,14 +64,17 @@ def report(study, folder):
         names = ", ".join(there)
         raise FileExistsError(f"{folder} has {names}, not of a report. Use another folder.")
     folder.mkdir(parents=True, exist_ok=True)
-    page.write_text("\n\n".join([MARK, *sections(study)]) + "\n", encoding="utf-8")
-    rows = study.rows()
-    with (folder / "results.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    # Several commands that share a folder end at one time: each file is written all or nothing.
+    write_text(page, "\n\n".join([MARK, *sections(study)]) + "\n")
+    rows, lines = study.rows(), io.StringIO()
+    writer = csv.DictWriter(lines, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(folder / "results.csv", lines.getvalue())
     for name, draw in (("curves.png", plots.curves), ("sensitivity.png", plots.sensitivity)):
-        draw(study).figure.savefig(folder / name, dpi=80)
+        part = folder / f"{name}.{os.getpid()}.part"
+        draw(study).figure.savefig(part, format="png", dpi=80)
+        part.replace(folder / name)
     return folder
 
 
@@ -92,8 +97,9 @@ def sections(study):
         f"With {plural(len(study.seeds), 'seed')} it is a coarse number. "
         f"So a verdict asks for at least {PROBABLE:.0%} and for a p below {SIGNIFICANT:.0%}. "
         "p is that of a t-test of the means, times the number of pairs. It is of logarithms, if "
-        "all values are positive. The spread of each optimizer counts as at least that of all of "
-        "them together. An optimizer whose runs all diverged is worse without a test."
+        "less is better and all values are positive. The spread of each optimizer counts as at "
+        "least that of all of them together. An optimizer of which no rate is left, or whose runs "
+        "all diverged, is worse without a test."
     )
     yield "## What does a wrong learning rate cost?"
     yield f"![{study.choose_by} against the learning rate](sensitivity.png)"
@@ -154,7 +160,8 @@ def layers(config):
         named = []
         for layer in listed:
             own = layer.get("config", {})
-            sizes = [f"{own[key]:g}" for key in ("filters", "units", "rate") if key in own]
+            sizes = [own.get(key) for key in ("filters", "units", "rate")]
+            sizes = [f"{size:g}" for size in sizes if isinstance(size, (int, float))]
             named.append(" ".join([layer.get("class_name", "?"), *sizes]))
         yield f"Its layers: {', '.join(named)}."
 
@@ -321,7 +328,7 @@ def budgets(study):
         ends = [
             "diverged" if np.isinf(value) else f"{study.sign * value:.4g}"
             for value in np.quantile(values, (0.1, 0.5, 0.9), method="lower")
-        ]
+        ][:: study.sign]
         return f"{ends[1]} [{ends[0]}, {ends[2]}]"
 
     yield markdown_table(

@@ -135,7 +135,8 @@ def train_epoch(model, workload, seed, epoch, limit):
         batches = workload.validation_batches()
         logs = model.evaluate(batches, verbose=0, return_dict=True)
         row |= {f"val_{name}": value for name, value in logs.items()}
-    return {**row, "diverged": not row["loss"] <= limit, "device": device()}
+    is_good = np.isfinite(row["loss"]) and row["loss"] <= limit
+    return {**row, "diverged": not is_good, "device": device()}
 
 
 @functools.cache

@@ -16,8 +16,8 @@ def repeated_searches(values, trials, seed=0):
     """Repeat the search for a rate with other rates and seeds.
 
     A search tries `trials` of the rates, and resamples the seeds: as many as there are, drawn with
-    replacement. It chooses the rate with the best mean over these. Its result is what this rate
-    reaches with one of the seeds.
+    replacement. It chooses the rate with which the fewest of these diverged, and of those the one
+    with the best mean of the others. Its result is what this rate reaches with one of the seeds.
 
     Args:
         values: array (rates, seeds), less is better, infinity for a run that diverged.
@@ -26,7 +26,7 @@ def repeated_searches(values, trials, seed=0):
 
     Returns:
         Array of the results of all such searches, or of `MOST` that are drawn by chance if there
-        are more; infinity where every rate that was tried diverged.
+        are more; infinity where that run diverged.
     """
     rates, seeds = values.shape
     if math.comb(rates, trials) * seeds ** (seeds + 1) <= MOST:
@@ -37,9 +37,24 @@ def repeated_searches(values, trials, seed=0):
         rng = np.random.default_rng(seed)
         tried = rng.random((MOST, rates)).argsort(axis=1)[:, :trials]
         drawn, last = rng.integers(seeds, size=(MOST, seeds)), rng.integers(seeds, size=MOST)
-    means = values[tried[:, :, None], drawn[:, None, :]].mean(axis=2)
-    found = tried[np.arange(len(tried)), means.argmin(axis=1)]
-    return values[found, last]
+    lost, means = rank(values[tried[:, :, None], drawn[:, None, :]])
+    best = np.lexsort((means, lost), axis=1)[:, 0]
+    return values[tried[np.arange(len(tried)), best], last]
+
+
+def rank(values):
+    """Return what sorts results of several seeds: how many diverged, and the mean of the others.
+
+    Args:
+        values: array (..., seeds), less is better, infinity for a run that diverged.
+
+    Returns:
+        Two arrays without the last axis.
+    """
+    finite = np.isfinite(values)
+    ended = finite.sum(axis=-1)
+    total = np.where(finite, values, 0).sum(axis=-1)
+    return values.shape[-1] - ended, total / np.maximum(ended, 1)
 
 
 def every_resample(seeds):
@@ -65,8 +80,8 @@ class Pair:
     `probability`: that a run of the first ends better than a run of the second. `p_value`: of
     a t-test of the means, times the number of pairs; NaN where it says nothing: with one seed,
     without any spread, or where a run diverged. `verdict`: the name of the better one, or None if
-    the data do not tell. If all runs of one diverged and none of the other, the other is the better
-    one.
+    the data do not tell. If no rate of one is left, or all its last runs diverged, and none of the
+    other, the other is the better one.
     """
 
     first: str
@@ -132,7 +147,11 @@ def same_choice(rungs, index, counts, seed=0):
     else:
         drawn = np.random.default_rng(seed).integers(seeds, size=(MOST, seeds))
     kept = np.ones(len(drawn), bool)
-    for values, own, count in zip(rungs, index, counts, strict=True):
-        means = values[:, drawn].mean(axis=2)
-        kept &= (means < means[own]).sum(axis=0) < count
+    for i, (values, own, count) in enumerate(zip(rungs, index, counts, strict=True)):
+        lost, means = rank(values[:, drawn])
+        better = (lost < lost[own]) | (lost == lost[own]) & (means < means[own])
+        if i < len(rungs) - 1:  # only rates that diverged with no seed go on
+            better &= lost == 0
+            kept &= lost[own] == 0
+        kept &= better.sum(axis=0) < count
     return kept.mean()

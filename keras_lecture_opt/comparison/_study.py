@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_lecture_opt._arguments import check_integer
 from keras_lecture_opt.comparison import _statistics
 from keras_lecture_opt.comparison._report import report, table
 from keras_lecture_opt.comparison._run import diverged
@@ -57,7 +58,9 @@ class Study:
 
     def _chosen(self, name):
         rates = zip(self.alive[-1][name], self.values(name, -1), strict=True)
-        rate, values = min(rates, key=lambda pair: _rank(pair[1]), default=(None, np.empty(0)))
+        rate, values = min(
+            rates, key=lambda pair: _statistics.rank(pair[1]), default=(None, np.empty(0))
+        )
         return rate if np.isfinite(values).any() else None
 
     def runs(self, name: str) -> list[Rows]:
@@ -141,7 +144,7 @@ class Study:
             if rate is not None:
                 entry |= self._reached(name, rate)
             result.append(entry)
-        return sorted(result, key=lambda entry: _rank(self._end(entry["optimizer"])))
+        return sorted(result, key=lambda entry: _statistics.rank(self._end(entry["optimizer"])))
 
     def _reached(self, name, rate):
         runs = self.runs(name)
@@ -151,7 +154,7 @@ class Study:
         compared = next((rates for rates in rungs if len(rates) > 1), None)
         return {
             "values": np.where(np.isfinite(values), values, np.nan),
-            "diverged": sum(map(diverged, runs)),
+            "diverged": int(np.isinf(values).sum()),
             "at_edge": len(self.rates) > 1 and rate in (self.rates[0], self.rates[-1]),
             "at_inner_edge": bool(compared) and rate in (min(compared), max(compared)),
             "same_choice": _statistics.same_choice(
@@ -200,12 +203,13 @@ class Study:
         the first rung, the only ones that all rates have.
 
         Args:
-            trials: number of learning rates that a search tries.
+            trials: number of learning rates that a search tries, at most all of them.
 
         Returns:
             Dict from names to arrays of `choose_by`; infinity for runs that diverged, the sign
             changed where more is better.
         """
+        trials = check_integer("trials", trials, 1, len(self.rates))
         return {
             name: _statistics.repeated_searches(self.values(name, 0), trials, seed)
             for seed, name in enumerate(self.names)
@@ -229,12 +233,6 @@ class Study:
             FileExistsError: one of these files is there and is not of a report.
         """
         return report(self, folder)
-
-
-def _rank(values):
-    """Return what sorts results of several seeds: how many diverged, the mean of the others."""
-    finite = values[np.isfinite(values)]
-    return len(values) - len(finite), finite.mean() if len(finite) else math.inf
 
 
 def _median_seconds(rows):

@@ -18,6 +18,9 @@ from keras_lecture_opt.comparison._identity import describe, describe_model
 # What the names of quantities contain of which more, or less, is better.
 GROWING = ("acc", "auc", "precision", "recall", "f1", "iou", "io_u", "r2", "cosine_similarity")
 SHRINKING = ("loss", "error", "entropy", "mae", "mse", "poisson", "divergence", "hinge", "cosh")
+# What a result says beside them.
+COLUMNS = ("epoch", "steps", "seconds", "diverged", "device")
+COLUMNS += ("optimizer", "learning_rate", "seed", "chosen", "rung")
 
 
 class Workload:
@@ -32,7 +35,7 @@ class Workload:
         loss: as for `keras.Model.compile`.
         validation: as `data`, evaluated after each epoch; a function is called with seed 0.
             Defaults to none.
-        metrics: as for `keras.Model.compile`. Defaults to none.
+        metrics: list of metrics, as for `keras.Model.compile`. Defaults to none.
         batch_size: examples per step. Defaults to 32. A function's datasets may hold batches:
             then it is None.
         target: `(quantity, value)` or `(quantity, value, "min" or "max")`: a run has reached its
@@ -149,6 +152,12 @@ class Workload:
         x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
         tried = model.evaluate(x, y, sample_weight=weight, verbose=0, return_dict=True)
         quantities = list(tried)
+        for quantity, value in tried.items():
+            if np.ndim(value):
+                message = "metrics of one number each, such as an average over the classes"
+                raise ValueError(must_be("metrics", message, f"{quantity!r} of {np.shape(value)}"))
+        if taken := [quantity for quantity in quantities if quantity in COLUMNS]:
+            raise ValueError(must_be("metrics", f"names other than {', '.join(COLUMNS)}", taken[0]))
         if self.validation is not None:
             batch = next(iter(self.validation_batches()))
             x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
@@ -213,9 +222,13 @@ class Workload:
         target = getattr(self, "target", None)
         if target and target[0] == quantity:
             return target[2]
-        for parts, mode in ((GROWING, "max"), (SHRINKING, "min")):
-            if any(part in name for part in parts):
-                return mode
+        # What ends last in the name decides: "classifier2_loss" has an "r2", and is a loss.
+        last = {
+            mode: max(name.rfind(part) for part in parts)
+            for parts, mode in ((GROWING, "max"), (SHRINKING, "min"))
+        }
+        if last["max"] != last["min"]:
+            return max(last, key=last.__getitem__)
         raise ValueError(
             f"`{argument}`: nothing says whether more of {quantity!r} is better. Say so with "
             f'`target=({quantity!r}, value, "min" or "max")`.'
