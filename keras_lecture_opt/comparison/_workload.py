@@ -19,8 +19,8 @@ from keras_lecture_opt.comparison._identity import describe, describe_model
 GROWING = ("acc", "auc", "precision", "recall", "f1", "iou", "io_u", "r2", "cosine_similarity")
 SHRINKING = ("loss", "error", "entropy", "mae", "mse", "poisson", "divergence", "hinge", "cosh")
 # What a result says beside them.
-COLUMNS = ("epoch", "steps", "seconds", "diverged", "device")
-COLUMNS += ("optimizer", "learning_rate", "seed", "chosen", "rung")
+COLUMNS = ["epoch", "steps", "seconds", "diverged", "device"]
+COLUMNS += ["optimizer", "learning_rate", "seed", "chosen", "rung"]
 
 
 class Workload:
