@@ -19,7 +19,7 @@ from conftest import is_whole
 from matplotlib import pyplot as plt
 
 from keras_lecture_opt import Adam, Momentum, comparison, plots
-from keras_lecture_opt.comparison import _compare, _identity, _report, _run
+from keras_lecture_opt.comparison import _compare, _identity, _report, _run, _workload
 
 
 @pytest.fixture(scope="module")
@@ -476,6 +476,7 @@ def test_rows_and_table(study):
         *("chosen", "rung"),
         *("loss", "accuracy", "val_loss", "val_accuracy"),
     }
+    assert {*_workload.COLUMNS} == {*last} - {*study.quantities}  # no metric may have these names
     ends = {
         name: np.mean([study.results[name, rate, seed][-1]["loss"] for seed in (0, 1)])
         for name, rate in study.learning_rates.items()

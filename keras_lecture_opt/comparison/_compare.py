@@ -275,7 +275,8 @@ def _claim(folder, workload):
                     "Use another folder."
                 )
         else:
-            _run.write_text(path, json.dumps(description, indent=1))
+            with _run.replacing(path) as part:
+                part.write_text(json.dumps(description, indent=1), encoding="utf-8")
 
 
 def _make_runs(folder, workload, optimizers, rates, seeds):

@@ -1,9 +1,7 @@
 """A study in words, tables and pictures, on one page."""
 
 import csv
-import io
 import math
-import os
 import pathlib
 import shlex
 import sys
@@ -13,7 +11,7 @@ import numpy as np
 from keras_lecture_opt._arguments import check_path
 from keras_lecture_opt._programs import markdown_table
 from keras_lecture_opt.comparison._identity import versions
-from keras_lecture_opt.comparison._run import diverged, write_text
+from keras_lecture_opt.comparison._run import diverged, replacing
 from keras_lecture_opt.comparison._statistics import MOST, PROBABLE, SIGNIFICANT, probability
 
 MARK = "<!-- Written by keras_lecture_opt.comparison -->"
@@ -63,18 +61,20 @@ def report(study, folder):
     if there and not (page.exists() and page.read_bytes().startswith(MARK.encode())):
         names = ", ".join(there)
         raise FileExistsError(f"{folder} has {names}, not of a report. Use another folder.")
-    folder.mkdir(parents=True, exist_ok=True)
-    # Several commands that share a folder end at one time: each file is written all or nothing.
-    write_text(page, "\n\n".join([MARK, *sections(study)]) + "\n")
-    rows, lines = study.rows(), io.StringIO()
-    writer = csv.DictWriter(lines, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(folder / "results.csv", lines.getvalue())
+    # Several commands that share a folder end at one time, and write these files.
+    with replacing(page) as part:
+        part.write_text("\n\n".join([MARK, *sections(study)]) + "\n", encoding="utf-8")
+    rows = study.rows()
+    with (
+        replacing(folder / "results.csv") as part,
+        part.open("w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
     for name, draw in (("curves.png", plots.curves), ("sensitivity.png", plots.sensitivity)):
-        part = folder / f"{name}.{os.getpid()}.part"
-        draw(study).figure.savefig(part, format="png", dpi=80)
-        part.replace(folder / name)
+        with replacing(folder / name) as part:
+            draw(study).figure.savefig(part, format="png", dpi=80)
     return folder
 
 

@@ -215,9 +215,10 @@ def keep_results(run):
             save(run.state, [], rows=saved["rows"])
 
 
-def write_text(path, text):
-    """Write a text file, all or nothing."""
+@contextlib.contextmanager
+def replacing(path):
+    """Yield a path to write to; what is there in the end takes the file's place, all or nothing."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
-    part.write_text(text, encoding="utf-8")
+    yield part
     part.replace(path)
