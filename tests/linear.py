@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import reference
 import tensorflow as tf
-from conftest import LECTURE
+from common import LECTURE
 
 ETA = 2.0**-4
 

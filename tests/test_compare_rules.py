@@ -4,7 +4,7 @@ import functools
 import pathlib
 
 import pytest
-from conftest import imported
+from common import imported
 from digits import digits
 
 from keras_lecture_opt import mnist

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import studies
 import tensorflow as tf
-from conftest import is_whole
+from common import is_whole
 from matplotlib import pyplot as plt
 
 from keras_lecture_opt import Adam, Momentum, comparison, plots

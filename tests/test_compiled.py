@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import RULES, run_alone
+from common import RULES, run_alone
 from linear import (
     ETA,
     START,
@@ -287,8 +287,10 @@ def test_in_forward_mode(rule):
 
 
 WITH_XLA = """
+    import os
+    os.environ["XLA_FLAGS"] = ""  # as for users
+    from common import RULES
     import keras
-    from conftest import RULES
     from linear import ETA, SideBySide, assert_trained, fit, linear_model
 
     keras.config.set_floatx("float64")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import reference
 import tensorflow as tf
-from conftest import COMPILE, LECTURE
+from common import COMPILE, LECTURE
 from linear import (
     EMA,
     ETA,

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import imported
+from common import imported
 from digits import digits
 from matplotlib import pyplot as plt
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import imported
+from common import imported
 from matplotlib import pyplot as plt
 from PIL import Image
 from py_mini_racer import MiniRacer

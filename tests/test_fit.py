@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import RULES, run_alone
+from common import RULES, run_alone
 from linear import (
     BATCH,
     EMA,
@@ -321,9 +321,9 @@ def test_mirrored_strategy(rule, rules):
 
 
 KILLED = """
+    from common import RULES
     import os, signal, sys
     import keras
-    from conftest import RULES
     from linear import fit, linear_model
 
     class TrainTheNextThenDie(keras.callbacks.Callback):

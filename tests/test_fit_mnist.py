@@ -9,7 +9,7 @@ import sys
 import keras
 import numpy as np
 import pytest
-from conftest import LECTURE, RULES, imported
+from common import LECTURE, RULES, imported
 from digits import digits, small_build
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.util import tensor_util

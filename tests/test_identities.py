@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import reference
 import tensorflow as tf
-from conftest import COMPILE
+from common import COMPILE
 
 from keras_lecture_opt import (
     AdaGrad,

@@ -8,7 +8,7 @@ import sys
 
 import keras
 import pytest
-from conftest import run_alone
+from common import run_alone
 
 import keras_lecture_opt
 from keras_lecture_opt import landscapes

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import reference
 import tensorflow as tf
-from conftest import LECTURE, MUON_WORKS
+from common import LECTURE, MUON_WORKS
 from own_rules import SignDescent
 
 from keras_lecture_opt import (

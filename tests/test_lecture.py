@@ -7,7 +7,7 @@ import re
 import nbformat
 import numpy as np
 import pytest
-from conftest import imported, is_whole
+from common import imported, is_whole
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from PIL import Image, ImageChops, ImageColor

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import MUON_WORKS, RULES
+from common import MUON_WORKS, RULES
 from keras import optimizers
 from monitored import QUANTILES, fit, network
 

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import imported
+from common import imported
 from keras import optimizers
 from monitored import QUANTILES, VARIABLES, Log, detailed, expected_tags, fit, network
 from tensorboard.plugins.custom_scalar import layout_pb2

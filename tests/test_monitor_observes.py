@@ -5,7 +5,7 @@ import zipfile
 import keras
 import numpy as np
 import pytest
-from conftest import run_alone
+from common import run_alone
 from keras import optimizers
 from monitored import Log, detailed, expected_tags, fit, network
 
@@ -89,7 +89,7 @@ def test_what_was_logged_survives_an_error(error, tmp_path):
 
 ALONE = """
     import sys
-    import conftest  # two devices
+    import common  # two devices
     import keras_lecture_opt
     import tensorflow as tf
     from monitored import detailed, fit, network

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import MUON_WORKS
+from common import MUON_WORKS
 from keras import optimizers
 from monitored import VARIABLES, Log, data, detailed, expected_tags, fit, network
 from own_rules import SignDescent

@@ -5,7 +5,7 @@ import functools
 import keras
 import numpy as np
 import pytest
-from conftest import LECTURE
+from common import LECTURE
 from digits import digits
 from linear import SideBySide
 

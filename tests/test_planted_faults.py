@@ -7,7 +7,7 @@ import test_compiled
 import test_contexts
 import test_fit
 import test_sparse
-from conftest import LECTURE
+from common import LECTURE
 from test_rules import ETA, assert_follows
 
 from keras_lecture_opt import AdaGrad, Adam, Momentum, Nesterov, RMSProp, SimplifiedAdam

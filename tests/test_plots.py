@@ -8,7 +8,7 @@ import keras
 import matplotlib as mpl
 import numpy as np
 import pytest
-from conftest import RULES, is_whole
+from common import RULES, is_whole
 from matplotlib import pyplot as plt
 from monitored import fit, network
 from own_rules import OwnRule

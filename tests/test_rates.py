@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import MUON_WORKS
+from common import MUON_WORKS
 from keras import optimizers
 
 import keras_lecture_opt
@@ -177,7 +177,7 @@ def test_multi_optimizer_is_looked_through():
 
 
 def test_in_a_graph(mode):
-    from conftest import COMPILE
+    from common import COMPILE
 
     optimizer = optimizers.Adam(ETA, **WITHOUT_MOMENTUM)
     *_, (variable, step) = constant_steps(optimizer, G, 2)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import reference
 import tensorflow as tf
-from conftest import COMPILE, LECTURE, RULES
+from common import COMPILE, LECTURE, RULES
 
 import keras_lecture_opt
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import reference
 import tensorflow as tf
-from conftest import imported
+from common import imported
 from linear import SideBySide
 
 import keras_lecture_opt

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import worker
-from conftest import RULES, imported
+from common import RULES, imported
 from linear import START, X, Y, expected
 from monitored import Log
 

@@ -5,7 +5,7 @@ import functools
 import keras
 import numpy as np
 import tensorflow as tf
-from conftest import COMPILE, LECTURE
+from common import COMPILE, LECTURE
 
 ROWS = [2, 0, 2, 2]  # of 4: one of them three times, two never
 SETTINGS = [

@@ -6,7 +6,7 @@ import pathlib
 import keras
 import numpy as np
 import pytest
-from conftest import imported
+from common import imported
 from digits import digits
 from monitored import Log
 

@@ -9,14 +9,14 @@ import pickle
 import signal
 import sys
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-import keras_lecture_opt
+import quick  # noqa: F401 - before TensorFlow
 
 # isort: split
 import keras
 import numpy as np
 import tensorflow as tf
 
+import keras_lecture_opt
 from keras_lecture_opt import EffectiveLearningRateMonitor
 from keras_lecture_opt.several_machines import Backup, DistributedModel, is_chief
 

@@ -1,0 +1,129 @@
+"""What several test modules need, and what holds in every test: `conftest.py` loads it."""
+
+import gc
+import importlib.util
+import os
+import subprocess
+import sys
+import textwrap
+import types
+
+import quick  # noqa: F401 - before TensorFlow
+
+# isort: split
+import keras
+import matplotlib
+import numpy as np
+import pytest
+import reference
+import tensorflow as tf
+
+import keras_lecture_opt
+from keras_lecture_opt.monitor import _pictures, _recorder
+
+matplotlib.use("Agg")  # no windows
+
+# Two devices, to spread variables and strategies over.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+
+RULES = keras_lecture_opt.rules.RULES
+LECTURE = {name: (rule.formula, rule.arguments) for name, rule in reference.RULES.items()}
+MUON_WORKS = not keras.version().startswith("3.12.")  # whose own fails on TensorFlow
+DRAWN = {}  # pictures of the monitor
+COMPILE = {
+    "eager": lambda function: function,
+    "graph": tf.function,
+    "xla": lambda function: tf.function(function, jit_compile=True),
+}
+
+
+def imported(script):
+    """Import a script from outside the package."""
+    spec = importlib.util.spec_from_file_location(script.stem, script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def is_whole(figure):
+    """Whether all that a matplotlib figure shows lies inside it, and no text on another."""
+    figure.draw_without_rendering()
+    box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    if min(box.x0, box.y0, width - box.x1, height - box.y1) < 0:
+        return False
+    texts = [*figure.texts]
+    for ax in figure.axes:
+        texts += [ax.title, *(ax.get_legend().get_texts() if ax.get_legend() else ())]
+    boxes = [text.get_window_extent() for text in texts if text.get_text()]
+    return not any(a.count_overlaps([b]) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def run_alone(script, *arguments):
+    """Run Python code in a process of its own, which may import the test modules."""
+    tests = os.path.dirname(__file__)
+    paths = os.pathsep.join([tests, os.path.dirname(tests)])
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), *arguments],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def pytest_generate_tests(metafunc):
+    if "rule" in metafunc.fixturenames:
+        metafunc.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+    if "mode" in metafunc.fixturenames:
+        metafunc.parametrize("mode", COMPILE)
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the longest tests: at the end, no process of pytest-xdist works alone."""
+    items.sort(key=lambda item: item.path.stem not in ("test_structure", "test_several_machines"))
+
+
+@pytest.fixture(autouse=True)
+def _reproducible():
+    keras.utils.set_random_seed(0)
+    tf.config.experimental.enable_op_determinism()
+
+
+@pytest.fixture(autouse=True)
+def _pictures_drawn_once(monkeypatch):
+    """Drawing is most of what the monitor does in a small training: equal layers share pictures."""
+
+    def picture(history, quantity):
+        names, steps, values = _pictures.layers(history, quantity)
+        key = quantity, *names, len(steps) > 1, bool(np.isfinite(values).all())
+        if key not in DRAWN:
+            DRAWN[key] = _pictures.picture(history, quantity)
+        return DRAWN[key]
+
+    drawn_once = types.SimpleNamespace(SCALES=_pictures.SCALES, picture=picture)
+    monkeypatch.setattr(_recorder, "_pictures", drawn_once)
+
+
+@pytest.fixture
+def float64():
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _unseen_by_the_collector():
+    """A full collection would walk through all that earlier modules traced: up to a minute."""
+    gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def rules(request):
+    """The rules that the selected tests ask about: those which one graph, one fit may serve."""
+    tests = [test for test in request.session.items if hasattr(test, "callspec")]
+    asked = {test.callspec.params.get("rule") for test in tests}
+    return tuple(rule for rule in RULES if rule in asked)
