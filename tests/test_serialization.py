@@ -155,6 +155,9 @@ def test_training_resumes_bit_for_bit(rule, way, trained):
 
 SAVED = pathlib.Path(__file__).parent / "saved_by_0_1_0"
 make = imported(SAVED / "make.py")
+saved_by_a_newer_keras = pytest.mark.skipif(
+    keras.version().startswith("3.12."), reason="Keras 3.12 loads no layers that 3.15 has saved"
+)
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +169,7 @@ def continued():
     return models
 
 
+@saved_by_a_newer_keras
 @pytest.mark.parametrize("name", make.RULES)
 def test_model_saved_by_version_0_1_0_loads_and_continues(name, continued):
     """XLA may round a product and a sum once instead of twice."""
@@ -178,6 +182,7 @@ def test_model_saved_by_version_0_1_0_loads_and_continues(name, continued):
         np.testing.assert_allclose(v, expected[f"{name}/{i}"], rtol=1e-5, atol=1e-6)
 
 
+@saved_by_a_newer_keras
 def test_network_saved_by_version_0_1_0_predicts_the_same():
     model = keras.models.load_model(SAVED / "mlp.keras")
     expected = np.load(SAVED / "continued.npz")["mlp"]

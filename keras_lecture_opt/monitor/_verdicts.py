@@ -416,17 +416,18 @@ def dead_or_alike(evidence, x):
         raise ValueError(f"`x` must have at least 2 examples, not {len(last)}.")
     outputs = [(layer, output_of_relu(layer)) for layer in model.layers]
     rectifiers = {layer: output for layer, output in outputs if output is not None}
-    dead = {}
+    rectified, dead = {}, {}
     try:
         # A sequential model hides its input. A name of its own leaves Keras's numbering alone.
         given = getattr(model, "input", model.inputs[0])
-        probe = rectifiers and keras.Model(given, [*rectifiers.values()], name="probe")
-    except ValueError:  # layers that were taken from another model
-        probe = None
-    if probe:
-        for layer, output in zip(rectifiers, outputs_of(probe, x), strict=True):
-            units = output.reshape(-1, output.shape[-1])
-            dead[name_of(layer, evidence)] = float(np.mean(~np.any(units != 0, axis=0)))
+        if rectifiers:
+            probe = keras.Model(given, [*rectifiers.values()], name="probe")
+            rectified = dict(zip(rectifiers, outputs_of(probe, x), strict=True))
+    except (ValueError, KeyError):  # layers from another model: Keras 3.12 sees it in the call
+        pass
+    for layer, output in rectified.items():
+        units = output.reshape(-1, output.shape[-1])
+        dead[name_of(layer, evidence)] = float(np.mean(~np.any(units != 0, axis=0)))
     guilty = [name for name, share in dead.items() if share > DEAD]
     if guilty:
         worst = max(guilty, key=dead.get)
