@@ -30,7 +30,8 @@ tf.config.set_logical_device_configuration(
 
 RULES = keras_lecture_opt.rules.RULES
 LECTURE = {name: (rule.formula, rule.arguments) for name, rule in reference.RULES.items()}
-MUON_WORKS = not keras.version().startswith("3.12.")  # whose own fails on TensorFlow
+OLDEST_KERAS = keras.version().startswith("3.12.")
+MUON_WORKS = not OLDEST_KERAS  # whose own fails on TensorFlow
 DRAWN = {}  # pictures of the monitor
 COMPILE = {
     "eager": lambda function: function,

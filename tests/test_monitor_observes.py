@@ -88,7 +88,8 @@ def test_what_was_logged_survives_an_error(error, tmp_path):
 
 
 ALONE = """
-    import sys
+    import os, sys
+    os.environ["XLA_FLAGS"] = ""  # as for users
     import common  # two devices
     import keras_lecture_opt
     import tensorflow as tf

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from common import MUON_WORKS
+from common import COMPILE, MUON_WORKS
 from keras import optimizers
 
 import keras_lecture_opt
@@ -177,8 +177,6 @@ def test_multi_optimizer_is_looked_through():
 
 
 def test_in_a_graph(mode):
-    from common import COMPILE
-
     optimizer = optimizers.Adam(ETA, **WITHOUT_MOMENTUM)
     *_, (variable, step) = constant_steps(optimizer, G, 2)
     rate = COMPILE[mode](lambda: effective_learning_rate(optimizer, variable))()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import reference
 import tensorflow as tf
-from common import imported
+from common import OLDEST_KERAS, imported
 from linear import SideBySide
 
 import keras_lecture_opt
@@ -156,7 +156,7 @@ def test_training_resumes_bit_for_bit(rule, way, trained):
 SAVED = pathlib.Path(__file__).parent / "saved_by_0_1_0"
 make = imported(SAVED / "make.py")
 saved_by_a_newer_keras = pytest.mark.skipif(
-    keras.version().startswith("3.12."), reason="Keras 3.12 loads no layers that 3.15 has saved"
+    OLDEST_KERAS, reason="Keras 3.12 loads no layers that 3.15 has saved"
 )
 
 
