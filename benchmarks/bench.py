@@ -1,7 +1,7 @@
 """What an update costs, beside Keras's nearest built-in: `make bench`, or with the parts named.
 
     python benchmarks/bench.py [update] [settings] [fit] [size] [memory] [monitor] [descend]
-        [machines]
+        [machines] [epochs]
 
 Both sides run in turns in one process; a ratio is the median over the turns of ours divided by
 the built-in's, with its quartiles. Prints tables and writes `benchmarks/results.csv`. The part
@@ -11,7 +11,8 @@ The part `monitor` compares a training step that is logged with one that is not 
 in the table), and names the time before the first event. The part `descend` compares a descent of
 2000 steps, its compilation included, with as many eager calls of `apply`. The part `machines`
 trains in one and in two processes of this machine, which share its cores: it shows what the
-exchange of gradients costs, not what a second machine gains.
+exchange of gradients costs, not what a second machine gains. The part `epochs` trains the lecture's
+network on MNIST.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from concurrent.futures import ProcessPoolExecutor
 from unittest import mock
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # processes share the GPU
 import keras_lecture_opt as ours  # first: it keeps TensorFlow's start-up lines off the terminal
 
 # isort: split
@@ -66,6 +68,8 @@ COLUMNS = {  # of the table: (key, format)
     "images_per_s": "{:.0f}",
     "exchange_ms": "{:.2f}",
     "exchange_share": "{:.2f}",
+    "epoch_s": "{:.2f}",
+    "accuracy": "{:.4f}",
 }
 
 
@@ -73,6 +77,7 @@ def seconds(function, times):
     start = time.perf_counter()
     for _ in range(times):
         function()
+    tf.test.experimental.sync_devices()  # a GPU works on after the call
     return (time.perf_counter() - start) / times
 
 
@@ -234,10 +239,18 @@ def untuned(batch=128, batches=469, test=10_000):
     yield {"case": "without the tuner", "rule": "Adam", **compare(in_turns(runs, 1, 11) / batches)}
 
 
+def copy_of(n):
+    """Return a function that copies n numbers within the memory of the device."""
+    if _programs.gpu_name():
+        source = tf.ones(n)
+        return lambda: tf.raw_ops.DeepCopy(x=source)
+    source, target = np.ones(n, "float32"), np.empty(n, "float32")
+    return lambda: np.copyto(target, source)
+
+
 def compare_size(rule, n):
     times, turns = max(1, 10**6 // n), 11 if n < 10**8 else 5
-    source, target = np.ones(n, "float32"), np.empty(n, "float32")
-    copy = np.median([seconds(lambda: np.copyto(target, source), times) for _ in range(11)])
+    copy = np.median([seconds(copy_of(n), times) for _ in range(11)])
     row = compare_update(rule, [(n // 100, 100)], times, turns)
     # An update reads g, and reads and writes w and each slot.
     moved = 4 * n * (3 + 2 * len(PAIRS[rule][0].slot_names))
@@ -246,7 +259,7 @@ def compare_size(rule, n):
 
 
 def size():
-    for exponent in range(4, 9):
+    for exponent in range(8, 3, -1):
         for rule in PAIRS:
             row = alone(compare_size, rule, 10**exponent)
             yield {"case": f"1e{exponent} parameters", "rule": rule, **row}
@@ -411,6 +424,31 @@ def worker(cluster, threads, batch, batches=60):
     return step, np.median([seconds(exchange, 1) for _ in range(batches)])
 
 
+def epochs(batch=128, number=5):
+    """Give the median time of the epochs after the first, which compiles, and the test accuracy."""
+    train, test = mnist.load()
+    for jit_compile in (False, True):
+        for steps in (1, 16, 469):
+            keras.utils.set_random_seed(0)
+            model = mnist.mlp()
+            model.compile(
+                ours.Adam(),
+                "sparse_categorical_crossentropy",
+                metrics=["accuracy"],
+                steps_per_execution=steps,
+                jit_compile=jit_compile,
+            )
+            data = _batches.shuffled(train, batch, seed=0)
+            fit = functools.partial(model.fit, data, shuffle=False, verbose=0)
+            times = [seconds(fit, 1) for _ in range(number)]
+            yield {
+                "case": f"jit_compile={jit_compile}, {steps} steps per execution",
+                "rule": "Adam",
+                "epoch_s": np.median(times[1:]),
+                "accuracy": model.evaluate(*test, verbose=0)[1],
+            }
+
+
 def main():
     parts = {
         "update": update,
@@ -421,6 +459,7 @@ def main():
         "monitor": monitor,
         "descend": descent,
         "machines": machines,
+        "epochs": epochs,
     }
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     # `choices` would refuse an empty list.
@@ -432,6 +471,7 @@ def main():
             parser.error(f"there is no part {name!r}, only {known}")
     machine = {
         "machine": _programs.machine(),
+        "gpu": _programs.gpu_name() or "none",
         "python": platform.python_version(),
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
@@ -456,7 +496,7 @@ def main():
 
 
 def width(key):
-    return max(len(key), {"case": 34, "rule": 15}.get(key, 0))
+    return max(len(key), {"case": 42, "rule": 15}.get(key, 0))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import sys
 import textwrap
 import types
 
-import quick  # noqa: F401 - before TensorFlow
+import quick  # before TensorFlow
 
 # isort: split
 import keras
@@ -61,13 +61,20 @@ def is_whole(figure):
     return not any(a.count_overlaps([b]) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
-def run_alone(script, *arguments):
-    """Run Python code in a process of its own, which may import the test modules."""
+def run_alone(script, *arguments, as_for_users=False):
+    """Run Python code in a process of its own, which may import the test modules.
+
+    Args:
+        script: the code.
+        *arguments: its `sys.argv[1:]`.
+        as_for_users: whether TensorFlow works as it does by default, not as is quickest.
+    """
     tests = os.path.dirname(__file__)
-    paths = os.pathsep.join([tests, os.path.dirname(tests)])
+    environment = quick.AS_FOR_USERS if as_for_users else os.environ
+    paths = [tests, os.path.dirname(tests), environment.get("PYTHONPATH", "")]
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script), *arguments],
-        env={**os.environ, "PYTHONPATH": paths},
+        env={**environment, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
         capture_output=True,
         text=True,
         check=False,

@@ -4,28 +4,38 @@ import gc
 import importlib.metadata
 import os
 
-gc.set_threshold(100_000)  # imports and traces make millions of objects, and few are garbage
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-if importlib.metadata.version("tensorflow").startswith("2.21."):  # an unknown flag ends the process
-    # Most tests wait for XLA. It compiles a small update in a quarter of the time with its older
-    # generator of kernels, in one module, without optimization.
-    os.environ.setdefault(
-        "XLA_FLAGS",
-        "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1 "
-        "--xla_backend_optimization_level=0",
-    )
-
-import tensorflow as tf  # noqa: E402
-
-# On few cores an iterator that ends often waits for tf.data's tuner, for up to as long as it has
-# lived (see `keras_lecture_opt/_batches.py`). Keras makes the batches of arrays from a range.
-untuned = tf.data.Options()
-untuned.autotune.enabled = False
-tuned_range = tf.data.Dataset.range
+AS_FOR_USERS = {**os.environ, "TESTS_AS_FOR_USERS": "1"}  # the environment of a process without them
 
 
-def untuned_range(*arguments, **options):
-    return tuned_range(*arguments, **options).with_options(untuned)
+def hasten():
+    gc.set_threshold(100_000)  # imports and traces make millions of objects, and few are garbage
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if importlib.metadata.version("tensorflow").startswith("2.21."):  # an unknown flag ends the process
+        # Most tests wait for XLA. It compiles a small update in a quarter of the time with its older
+        # generator of kernels, in one module, without optimization.
+        os.environ.setdefault(
+            "XLA_FLAGS",
+            "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1 "
+            "--xla_backend_optimization_level=0",
+        )
+
+    import tensorflow as tf
+
+    # To optimize a graph takes longer than to run it a few times.
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+    # On few cores an iterator that ends often waits for tf.data's tuner, for up to as long as it
+    # has lived (see `keras_lecture_opt/_batches.py`). Keras makes the batches of arrays from a
+    # range.
+    untuned = tf.data.Options()
+    untuned.autotune.enabled = False
+    tuned_range = tf.data.Dataset.range
+
+    def untuned_range(*arguments, **options):
+        return tuned_range(*arguments, **options).with_options(untuned)
+
+    tf.data.Dataset.range = staticmethod(untuned_range)
 
 
-tf.data.Dataset.range = staticmethod(untuned_range)
+if "TESTS_AS_FOR_USERS" not in os.environ:
+    hasten()

@@ -88,8 +88,7 @@ def test_what_was_logged_survives_an_error(error, tmp_path):
 
 
 ALONE = """
-    import os, sys
-    os.environ["XLA_FLAGS"] = ""  # as for users
+    import sys
     import common  # two devices
     import keras_lecture_opt
     import tensorflow as tf
@@ -111,7 +110,7 @@ def logs(tmp_path_factory):
     it is here, and TensorFlow mixes up the strategies of one process.
     """
     folder = tmp_path_factory.mktemp("alone")
-    result = run_alone(ALONE, str(folder))
+    result = run_alone(ALONE, str(folder), as_for_users=True)
     assert result.returncode == 0, result.stderr
     model = network(keras_lecture_opt.Adam())
     fit(model, detailed(folder / "here", 3), shuffle=False)
