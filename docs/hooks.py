@@ -18,7 +18,7 @@ from mkdocs.structure.files import File, Files, InclusionLevel
 from keras_lecture_opt.rules import RULES
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-COPIED = ("*.md", "docs/**/*.*")
+COPIED = ("*.md", "docs/**/*.*", "benchmarks/*.txt")
 CODE = ("keras_lecture_opt/**/*.py", "keras_lecture_opt/**/*.js", "tests/reference.py")
 CODE += ("benchmarks/*.py", "docs/**/*.py", "examples/*.py")
 

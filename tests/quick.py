@@ -4,15 +4,18 @@ import gc
 import importlib.metadata
 import os
 
-AS_FOR_USERS = {**os.environ, "TESTS_AS_FOR_USERS": "1"}  # the environment of a process without them
+AS_FOR_USERS = {
+    **os.environ,
+    "TESTS_AS_FOR_USERS": "1",
+}  # the environment of a process without them
 
 
 def hasten():
     gc.set_threshold(100_000)  # imports and traces make millions of objects, and few are garbage
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if importlib.metadata.version("tensorflow").startswith("2.21."):  # an unknown flag ends the process
-        # Most tests wait for XLA. It compiles a small update in a quarter of the time with its older
-        # generator of kernels, in one module, without optimization.
+    # Most tests wait for XLA. It compiles a small update in a quarter of the time with its older
+    # generator of kernels, in one module, without optimization. An unknown flag ends the process.
+    if importlib.metadata.version("tensorflow").startswith("2.21."):
         os.environ.setdefault(
             "XLA_FLAGS",
             "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1 "

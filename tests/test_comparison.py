@@ -22,6 +22,17 @@ from keras_lecture_opt import Adam, Momentum, comparison, plots
 from keras_lecture_opt.comparison import _compare, _identity, _report, _run, _workload
 
 
+@pytest.fixture(autouse=True, scope="module")
+def run_eagerly():
+    """To trace a train step takes longer than the few steps of a run here.
+
+    Runs are compiled in `test_comparison_engines.py`.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.Model, "run_eagerly", property(lambda self: True, lambda *given: None))
+        yield
+
+
 @pytest.fixture(scope="module")
 def workload():
     return studies.workload()

@@ -8,28 +8,12 @@ import sys
 
 import keras
 import pytest
-from common import run_alone
 
 import keras_lecture_opt
 from keras_lecture_opt import landscapes
 
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = pathlib.Path(keras_lecture_opt.__file__).parent
-
-FRESH = """
-    import sys
-    import keras_lecture_opt as k
-    assert "keras_lecture_opt.plots" not in sys.modules  # it needs an extra
-    assert {"landscapes", "plots", "comparison"} <= set(dir(k))
-    assert k.landscapes.descend and k.plots.color and k.comparison.compare
-    assert k.mnist.load and k.rules.RULES
-"""
-
-
-def test_import_prints_nothing_and_offers_every_module(monkeypatch):
-    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
-    run = run_alone(FRESH)
-    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
 
 
 def test_name_that_does_not_exist():
