@@ -89,8 +89,9 @@ def pytest_generate_tests(metafunc):
 
 
 def pytest_collection_modifyitems(items):
-    """Begin with the longest tests: at the end, no process of pytest-xdist works alone."""
-    items.sort(key=lambda item: item.path.stem not in ("test_structure", "test_several_machines"))
+    """Begin with the longest files: at the end, no process of pytest-xdist works alone."""
+    few_tests = ("test_structure", "test_several_machines")  # but long ones
+    items.sort(key=lambda item: (item.path.stem not in few_tests, -item.path.stat().st_size))
 
 
 @pytest.fixture(autouse=True)
