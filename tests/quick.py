@@ -4,10 +4,8 @@ import gc
 import importlib.metadata
 import os
 
-AS_FOR_USERS = {
-    **os.environ,
-    "TESTS_AS_FOR_USERS": "1",
-}  # the environment of a process without them
+# The environment of a process without them.
+AS_FOR_USERS = {**os.environ, "TESTS_AS_FOR_USERS": "1"}
 
 
 def hasten():
@@ -24,7 +22,7 @@ def hasten():
 
     import tensorflow as tf
 
-    # To optimize a graph takes longer than to run it a few times.
+    # Optimizing a graph takes longer than running it a few times.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
     # On few cores an iterator that ends often waits for tf.data's tuner, for up to as long as it

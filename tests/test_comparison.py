@@ -24,7 +24,7 @@ from keras_lecture_opt.comparison import _compare, _identity, _report, _run, _wo
 
 @pytest.fixture(autouse=True, scope="module")
 def run_eagerly():
-    """To trace a train step takes longer than the few steps of a run here.
+    """Tracing a train step takes longer than the few steps of a run here.
 
     Runs are compiled in `test_comparison_engines.py`.
     """
