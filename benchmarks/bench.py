@@ -250,7 +250,9 @@ def copy_of(n):
 
 def compare_size(rule, n):
     times, turns = max(10, 10**6 // n), 11 if n < 10**8 else 5
-    copy = np.median([seconds(copy_of(n), times) for _ in range(11)])
+    copy = copy_of(n)
+    seconds(copy, 1)  # fills the source
+    copy = np.median([seconds(copy, times) for _ in range(11)])
     row = compare_update(rule, [(n // 100, 100)], times, turns)
     # An update reads g, and reads and writes w and each slot.
     moved = 4 * n * (3 + 2 * len(PAIRS[rule][0].slot_names))

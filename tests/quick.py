@@ -4,7 +4,7 @@ import gc
 import importlib.metadata
 import os
 
-# The environment of a process without them.
+# The environment of a process without these settings.
 AS_FOR_USERS = {**os.environ, "TESTS_AS_FOR_USERS": "1"}
 
 

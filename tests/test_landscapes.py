@@ -79,6 +79,13 @@ def test_surface_is_its_formula(surface):
     # A user's surface is checked when it is made, which these are not.
     dataclasses.replace(surface, function=lambda w1, w2: surface.function(w1, w2))
 
+    @functools.wraps(surface.function)  # looks like a function of the module
+    def loss_of_a_batch(w1, w2):
+        return surface.function(w1, w2) + tf.reduce_sum(w1)
+
+    with pytest.raises(TypeError, match="depends on other points"):
+        dataclasses.replace(surface, function=loss_of_a_batch)
+
 
 def gradient_of(surface, point):
     w = tf.constant(point, tf.float64)
