@@ -252,16 +252,16 @@ def compare_size(rule, n):
     times, turns = max(10, 10**6 // n), 11 if n < 10**8 else 5
     copy = copy_of(n)
     seconds(copy, 1)  # fills the source
-    copy = np.median([seconds(copy, times) for _ in range(11)])
+    copy_s = np.median([seconds(copy, times) for _ in range(11)])
     row = compare_update(rule, [(n // 100, 100)], times, turns)
     # An update reads g, and reads and writes w and each slot.
     moved = 4 * n * (3 + 2 * len(PAIRS[rule][0].slot_names))
-    speed = {"gb_per_s": moved / row["ours_ms"] / 1e6, "copy_gb_per_s": 8 * n / copy / 1e9}
+    speed = {"gb_per_s": moved / row["ours_ms"] / 1e6, "copy_gb_per_s": 8 * n / copy_s / 1e9}
     return row | speed
 
 
 def size():
-    for exponent in range(8, 3, -1):
+    for exponent in range(8, 3, -1):  # the large ones first: they tell the most
         for rule in PAIRS:
             row = alone(compare_size, rule, 10**exponent)
             yield {"case": f"1e{exponent} parameters", "rule": rule, **row}

@@ -26,12 +26,15 @@ Pair = Sequence[float] | np.ndarray
 Domain = Sequence[Pair] | np.ndarray
 
 
-# The functions of the surfaces below. A test checks them: running them in each import would take a
-# second, and TensorFlow's devices could not be configured after it.
 TESTED: list[Callable] = []
 
 
 def tested(function):
+    """Return the function, whose surface then does not check it: a test does.
+
+    To run the functions of all surfaces below in each import would take a second, and TensorFlow's
+    devices could not be configured after it.
+    """
     TESTED.append(function)
     return function
 

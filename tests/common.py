@@ -94,10 +94,14 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: (item.path.stem not in few_tests, -item.path.stat().st_size))
 
 
-@pytest.fixture(autouse=True)
-def _reproducible():
+def make_reproducible():
     keras.utils.set_random_seed(0)
     tf.config.experimental.enable_op_determinism()
+
+
+@pytest.fixture(autouse=True)
+def _reproducible():
+    make_reproducible()
 
 
 @pytest.fixture(autouse=True)

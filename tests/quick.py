@@ -22,18 +22,17 @@ def hasten():
 
     import tensorflow as tf
 
+    from keras_lecture_opt._batches import UNTUNED
+
     # Optimizing a graph takes longer than running it a few times.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
     # On few cores an iterator that ends often waits for tf.data's tuner, for up to as long as it
-    # has lived (see `keras_lecture_opt/_batches.py`). Keras makes the batches of arrays from a
-    # range.
-    untuned = tf.data.Options()
-    untuned.autotune.enabled = False
+    # has lived. Keras makes the batches of arrays from a range.
     tuned_range = tf.data.Dataset.range
 
     def untuned_range(*arguments, **options):
-        return tuned_range(*arguments, **options).with_options(untuned)
+        return tuned_range(*arguments, **options).with_options(UNTUNED)
 
     tf.data.Dataset.range = staticmethod(untuned_range)
 

@@ -121,9 +121,10 @@ def check(result, descent):
 @pytest.fixture
 def optimized_graphs():
     """TensorFlow computes w ** 2 as w * w, as the page does: the last bits are the same."""
+    before = tf.config.optimizer.get_experimental_options()
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
     yield
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    tf.config.optimizer.set_experimental_options(before)
 
 
 def test_the_page_and_the_class_agree(rule, optimized_graphs):

@@ -321,10 +321,9 @@ def test_mirrored_strategy(rule, rules):
 
 
 KILLED = """
-    from common import RULES
+    from common import RULES, make_reproducible
     import os, signal, sys
     import keras
-    import tensorflow as tf
     from linear import fit, linear_model
 
     class TrainTheNextThenDie(keras.callbacks.Callback):
@@ -341,8 +340,7 @@ KILLED = """
         backup = keras.callbacks.BackupAndRestore(os.path.join(sys.argv[1], rules[0].__name__))
         fit(linear_model(rules[0](2.0**-4)), callbacks=[backup, TrainTheNextThenDie(rules[1:])])
 
-    keras.utils.set_random_seed(0)
-    tf.config.experimental.enable_op_determinism()  # as in the process that resumes
+    make_reproducible()  # as in the process that resumes
     keras.config.set_floatx("float64")
     keras.config.set_dtype_policy("float64")
     train([rule for rule in RULES if rule.__name__ in sys.argv[2:]])
