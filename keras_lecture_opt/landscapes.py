@@ -17,6 +17,7 @@ from keras_lecture_opt.rates import (
     next_learning_rate,
 )
 from keras_lecture_opt.rules import Nesterov
+from keras_lecture_opt.rules._compiled import uncompiled
 from keras_lecture_opt.rules._hyperparameters import HYPERPARAMETERS
 
 __all__ = ["Surface", "Descent", "descend", "quadratic", "saddle", "rosenbrock", "beale"]
@@ -291,10 +292,11 @@ def descend(
 ) -> Descent:
     """Run an optimizer on a surface and record every step.
 
-    `optimizer.apply` updates a float64 variable of shape (2,) in one compiled loop. (TensorFlow
-    keeps about 1 MB of it until the process ends.) The descent ends early after the step that
-    leaves the surface's domain, whose point is the last of the path, and before a step that makes
-    the weights or the loss infinite or NaN, whose point is not in the path. `stopped` says so.
+    `optimizer.apply` updates a float64 variable of shape (2,) in one loop of a graph, without XLA,
+    which would take longer to start than the update. (TensorFlow keeps about 0.1 MB of it until
+    the process ends.) The descent ends early after the step that leaves the surface's domain,
+    whose point is the last of the path, and before a step that makes the weights or the loss
+    infinite or NaN, whose point is not in the path. `stopped` says so.
 
     The variable of `Nesterov` holds the look-ahead point; its `path` and `start` are the slide's w.
     For Keras's optimizers `path` is what the variable holds.
@@ -378,7 +380,13 @@ def _descend(surface, optimizer, rule, variable, velocity, steps):
         w = rule.w(variable) if looks_ahead else theta
         return w, surface(*tf.unstack(w)), theta
 
-    def step(i, _, path, losses, lookahead, gradients, rates):
+    def row(w, loss, theta, gradient, rate):
+        return tf.concat([w, [loss], theta, gradient, rate], axis=0)
+
+    # -1 stands for NaN, which TensorFlow's numeric checks would refuse in a graph.
+    no_rate = tf.constant([-1.0, -1.0], tf.float64)
+
+    def step(i, _, rows):
         theta = tf.convert_to_tensor(variable)
         with tf.GradientTape() as tape:
             tape.watch(theta)
@@ -386,8 +394,7 @@ def _descend(surface, optimizer, rule, variable, velocity, steps):
         g = tape.gradient(loss, theta)
         # A scaled loss has a scaled gradient, which a LossScaleOptimizer wants.
         optimizer.apply([optimizer.scale_loss(g)], [variable])
-        # -1 stands for NaN, which TensorFlow's numeric checks would refuse in a graph.
-        rate = no_rate = tf.constant([-1.0, -1.0], tf.float64)
+        rate = no_rate
         if has_rates:  # there is none while gradients are accumulated for the first step
             rate = tf.cond(
                 optimizer.iterations > 0,
@@ -395,31 +402,21 @@ def _descend(surface, optimizer, rule, variable, velocity, steps):
                 lambda: no_rate,
             )
         w, loss, theta = position()
-        arrays = (
-            path.write(i + 1, w),
-            losses.write(i + 1, loss),
-            lookahead.write(i + 1, theta),
-            gradients.write(i, g),
-            rates.write(i, rate),
-        )
         goes_on = tf.reduce_all(surface.contains(w)) & tf.math.is_finite(loss)
-        return i + 1, goes_on, *arrays
+        return i + 1, goes_on, rows.write(i + 1, row(w, loss, theta, g, rate))
 
     @tf.function(autograph=False)
     def loop():
-        arrays = [
-            tf.TensorArray(tf.float64, 0, dynamic_size=True, element_shape=shape)
-            for shape in ([2], [], [2], [2], [2])
-        ]
-        arrays[:3] = [a.write(0, at) for a, at in zip(arrays[:3], position(), strict=True)]
-        _, _, *arrays = tf.while_loop(
-            lambda i, goes_on, *_: (i < steps) & goes_on, step, (0, True, *arrays)
-        )
-        return [values.stack() for values in arrays]
+        rows = tf.TensorArray(tf.float64, 0, dynamic_size=True, element_shape=[9])
+        rows = rows.write(0, row(*position(), no_rate, no_rate))
+        *_, rows = tf.while_loop(lambda i, goes_on, _: (i < steps) & goes_on, step, (0, True, rows))
+        return rows.stack()
 
     # Each descent has a function of its own that is called once, which is no retracing.
-    results = loop.get_concrete_function()()
-    path, losses, lookahead, gradients, rates = (values.numpy() for values in results)
+    with uncompiled(inner_optimizers(optimizer)):
+        rows = loop.get_concrete_function()().numpy()
+    path, losses, lookahead, gradients, rates = np.split(rows, [2, 3, 5, 7], axis=1)
+    losses, gradients, rates = losses[:, 0], gradients[1:], rates[1:]
     rates = np.where(rates == -1, np.nan, rates)
     taken, stopped = len(gradients), None
     if not (np.all(np.isfinite(path[-1])) and np.isfinite(losses[-1])):

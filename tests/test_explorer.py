@@ -94,11 +94,9 @@ def script(rule, surface, setting, steps=200):
 
 
 def in_python(rule, surface, setting, steps=200):
-    """Run the class; uncompiled, because XLA fuses products and sums, which rounds differently."""
     own = {k: setting[k] for k in explorer.defaults(rule) if k in setting}
-    optimizer = rule(**own, jit_compile=False)
     velocity = setting.get("velocity") if "velocity" in rule.slot_names else None
-    return descend(surface, optimizer, setting.get("start"), steps, velocity)
+    return descend(surface, rule(**own), setting.get("start"), steps, velocity)
 
 
 def check(result, descent):

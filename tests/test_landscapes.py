@@ -468,6 +468,32 @@ def test_refused_arguments_leave_the_optimizer_unused():
     assert descend(quadratic, optimizer, steps=1).steps == 1
 
 
+def test_xla_is_off_only_while_the_descent_runs():
+    seen, refuses = [], False
+
+    def bowl(x, y):
+        if not tf.executing_eagerly():
+            seen.append(optimizer.jit_compile)
+            if refuses:
+                raise KeyError("refused")
+        return x * x + y * y
+
+    optimizer = Adam()
+    surface = Surface("bowl", bowl, DOMAIN, (1.0, 1.0))
+    assert all(seen)  # it was tried out
+    seen.clear()
+    for given in (True, False):
+        optimizer = Adam(jit_compile=given)
+        descend(surface, optimizer, steps=1)
+        assert optimizer.jit_compile is given
+    optimizer, refuses = Adam(), True
+    with pytest.raises(KeyError, match="refused"):
+        descend(surface, optimizer, steps=1)
+    assert optimizer.jit_compile is True
+    assert not any(seen)
+    assert len(seen) > 2
+
+
 def test_graphs_and_strategies_are_refused():
     message = "`descend` must be called outside of a tf.function and of a distribution strategy"
     with (
