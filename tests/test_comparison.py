@@ -130,7 +130,9 @@ def test_all_rules_of_a_seed_start_equal(study, monkeypatch, workload, tmp_path)
     begun = []
 
     def train_epoch(model, workload, seed, epoch, limit):
-        begun.append((seed, [v.numpy() for v in model.variables]))
+        variables = [*model.variables, _run.global_seed_state()]
+        begun.append((seed, [v.numpy() for v in variables]))
+        assert limit == 2 * workload.start(seed)[1]  # the untrained network's loss
         return {"epoch": 1, "loss": 1.0, "diverged": False, "seconds": 0.0}
 
     monkeypatch.setattr(_run, "train_epoch", train_epoch)
@@ -142,6 +144,8 @@ def test_all_rules_of_a_seed_start_equal(study, monkeypatch, workload, tmp_path)
         for other in others:
             for a, b in zip(first, other, strict=True):
                 np.testing.assert_array_equal(a, b)
+    generators = {seed: values[-1].tolist() for seed, values in begun}
+    assert generators[0] != generators[1]
 
 
 def test_rungs_keep_the_better_rates(study, folder):
@@ -550,6 +554,11 @@ def test_one_seed_that_diverges_late_does_not_decide_for_the_others(tmp_path):
     plt.close("all")
 
 
+def test_rates_are_ranked_by_the_mean_over_seeds(regression):
+    losses = {"SGD": {0.1: [[1.0, 1.0], [8.0, 8.0]], 1.0: [[4.0, 4.0], [4.0, 4.0]]}}
+    assert made(regression, losses, [(1, 2), (2, 1)]).learning_rates == {"SGD": 1.0}
+
+
 def test_pause_does_not_count_and_each_rung_has_its_table(tmp_path):
     workload = comparison.Workload(build_linear, linear(), FLOAT64, target=("loss", 0.5))
     losses = {
@@ -774,6 +783,11 @@ def test_labels_that_the_loss_ignores_are_allowed():
     studies.workload(data=(x, np.where(y == 2, -1, y)), loss=loss, target=None)
     with pytest.raises(ValueError, match="labels from 0 to 3"):
         studies.workload(data=(x, np.where(y == 2, -2, y)), loss=loss, target=None)
+
+
+def test_steps_per_execution_are_the_models():
+    workload = comparison.Workload(build_linear, linear(), FLOAT64, steps_per_execution=3)
+    assert workload.new_model("sgd", 0).steps_per_execution == 3
 
 
 def test_shuffle_without_the_seed_is_refused():

@@ -69,6 +69,14 @@ def test_steps_of_every_type_in_place_and_as_tensors(shape, dtype, scale):
     assert isinstance(copies[0], np.ndarray) == (on_a_cpu and dtype in ("float32", "float64"))
 
 
+@pytest.mark.parametrize("as_it_is", [np.asarray, tf.convert_to_tensor])
+def test_steps_whose_squares_float32_holds_badly(as_it_is):
+    """1e-42, the square, has 10 bits there."""
+    before, after = (np.full(1 << 15, 1e-21 * i, "float32") for i in (2, 3))
+    measured = _measure.movement(as_it_is(before), tf.convert_to_tensor(after))
+    np.testing.assert_allclose(measured, [1e-21, 2e-21, 3e-21], rtol=1e-6)
+
+
 @pytest.mark.parametrize("shape", [(None, 3), (None, None, 3), (4,), (3, 4, 5, 6)])
 def test_maps_of_inputs_that_are_no_images_or_of_any_size(shape):
     class Model:
