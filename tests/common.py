@@ -20,6 +20,7 @@ import tensorflow as tf
 
 import keras_lecture_opt
 from keras_lecture_opt.monitor import _pictures, _recorder
+from keras_lecture_opt.rules import _compiled
 
 matplotlib.use("Agg")  # no windows
 
@@ -67,7 +68,7 @@ def run_alone(script, *arguments, as_for_users=False):
     Args:
         script: the code.
         *arguments: its `sys.argv[1:]`.
-        as_for_users: whether TensorFlow works as it does by default, not as is quickest.
+        as_for_users: whether TensorFlow compiles as it does by default, not as is quickest.
     """
     tests = os.path.dirname(__file__)
     environment = quick.AS_FOR_USERS if as_for_users else os.environ
@@ -126,6 +127,14 @@ def float64():
     yield
     keras.config.set_floatx("float32")
     keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture(scope="module")
+def without_xla():
+    """For tests that ask nothing of the compiled update, which takes long to compile."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_compiled, "xla_is_usable", lambda: False)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="module")

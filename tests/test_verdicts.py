@@ -16,6 +16,8 @@ from keras_lecture_opt._keras_private import global_seed_state
 from keras_lecture_opt.monitor._history import History, Row
 from keras_lecture_opt.monitor._verdicts import Evidence, judge
 
+pytestmark = pytest.mark.usefixtures("without_xla")
+
 ROOT = pathlib.Path(__file__).parents[1]
 KERNELS = ("first/kernel", "second/kernel", "output/kernel")
 STEPS = (1, 2, 5, 10, 20, 50, 100, 200)
