@@ -347,17 +347,19 @@ def descend(
     start = surface.point("start", surface.start if start is None else start)
     if not np.isfinite(surface(*start)):
         raise ValueError(f"`start` must have a finite loss, not {start.tolist()}.")
-    rule = inner_optimizers(optimizer)[0]
-    slot_names = getattr(rule, "slot_names", ())
+    # A MultiOptimizer has no optimizer before `build`.
+    slot_names = next((getattr(o, "slot_names", ()) for o in inner_optimizers(optimizer)), ())
     if velocity is not None:
         if "velocity" not in slot_names:
-            raise ValueError(f"`velocity` must be left out: {type(rule).__name__} has none.")
+            name = type(optimizer).__name__
+            raise ValueError(f"`velocity` must be left out: {name} has none.")
         velocity = check_pair("velocity", velocity)
     elif "velocity" in slot_names:
         velocity = np.zeros(2)
 
     variable = keras.Variable(start, dtype="float64", name="w")
     optimizer.build([variable])
+    rule = inner_optimizers(optimizer)[0]
     if velocity is not None:
         rule.slots(variable)[slot_names.index("velocity")].assign(velocity)
         if isinstance(rule, Nesterov):
@@ -415,7 +417,8 @@ def _descend(surface, optimizer, rule, variable, velocity, steps):
     # Each descent has a function of its own that is called once, which is no retracing.
     with uncompiled(inner_optimizers(optimizer)):
         rows = loop.get_concrete_function()().numpy()
-    path, losses, lookahead, gradients, rates = np.split(rows, [2, 3, 5, 7], axis=1)
+    parts = np.split(rows, [2, 3, 5, 7], axis=1)
+    path, losses, lookahead, gradients, rates = map(np.ascontiguousarray, parts)
     losses, gradients, rates = losses[:, 0], gradients[1:], rates[1:]
     rates = np.where(rates == -1, np.nan, rates)
     taken, stopped = len(gradients), None

@@ -1,6 +1,7 @@
 """Which updates XLA compiles, and that the others run all the same; in float64 against NumPy."""
 
 import contextlib
+import math
 import platform
 
 import keras
@@ -58,15 +59,33 @@ def test_many_variables_are_several_clusters(rule, monkeypatch):
     assert_follows(optimizer, variables, *expected(rule, clip=by_norm(0.5)))
 
 
-def test_few_variables_are_few_clusters():
-    """Three, so that two cores share the work, but at least two variables in each."""
-    found = []
-    for count in (1, 2, 3, 4, 6, 7, 151):
-        variables = [keras.Variable(np.ones(i + 1)) for i in range(count)]
+def clusters_on_cpu(weights):
+    """How many clusters update variables of these sizes, and in which order."""
+    order = []
+
+    class Recording(RULES[0]):
+        def update_step(self, gradient, variable, learning_rate):
+            order.append(math.prod(variable.shape))
+            super().update_step(gradient, variable, learning_rate)
+
+    with tf.device("CPU:0"):
+        variables = [keras.Variable(np.ones(n)) for n in weights]
         gradients = [tf.ones(v.shape, v.dtype) for v in variables]
-        step = applying(RULES[0](), variables)
-        found.append(len(clusters(step.get_concrete_function(*gradients).graph)))
-    assert found == [1, 1, 2, 2, 3, 3, 4]
+        graph = applying(Recording(), variables).get_concrete_function(*gradients).graph
+    return len(clusters(graph)), order
+
+
+def test_large_variables_are_spread_over_clusters_in_their_order(monkeypatch):
+    monkeypatch.setattr(_compiled, "WEIGHTS_PER_CLUSTER", 100)
+    for weights, count in (
+        ([99], 1),
+        ([500], 1),
+        ([150, 40], 1),
+        ([150, 50], 2),
+        ([100, 1, 90, 2, 80, 3, 70], 3),
+        ([1] * 50, 1),
+    ):
+        assert clusters_on_cpu(weights) == (count, weights)
 
 
 def test_variables_of_one_shape_share_a_cluster(monkeypatch):

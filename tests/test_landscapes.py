@@ -486,12 +486,23 @@ def test_xla_is_off_only_while_the_descent_runs():
         optimizer = Adam(jit_compile=given)
         descend(surface, optimizer, steps=1)
         assert optimizer.jit_compile is given
-    optimizer, refuses = Adam(), True
+    optimizer = Adam()
+    descend(surface, keras.optimizers.LossScaleOptimizer(optimizer), steps=1)
+    refuses = True
     with pytest.raises(KeyError, match="refused"):
-        descend(surface, optimizer, steps=1)
+        descend(surface, optimizer := Adam(), steps=1)
     assert optimizer.jit_compile is True
     assert not any(seen)
-    assert len(seen) > 2
+    assert len(seen) > 3
+
+
+@pytest.mark.skipif(not hasattr(keras.optimizers, "MultiOptimizer"), reason="Keras 3.12 has none")
+def test_multi_optimizer_takes_the_path_of_its_optimizer():
+    multi = keras.optimizers.MultiOptimizer(lambda variables: Momentum(2.0**-8))
+    with pytest.raises(ValueError, match="`velocity` must be left out: MultiOptimizer has none"):
+        descend(quadratic, multi, velocity=(1, 1))
+    path = descend(quadratic, multi, steps=9).path
+    np.testing.assert_array_equal(path, descend(quadratic, Momentum(2.0**-8), steps=9).path)
 
 
 def test_graphs_and_strategies_are_refused():
