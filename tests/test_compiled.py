@@ -59,8 +59,18 @@ def test_many_variables_are_several_clusters(rule, monkeypatch):
     assert_follows(optimizer, variables, *expected(rule, clip=by_norm(0.5)))
 
 
-def clusters_on_cpu(weights):
-    """How many clusters update variables of these sizes, and in which order."""
+@pytest.mark.parametrize(
+    ("weights", "count"),
+    [
+        ([99], 1),
+        ([500], 1),
+        ([150, 40], 1),
+        ([150, 50], 2),
+        ([100, 1, 90, 2, 80, 3, 70], 3),
+        ([1] * 50, 1),
+    ],
+)
+def test_large_variables_are_spread_over_clusters_in_their_order(weights, count, monkeypatch):
     order = []
 
     class Recording(RULES[0]):
@@ -68,24 +78,12 @@ def clusters_on_cpu(weights):
             order.append(math.prod(variable.shape))
             super().update_step(gradient, variable, learning_rate)
 
+    monkeypatch.setattr(_compiled, "WEIGHTS_PER_CLUSTER", 100)
     with tf.device("CPU:0"):
         variables = [keras.Variable(np.ones(n)) for n in weights]
         gradients = [tf.ones(v.shape, v.dtype) for v in variables]
         graph = applying(Recording(), variables).get_concrete_function(*gradients).graph
-    return len(clusters(graph)), order
-
-
-def test_large_variables_are_spread_over_clusters_in_their_order(monkeypatch):
-    monkeypatch.setattr(_compiled, "WEIGHTS_PER_CLUSTER", 100)
-    for weights, count in (
-        ([99], 1),
-        ([500], 1),
-        ([150, 40], 1),
-        ([150, 50], 2),
-        ([100, 1, 90, 2, 80, 3, 70], 3),
-        ([1] * 50, 1),
-    ):
-        assert clusters_on_cpu(weights) == (count, weights)
+    assert (len(clusters(graph)), order) == (count, weights)
 
 
 def test_variables_of_one_shape_share_a_cluster(monkeypatch):

@@ -150,19 +150,9 @@ ROW = (
     "`beta_1` 0.9, `beta_2` 0.99 | `Lion`: no difference |\n"
 )
 
-# What a test finds with the seven rules in each mode and type, it need not find again.
-EACH_TEST_ONCE = """
-    import pytest
-
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_collection_modifyitems(items):
-        items[:] = {(item.path, item.originalname): item for item in reversed(items)}.values()
-"""
-
 
 def test_a_rule_is_added_in_four_places(tmp_path):
-    """A complete eighth rule in a copy of the repository, and each generic test on it, once."""
+    """A complete eighth rule in a copy of the repository, and the generic tests on it."""
     ignored = shutil.ignore_patterns(".venv*", ".git", "tb_logs", "__pycache__")
     copy = shutil.copytree(ROOT, tmp_path / "copy", ignore=ignored)
     rules = copy / "keras_lecture_opt" / "rules"
@@ -183,7 +173,6 @@ def test_a_rule_is_added_in_four_places(tmp_path):
     last = next(line for line in page.read_text().splitlines(True) if line.startswith("| [`Adam`]"))
     page.write_text(page.read_text().replace(last, last + ROW))
 
-    (copy / "conftest.py").write_text(textwrap.dedent(EACH_TEST_ONCE))
     generic = "Lion or freed or private or rules_are_the_lectures or color_blind"
     run = subprocess.run(
         [
@@ -200,4 +189,4 @@ def test_a_rule_is_added_in_four_places(tmp_path):
     )
     assert run.returncode == 0, run.stdout + run.stderr
     passed = int(re.search(r"(\d+) passed", run.stdout)[1])
-    assert passed > 60
+    assert passed > 100
