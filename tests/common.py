@@ -19,7 +19,7 @@ import reference
 import tensorflow as tf
 
 import keras_lecture_opt
-from keras_lecture_opt.monitor import _pictures, _recorder
+from keras_lecture_opt.monitor import _pictures, _tensorboard
 from keras_lecture_opt.rules import _compiled
 
 matplotlib.use("Agg")  # no windows
@@ -116,8 +116,7 @@ def _pictures_drawn_once(monkeypatch):
             DRAWN[key] = _pictures.picture(history, quantity)
         return DRAWN[key]
 
-    drawn_once = types.SimpleNamespace(SCALES=_pictures.SCALES, picture=picture)
-    monkeypatch.setattr(_recorder, "_pictures", drawn_once)
+    monkeypatch.setattr(_tensorboard, "_pictures", types.SimpleNamespace(picture=picture))
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ class Log:
 
 SHARED_TAGS = {
     "optimizer/configuration": "text",
-    "verdicts": "text",
+    "diagnosis": "text",
     "custom_scalars__config__": "custom_scalars",
     "all_layers/step_to_weight": "images",
     "all_layers/effective_lr": "images",

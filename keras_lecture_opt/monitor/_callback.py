@@ -1,12 +1,14 @@
-"""The callback: its arguments, and when it logs."""
+"""The callback: Keras's calls, and the arguments. It wires the others and computes nothing."""
 
 import contextlib
 import os
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_lecture_opt._arguments import (
@@ -16,14 +18,15 @@ from keras_lecture_opt._arguments import (
     check_path,
     must_be,
 )
-from keras_lecture_opt.monitor._history import History
-from keras_lecture_opt.monitor._recorder import Recorder
-from keras_lecture_opt.monitor._variables import check_tracked_weights
-from keras_lecture_opt.monitor._verdicts import Verdict
-
-# What goes wrong often shows in the first steps only: these are in the history, whatever
-# `update_freq` is.
-IN_HISTORY = {digit * 10**zeros for zeros in range(12) for digit in (1, 2, 5)}
+from keras_lecture_opt.monitor import _configuration, _quantities
+from keras_lecture_opt.monitor._clock import Clock
+from keras_lecture_opt.monitor._history import History, Row
+from keras_lecture_opt.monitor._measure import Before, measure, number
+from keras_lecture_opt.monitor._names import Names
+from keras_lecture_opt.monitor._tensorboard import RunWriter
+from keras_lecture_opt.monitor._training import Training
+from keras_lecture_opt.monitor._verdicts import ACCURACIES, Evidence, Verdict, judge, summarize
+from keras_lecture_opt.several_machines import is_chief
 
 
 class EffectiveLearningRateMonitor(keras.callbacks.Callback):
@@ -32,51 +35,33 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
     For each trained variable, with names that are the same in every run (`dense/kernel` is the
     first dense layer's kernel, whatever its number in this process), at each logged step:
 
-    | tag | what it shows |
-    | --- | --- |
-    | `all_layers/QUANTITY` | one picture of layers against steps: start here |
-    | `step_to_weight/NAME` | RMS(w after - w before) / RMS(w before) |
-    | `step/NAME` | RMS(w after - w before) |
-    | `effective_lr/NAME` | the median of the effective learning rates |
-    | `effective_lr_not_finite/NAME` | how many rates are NaN or infinite, if any are |
+    QUANTITIES
 
     The step is measured, for any optimizer: momentum, clipping, decay, constraints and loss scaling
-    are all in it. In a healthy run `step_to_weight` is near 1e-3 for kernels. A variable of zeros
-    has none; a bias starts at 0, so its first values are large and mean little. Of several steps in
-    one call (`steps_per_execution`) only the sum can be seen: it is logged as `execution_to_weight`
-    and `execution`.
-
-    With `detail`, also:
-
-    | tag | what it shows |
-    | --- | --- |
-    | `weight/NAME` | RMS(w) after the step |
-    | `effective_lr_quantiles/NAME/min`, `p05`, `median`, `p95`, `max` | how the rates differ |
-    | `effective_lr_histogram/NAME` | log10 of all rates |
-    | `never_updated/NAME` | share of the weights whose gradient has always been zero |
-    | `effective_lr_map/NAME` | with `write_images`: where in a kernel the rates are high |
-    | `tracked_weights/NAME[i,j]` | with `tracked_weights`: the rate of single weights |
+    are all in it. Of several steps in one call (`steps_per_execution`, or a `train_step` that calls
+    an optimizer several times) only the sum can be seen: it is called `execution`.
 
     `keras_lecture_opt.effective_learning_rate` has the definition and each optimizer's formula.
-    Where no formula is known, a warning says so once, and the steps are logged all the same. Median
-    and quantiles are over the weights that have ever been updated, as far as the optimizer's state
-    shows: a weight behind a dead input has never taken a step, and an adaptive rule would give it
-    the enormous `learning_rate / epsilon`. Without `detail`, the median of a variable of more than
-    4,096 weights is that of 4,096 of them, chosen at random but always the same. With it, all are
-    counted, in bins 0.4% wide, and the monitor remembers from event to event which weights have
-    been updated; where the state forgets that within 10,000 steps (momentum, RMSProp, a small
-    beta_2) or there is none, it keeps a copy of the weights before training.
+    Where no formula is known, a warning says so once, and the steps are logged all the same. A
+    weight behind a dead input has never taken a step; an adaptive rule would give it the enormous
+    `learning_rate / epsilon`, so medians and quantiles leave it out, as far as the optimizer's
+    state shows it. Without `detail`, the median of a variable of more than 4,096 weights is that of
+    4,096 of them, chosen at random but always the same. With it, all are counted, in bins 0.4%
+    wide. Where the state forgets within 10,000 steps which weights were updated (momentum, RMSProp,
+    a small beta_2), the monitor then keeps a copy of the weights before training.
 
     The monitor only reads: training with it equals training without it, bit for bit, and so do the
     files that are saved. (A learning rate that is a Python callable is called once more at each
     event.) The weights are copied before a step that will be logged, and the copy is freed after
-    it; no other step pays. `history` also holds steps 1, 2, 5, 10, 20, 50, …, whatever
-    `update_freq` is. Where the steps cannot be foreseen, in the first epoch of data of unknown
-    length, the last one is logged without its size.
+    it; no other step pays. `history` also holds steps 1, 2, 5, 10, 20, 50, … of each training,
+    whatever `update_freq` is. Where the steps cannot be foreseen, in the first epoch of data of
+    unknown length, the last one is logged without its size.
 
-    Steps are the optimizer's iterations; they go on when a model is compiled anew. "Text" and
-    "HParams" show the optimizer's configuration and `hparams`, "Custom Scalars" all variables in
-    one chart and, with `detail`, the median of each in a band from the 5th to the 95th percentile.
+    Steps go on when a model is compiled anew, when `iterations` is assigned, and when a training is
+    resumed in the same folder. A new `fit` or `watch` is a new training: `diagnose` judges the
+    latest. "Text" and "HParams" show the optimizer's configuration and `hparams`, "Custom Scalars"
+    all variables in one chart and, with `detail`, the median of each in a band from the 5th to the
+    95th percentile.
 
     Args:
         log_dir: folder of the run, `~` for the home folder. Events go to its subfolder `train`,
@@ -98,9 +83,13 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
             list of names. Defaults to all that are trained.
         detail: whether to log more of each variable, as above. Defaults to False.
         verbose: 1 to print at the end of training what `diagnose` finds. Defaults to 0.
+        history_limit: rows of `history`, some 140 bytes each, above which the older half is
+            dropped, but for the early steps above; a warning says so. None keeps all. Defaults to
+            1,000,000.
 
     Raises:
-        TypeError, ValueError: an argument is invalid.
+        TypeError, ValueError: an argument is invalid; when training starts: `hparams` contradict
+            the optimizer.
         OSError: when training starts: `log_dir` cannot be written to.
 
     Example:
@@ -127,6 +116,7 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
         variables: str | Sequence[str] | None = None,
         detail: bool = False,
         verbose: Literal[0, 1] = 0,
+        history_limit: int | None = 1_000_000,
     ):
         super().__init__()
         self.log_dir = log_dir if log_dir is None else check_path("log_dir", log_dir)
@@ -136,7 +126,7 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
             )
         self.update_freq = 1 if update_freq == "batch" else update_freq
         self.write_images = check_boolean("write_images", write_images)
-        self.tracked_weights = check_tracked_weights(tracked_weights)
+        self.tracked_weights = _check_tracked_weights(tracked_weights)
         self.seed = check_integer("seed", seed, 0)
         self.hparams = _check_hparams(hparams)
         self.variables = _check_variables(variables)
@@ -144,16 +134,23 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
         if verbose not in (0, 1):
             raise ValueError(must_be("verbose", "0 or 1", verbose))
         self.verbose = verbose
-        self._recorder = Recorder(self)
+        self._history = History()
+        if history_limit is not None:
+            self._history.limit = check_integer("history_limit", history_limit, 1, otherwise="None or ")
+        self._clock, self._training = Clock(self.update_freq), Training(self)
+        self._writer = None  # of the run's files, while they are open or may be opened again
+        self._said = set()  # what a warning has said
+        self._rows, self._metric_rows = [], []  # of the latest event
+        self._before = Before()
         self._is_open = self._has_begun = False
 
     @property
     def history(self) -> History:
         """What was measured so far, in all trainings: a list of `Row`; see `History`."""
-        return self._recorder.history
+        return self._history
 
     def diagnose(self, x: Any = None) -> list[Verdict]:
-        """Say what is wrong with the training so far, as far as its numbers tell.
+        """Say what is wrong with the latest training so far, as far as its numbers tell.
 
         "Verdicts in words" in `docs/monitor.md` lists the faults, how often each was found when it
         was planted, and what no number tells. With `steps_per_execution` above 1, most cannot be
@@ -182,15 +179,15 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
         >>> [verdict.fault for verdict in monitor.diagnose()]
         ['steps too large']
         """
-        if not self.history:
+        if not self._history.latest:
             raise RuntimeError(
                 "Nothing has been measured yet: call `diagnose` after training with this callback."
             )
-        return self._recorder.diagnose(x)
+        return self._judge(x)[0]
 
     def set_model(self, model):
         super().set_model(model)
-        self._recorder.watch([model])
+        self._training.watch([model])
 
     # A custom loop with a `CallbackList` may call only some of what follows.
 
@@ -199,49 +196,39 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         self._begin()
-        self._recorder.epoch, self._batches_of_epoch = epoch, 0
-        self._taken_before = self._recorder.batches_taken()
+        self._clock.begin_epoch(epoch)
 
     def on_train_batch_begin(self, batch, logs=None):
         self._begin()
-        batches = getattr(self.model, "steps_per_execution", 1)
-        if steps := self._learned_steps:
-            batches = max(1, min(batches, steps - batch))
-        self._executed = batches
-        self._before(batches, ends_epoch=batch + batches == steps)
+        self._before_step(batch, getattr(self.model, "steps_per_execution", 1))
 
     def on_train_batch_end(self, batch, logs=None):
         self._begin(steps_since=1)
-        # Keras's number of the last batch goes beyond the end of the data.
-        self._after(self._executed or 1, logs)
+        self._after_step(logs)
 
     def on_epoch_end(self, epoch, logs=None):
         self._begin()
-        if not self._learned_steps and (self._executed or 1) > 1:
-            # Of data of unknown length, the last execution may have had fewer batches.
-            taken = self._recorder.batches_taken() - self._taken_before
-            missing = max(0, self._batches_of_epoch - taken) if taken else 0
-            self._batches -= missing
-            self._batches_of_epoch -= missing
-        self._learned_steps = self._batches_of_epoch
-        if self.update_freq == "epoch" and self._logged_at != self._batches:
-            self._log(1, shown=True)  # nobody knew that the epoch would end here: not measured
-        self._recorder.write_metrics(logs or {})
-        self._recorder.draw()
+        batches_per_step = self._training.batches_per_step()
+        if self._clock.end_epoch(batches_per_step, getattr(self.model, "steps_per_execution", 1)):
+            self._show_state()
+        rows = self._metrics(logs or {})
+        known = {(row.step, row.quantity) for row in self._metric_rows}
+        self._add([row for row in rows if (row.step, row.quantity) not in known], is_early=False)
+        if self._writer:
+            self._writer.write(rows)
+            self._writer.write_configuration(self._training.optimizers(), self._clock.step)
+            self._writer.draw(self._history, self._clock.step)
 
     def on_train_end(self, logs=None):
         if self._has_begun:
-            if not self._recorder.step():
-                self._recorder.warn(
-                    "EffectiveLearningRateMonitor has logged nothing: no optimizer that it can "
-                    "see has taken a step."
-                )
-            elif self._logged_at is None:  # there were fewer batches than `update_freq`
-                self._log(1, shown=True)
-            self._recorder.draw(at_end=True)
-            if self.history:
-                self._recorder.conclude(shown=self.verbose)
-        self._recorder.end()
+            if not self._clock.age:
+                self._warn("It has logged nothing: no optimizer that it can see has taken a step.")
+            elif self._clock.end():
+                self._show_state()
+            if self._history.latest:
+                self._conclude()
+        if self._writer:
+            self._writer.close()
         self._is_open = self._has_begun = False
 
     # A custom loop without callbacks calls what follows.
@@ -268,7 +255,7 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
         models = _check_all("models", models, keras.Model)
         optimizers = _check_all("optimizers", optimizers, keras.optimizers.Optimizer)
         self.close()
-        self._recorder.watch(models, optimizers)
+        self._training.watch(models, optimizers)
         self._begin()
 
     @contextlib.contextmanager
@@ -295,76 +282,157 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
             raise RuntimeError("`monitor.step()` must surround a step outside of a tf.function.")
         if not self._has_begun:
             raise RuntimeError("Call `monitor.watch(models, optimizers)` before the first step.")
-        self._before(1, ends_epoch=False)
+        self._before_step()
         yield
-        self._after(1, None)
+        self._after_step()
 
     def close(self) -> None:
         """End the log of a custom training loop."""
         self.on_train_end()
 
-    # When.
+    # What the calls above have in common.
 
     def _open(self):
-        """Raise before the first step if the folder cannot be written to."""
-        if not self._is_open:
-            self._recorder.begin()
-            self._is_open, self._has_begun = True, False
+        """Raise before the first step if an argument does not fit, or the folder is closed."""
+        if self._is_open:
+            return
+        optimizers = self._training.optimizers()
+        if problem := _configuration.contradiction(self.hparams, optimizers):
+            if any(self._training.counts().values()):  # it was trained before; it may go on
+                self._warn(problem)
+            else:
+                raise ValueError(problem)
+        is_writing = self.log_dir is not None and all(
+            is_chief(model.distribute_strategy) for model in self._training.models
+        )  # else another machine's monitor writes
+        is_new = self._writer is None or self._writer.folder != self.log_dir
+        if not is_writing:
+            self._writer = None
+        else:
+            if is_new:
+                self._writer = RunWriter(self.log_dir, self.hparams, self.detail)
+                self._clock.step = 0
+            self._writer.open()
+            if self._writer.others and is_new and not any(self._training.counts().values()):
+                self._warn(
+                    f"`log_dir` {self.log_dir!r} holds what another monitor has written, up to "
+                    f"step {self._writer.last_step}. TensorBoard shows both as one run: these "
+                    "curves go on after that step. If the other one still writes, the curves jump "
+                    "between the two. Give each training a folder of its own."
+                )
+        self._is_open, self._has_begun = True, False
 
     def _begin(self, steps_since=0):
         """Note where the training starts: only in the first epoch, when a backup is restored."""
         self._open()
-        if not self._has_begun:
-            self._has_begun = True
-            self._batches = max(0, self._recorder.step() - steps_since)
-            self._batches_of_epoch = 0
-            self._learned_steps = (self.params or {}).get("steps")  # batches of an epoch
-            self._logged_at = None  # after how many batches
-            self._is_due = self._is_awaited = False  # for TensorBoard, for the history
-            self._executed = None  # batches in this execution
-            self._taken_before = self._recorder.batches_taken()
-            self._recorder.start()
+        if self._has_begun:
+            return
+        self._has_begun = True
+        counts = self._training.counts()
+        taken = min(filter(None, counts.values()), default=steps_since) - steps_since
+        written = self._writer.last_step if self._writer else 0
+        params = self.params or {}
+        self._clock.begin(
+            max(self._clock.step, taken, written), params.get("steps"), params.get("epochs")
+        )
+        self._history.begin()
+        self._rows = []
+        if self.detail:  # it needs the weights before training
+            self._look(at_start=not any(counts.values()))
 
-    def _before(self, batches, ends_epoch):
-        """Prepare to measure the step to come, if it is time."""
-        self._plan(batches, ends_epoch)
-        if self._is_due or self._is_awaited:
-            self._recorder.before_step()
+    def _look(self, at_start=False):
+        for problem in self._training.look(at_start) or ():
+            self._warn(problem)
 
-    def _after(self, batches, logs):
-        """Log the step just taken, if it is time."""
-        if self._executed is None:  # nobody called before the step
-            self._plan(batches, ends_epoch=False)
-        self._batches += batches
-        self._batches_of_epoch += batches
-        # If gradients accumulate or an overflow was skipped, the next step is due.
-        if (self._is_due or self._is_awaited) and self._recorder.has_stepped():
-            self._recorder.unseen_steps = self._batches
-            self._log(batches, self._is_due, logs)
-            self._is_due = self._is_awaited = False
-        self._recorder.forget()
+    def _before_step(self, batch=None, batches=1):
+        """Copy what is to be measured, if it is time."""
+        if self._clock.before(self._training.counts(), batch, batches):
+            self._look(at_start=not self._clock.age)
+            self._before = Before(self._training.monitored, self._training.optimizers().values())
 
-    def _plan(self, batches, ends_epoch):
-        """Decide whether to log the step to come; once decided, it stays until one is logged."""
-        self._is_due = self._is_due or self._will_be_due(batches, ends_epoch)
-        self._is_awaited = self._is_awaited or self._is_in_history(batches)
+    def _after_step(self, logs=None):
+        """Measure the step just taken, if it is time."""
+        has_moved = lambda: self._before.has_moved(self._training.monitored)  # noqa: E731
+        if event := self._clock.after(self._training.counts(), has_moved):
+            self._measure(event, logs)
+            if event.is_shown:
+                self._show()
+        self._before = Before()  # frees the copies
 
-    def _will_be_due(self, batches, ends_epoch):
-        if self.update_freq == "epoch":
-            return ends_epoch
-        last_epoch = (self.params or {}).get("epochs", 0) - 1
-        ends_training = ends_epoch and self._recorder.epoch == last_epoch
-        done = self._batches
-        is_multiple = (done + batches) // self.update_freq > done // self.update_freq
-        return is_multiple or (ends_training and self._logged_at is None)
+    def _measure(self, event=None, logs=None):
+        self._look()
+        optimizers = self._training.optimizers()
+        trained, measured = measure(
+            self._training.monitored, optimizers.values(), self._before, self.detail, event
+        )
+        for sentence in self._training.oddities(trained):
+            self._warn(sentence)
+        is_first = not self._rows
+        self._rows = [Row(self._clock.step, self._clock.epoch, *facts) for facts in measured]
+        judged = {name: logs[name] for name in ("loss", *ACCURACIES) if name in (logs or {})}
+        self._metric_rows = self._metrics(judged)
+        self._add([*self._rows, *self._metric_rows], event is not None and event.is_early)
+        if self._writer and is_first:
+            self._writer.write_configuration(optimizers, self._clock.step)
 
-    def _is_in_history(self, batches):
-        return batches == 1 and self._batches + 1 in IN_HISTORY
+    def _metrics(self, logs):
+        """Return the rows of those losses and metrics that are one number."""
+        rows = []
+        for name, value in logs.items():
+            if (one := number(value)) is None:
+                self._warn(f"{name!r} in the logs is left out: it is not one number.")
+            else:
+                rows.append(Row(self._clock.step, self._clock.epoch, "", name, one))
+        return rows
 
-    def _log(self, batches, shown, logs=None):
-        self._recorder.log(batches, shown, logs)
-        if shown:
-            self._logged_at = self._batches
+    def _add(self, rows, is_early):
+        if self._history.add(rows, is_early):
+            self._warn(
+                f"`history` had more than {self._history.limit} rows: old ones are dropped, but "
+                "for those of early steps. `history_limit=None` keeps all."
+            )
+
+    def _show_state(self):
+        """Show the latest state, whose step nobody foresaw, unless it was measured."""
+        if not self._rows or self._rows[-1].step != self._clock.step:
+            self._measure()
+        self._show()
+
+    def _show(self):
+        if self._writer:
+            monitored = self._training.monitored
+            names = [m.name for m in monitored if not m.is_frozen]
+            self._writer.write_layout(names, self._clock.step)
+            self._writer.write(self._rows)
+
+    def _judge(self, x=None):
+        models, optimizers = self._training.models, self._training.optimizers().values()
+        names, start = Names(models).of, self._clock.start
+        return judge(Evidence(self._history.latest, models, optimizers, names, start, x))
+
+    def _conclude(self):
+        """Say what the training was like, to whoever listens."""
+        if not (self._writer or self.verbose):
+            return
+        try:
+            sentences = summarize(*self._judge(), self._clock.age)
+        except Exception as error:  # a model or a loss that nobody thought of
+            self._warn(f"It cannot judge this training: {error}")
+            sentences = []
+        if self._writer:
+            step = self._clock.step
+            self._writer.write_configuration(self._training.optimizers(), step)
+            self._writer.draw(self._history, step, at_end=True)
+            if sentences:
+                self._writer.write_verdicts(sentences, step)
+        if self.verbose and sentences:
+            print(*sentences, sep="\n")
+
+    def _warn(self, message):
+        """Say something once."""
+        if message not in self._said:
+            self._said.add(message)
+            warnings.warn(f"EffectiveLearningRateMonitor: {message}", stacklevel=2)
 
 
 def _check_hparams(hparams):
@@ -397,9 +465,29 @@ def _check_variables(variables):
     raise TypeError(must_be("variables", allowed, variables))
 
 
+def _check_tracked_weights(tracked_weights):
+    """Return a number, or a dict from names to lists of distinct tuples of integers."""
+    if not isinstance(tracked_weights, dict):
+        return check_integer("tracked_weights", tracked_weights, 0, otherwise="a dict or ")
+    checked = {}
+    for name, indices in tracked_weights.items():
+        allowed = f"a list of indices for {name!r}"
+        if not isinstance(name, str) or not isinstance(indices, (list, tuple, np.ndarray)):
+            raise TypeError(must_be("tracked_weights", allowed, indices))
+        indices = [tuple(np.ravel(index).tolist()) for index in indices]
+        if not all(isinstance(i, numbers.Integral) and i >= 0 for index in indices for i in index):
+            raise ValueError(must_be("tracked_weights", f"{allowed}, integers >= 0", indices))
+        checked[name] = [*dict.fromkeys(indices)]
+    return checked
+
+
 def _check_all(argument, value, cls):
     """Return one or several instances of a class as a list."""
     values = [*value] if isinstance(value, (list, tuple)) else [value]
     if not values or not all(isinstance(one, cls) for one in values):
         raise TypeError(must_be(argument, f"a {cls.__name__} or a list of them", value))
     return values
+
+EffectiveLearningRateMonitor.__doc__ = _quantities.in_docstring(
+    EffectiveLearningRateMonitor.__doc__
+)

@@ -68,8 +68,24 @@ class RunFile:
             self.is_lost = True
 
 
-def holds_own_files(folder):
-    """Return whether the monitor has written to this folder, and nobody removed it."""
-    return tf.io.gfile.isdir(folder) and any(
-        name.endswith(OWN) for name in tf.io.gfile.listdir(folder)
-    )
+def own_files(folder):
+    """Return the paths of the files that monitors have written to this folder."""
+    if not tf.io.gfile.isdir(folder):
+        return []
+    names = tf.io.gfile.listdir(folder)
+    return [os.path.join(folder, name) for name in names if name.endswith(OWN)]
+
+
+def last_step(paths):
+    """Return the last step in some event files."""
+    last = 0
+    for path in paths:
+        record = None
+        try:
+            for record in tf.data.TFRecordDataset(path):  # noqa: B007
+                pass
+        except tf.errors.OpError:  # the process was killed while it wrote
+            pass
+        if record is not None:
+            last = max(last, Event.FromString(record.numpy()).step)
+    return last

@@ -1,28 +1,268 @@
-"""Reduces the steps and the rates of millions of weights to a few numbers, fast.
+"""Turns tensors into numbers: before a step, and after it.
 
-A positive float32, read as an integer, grows with its value. Its upper half is therefore the number
-of a bin, 128 bins to a factor of 2: that takes no logarithm and no sorting, and every quantile can
-be read from the counts, to 0.4%. A second half of the bins counts the weights never updated.
+NumPy does it, on views that copy nothing: of small variables, it is the number of TensorFlow's
+eager operations that costs time, and of large ones it is as fast.
 """
 
+import functools
 import math
 
 import numpy as np
 import tensorflow as tf
 
-QUANTILES = {"min": 0.0, "p05": 0.05, "median": 0.5, "p95": 0.95, "max": 1.0}
-SHIFT = 16  # drops the lower half of the 32 bits
-BINS = 1 << 31 - SHIFT
-INFINITE = 0x7F800000 >> SHIFT  # the bin of infinity; those of NaN follow
-BINS_PER_BAR = 32  # bins to a bar of the histogram: 4 bars to a factor of 2
+from keras_lecture_opt._keras_private import index_of
+from keras_lecture_opt.monitor._quantities import QUANTILES
+from keras_lecture_opt.rates import (
+    factor_after_step,
+    formula_of,
+    latest_learning_rate,
+    next_learning_rate,
+    steps_taken,
+    updated_mask,
+)
+
+SAMPLE = 1 << 12  # weights of a variable that its median is taken of, without details
+# A positive float32, read as an integer, grows with its value. Its upper half is therefore the
+# number of a bin, 128 bins to a factor of 2: that takes no logarithm and no sorting, and quantiles
+# can be read from the counts, to 0.4%.
+SHIFT = 16
+BINS = 0x7F800000 >> SHIFT  # up to infinity; NaN has the next ones
+ALL_BINS = 1 << 31 - SHIFT
+BINS_PER_BAR = 32  # of the histogram: 4 bars to a factor of 2
 # The bars' edges, as log10 of the rate. A rate of 0 belongs to the first bar.
-EDGES = (np.arange(0, INFINITE + 1, BINS_PER_BAR, dtype="int32") << SHIFT).view("float32")
+EDGES = (np.arange(0, BINS + 1, BINS_PER_BAR, dtype="int32") << SHIFT).view("float32")
 EDGES = np.log10(np.clip(EDGES, np.finfo("float32").tiny, np.finfo("float32").max))
 LARGEST_MAP = 64  # pixels
 CHUNK = 1 << 20  # weights counted at once, which bounds the memory
 HUGE = np.finfo("float32").max
 TINY = 1e-30  # below it, a float32 sum of squares has lost digits
 BLOCK = 1 << 14  # weights that NumPy reduces at once: they stay in the cache
+
+
+def number(value):
+    """Return a value as a Python number, None if it is not one number."""
+    try:
+        array = np.asarray(value)
+        return float(array) if array.ndim == 0 and array.dtype.kind in "biuf" else None
+    except Exception:  # anything may stand in a dict of logs
+        return None
+
+
+class Before:
+    """What a step changes, as it is before the step.
+
+    Args:
+        monitored: list of `MonitoredVariable`.
+        optimizers: those that train them.
+    """
+
+    def __init__(self, monitored=(), optimizers=()):
+        self.rates = {id(o): next_learning_rate(o) for o in optimizers}
+        self.copies = {id(m.variable): copy(m.variable) for m in monitored}
+
+    def has_moved(self, monitored):
+        """Return whether any of the variables has moved since."""
+        copied = [m.variable for m in monitored if id(m.variable) in self.copies]
+        return any(tf.reduce_any(self.copies[id(v)] != tf.convert_to_tensor(v)) for v in copied)
+
+
+def measure(monitored, optimizers, before, detail, event=None):
+    """Measure a step.
+
+    Args:
+        monitored: list of `MonitoredVariable`.
+        optimizers: those that train them.
+        before: `Before` of the step. Its copies are freed.
+        detail: whether to measure more than steps and medians.
+        event: the `Event`, None if nobody foresaw it: then only the state can be measured.
+
+    Returns:
+        A list of those of the variables that are trained, and one of tuples of variable's name,
+        quantity and value: a number, or an array.
+    """
+    trained, found = {}, {}
+    for m in monitored:
+        steps, moved = event and event.steps_of(id(m.optimizer)), ()
+        copied = before.copies.pop(id(m.variable), None)
+        if copied is not None:
+            moved = movement(copied, tf.convert_to_tensor(m.variable))
+        has_moved = moved and moved[0]
+        if not m.is_frozen or has_moved:
+            trained[m.name] = m
+            is_resting = steps == 0 and not has_moved
+            found[m.name] = {} if is_resting else numbers_of_step(moved, steps)
+    latest, stepped = {}, set()
+    for optimizer in optimizers:
+        rate = before.rates.get(id(optimizer))
+        rate = latest_learning_rate(optimizer) if rate is None else rate
+        latest[id(optimizer)] = tf.cast(rate, tf.float64)
+        if steps_taken(optimizer) and not (event and id(optimizer) in event.resting):
+            stepped.add(id(optimizer))
+    # A rate that is not finite makes its weight NaN, and must be counted.
+    with_rates = [
+        m for m in trained.values() if m.missing_rate is None and id(m.optimizer) in stepped
+    ]
+    for m, rate, updated in rates_of(with_rates, latest, detail, found):
+        found[m.name] |= numbers_of_rates(m, rate, updated, detail)
+    measured = []
+    for name, values in found.items():
+        for index, rate in values.pop("tracked_weights", {}).items():
+            measured.append((f"{name}{index}", "tracked_weights", rate))
+        measured += [(name, quantity, value) for quantity, value in values.items()]
+    return [*trained.values()], measured
+
+
+def numbers_of_step(moved, steps):
+    """Return the numbers of a variable's `movement`, of which there may be none."""
+    if not moved:
+        return {}
+    step, before, after = moved
+    name = "execution" if steps and steps > 1 else "step"
+    ratio = {f"{name}_to_weight": step / before} if before else {}  # a variable of zeros has none
+    return {name: step, "weight": after, **ratio}
+
+
+def rates_of(monitored, learning_rates, detail, found):
+    """Yield variables, their rates, and which weights have been updated, None if unknown.
+
+    These are arrays of one axis: of all weights, or of a sample where a median is enough.
+    """
+    groups, alone = {}, []
+    for m in monitored:
+        is_finite = math.isfinite(found[m.name].get("weight", 0.0))
+        is_enough = not needs_all(m, detail) or math.prod(m.variable.shape) <= SAMPLE
+        if is_finite and is_enough and formula_of(m.optimizer).elementwise:
+            groups.setdefault((id(m.optimizer), m.variable.dtype), []).append(m)
+        else:
+            alone.append(m)
+    for (optimizer, _), group in groups.items():
+        for m, rate, updated in sampled(group, learning_rates[optimizer]):
+            if np.isfinite(rate).all():
+                yield m, rate, updated
+            else:
+                alone.append(m)
+    for m in alone:
+        rate = factor_after_step(m.optimizer, m.variable, learning_rates[id(m.optimizer)])
+        is_finite = math.isfinite(tf.reduce_sum(rate))
+        if rate.shape.rank == 0 and is_finite and not needs_all(m, detail):
+            yield m, np.reshape(rate, 1), None
+            continue
+        flatten = np.ravel if needs_all(m, detail) or not is_finite else thin
+        updated = updated_mask(m.optimizer, m.variable)
+        rate = flatten(tf.broadcast_to(rate, m.variable.shape))
+        yield m, rate, updated if updated is None else flatten(updated)
+
+
+def needs_all(m, detail):
+    """Whether an event needs the rates of all weights of a variable."""
+    return detail or m.tracked or m.map_shape
+
+
+def numbers_of_rates(m, rate, updated, detail):
+    """Return what an event has of a variable's rates: a dict from quantities to values."""
+    if m.start is not None:
+        moved = np.ravel(tf.convert_to_tensor(m.variable) != m.start)
+        updated = moved if updated is None else updated | moved
+    if updated is not None and m.ever_updated is not None:
+        updated = m.ever_updated = updated | m.ever_updated
+    mask = np.ones(rate.shape, "bool") if updated is None else updated
+    if not needs_all(m, detail) and np.isfinite(rate).all():
+        rates = rate[mask]
+        middle = (rates.size - 1) // 2
+        return {"effective_lr": float(np.partition(rates, middle)[middle])} if rates.size else {}
+    rate = rate.astype("float32", copy=False)
+    quantiles, counts, not_finite = summarize(rate, mask)
+    values = {"effective_lr": quantiles["median"]} if quantiles else {}
+    if not_finite:
+        values["effective_lr_not_finite"] = float(not_finite)
+    flat = [int(np.ravel_multi_index(i, m.variable.shape)) if i else 0 for i in m.tracked]
+    values["tracked_weights"] = {
+        f"[{','.join(map(str, index))}]": float(rate[i])
+        for index, i in zip(m.tracked, flat, strict=True)
+        if mask[i]
+    }
+    if m.map_shape:
+        values["effective_lr_map"] = map_rates(rate, mask, m.map_shape)
+    if detail:
+        if updated is not None:
+            values["never_updated"] = 1 - np.count_nonzero(mask) / mask.size
+        values |= {f"effective_lr_{name}": value for name, value in quantiles.items()}
+        used = np.flatnonzero(counts)
+        shown = slice(used[0], used[-1] + 1) if used.size else slice(0, 1)
+        bars = [EDGES[:-1][shown], EDGES[1:][shown], counts[shown]]
+        values["effective_lr_histogram"] = np.stack(bars, axis=1)
+    return values
+
+
+def sampled(monitored, learning_rate):
+    """Yield variables of one optimizer, and the rates of a sample of the weights of each.
+
+    Args:
+        monitored: list of `MonitoredVariable` of one type. Their optimizer computes the rate of a
+            weight from the state of that weight alone.
+        learning_rate: that of the latest step, a scalar.
+    """
+    optimizer, variables = monitored[0].optimizer, [m.variable for m in monitored]
+    state = SampledState(optimizer, variables)
+    sizes = [min(SAMPLE, math.prod(v.shape)) for v in variables]
+    rates = factor_after_step(optimizer, variables[0], learning_rate, state).numpy()
+    updated = updated_mask(optimizer, variables[0], state) if rates.ndim else None
+    updated = updated if updated is None else updated.numpy()
+    rates = np.broadcast_to(rates, [sum(sizes)])
+    start = 0
+    for m, size in zip(monitored, sizes, strict=True):
+        part, start = slice(start, start + size), start + size
+        yield m, rates[part], updated if updated is None else updated[part]
+
+
+class SampledState:
+    """What a formula reads of an optimizer, for a sample of the weights of several variables.
+
+    Whichever variable the formula asks for, it gets all of them, one after the other.
+    """
+
+    def __init__(self, optimizer, variables):
+        self._whole, self._joined = optimizer, {}
+        self._indices = [index_of(optimizer, variable) for variable in variables]
+
+    def __getattr__(self, name):
+        value = getattr(self._whole, name)
+        if isinstance(value, list):
+            return dict.fromkeys(self._indices, self._join(name, value))
+        return value
+
+    def slots(self, variable):
+        return self
+
+    def __getitem__(self, i):
+        """Return one of the rule's slots: a formula that takes one does not wait for the others."""
+        name = self._whole.slot_names[i]
+        return self._join(name, getattr(self._whole, name))
+
+    def _join(self, name, states):
+        """Return the samples of a list of states; the formula and the mask read the same one."""
+        if name not in self._joined:
+            samples = [thin(tf.convert_to_tensor(states[i])) for i in self._indices]
+            self._joined[name] = tf.constant(np.concatenate(samples))
+        return self._joined[name]
+
+
+def thin(x):
+    """Return a sample of a tensor as an array of one axis; little leaves a GPU."""
+    size = math.prod(x.shape)
+    array = x if isinstance(x, np.ndarray) else in_place(x)
+    if size <= SAMPLE:
+        return np.ravel(x if array is None else array)
+    if array is not None:  # 10 times as fast as TensorFlow's gather
+        return array.ravel()[indices(size)]
+    return tf.gather(tf.reshape(x, [-1]), indices(size)).numpy()
+
+
+@functools.cache
+def indices(size):
+    """Choose the weights at random, the same ones at each event: a grid would hit few columns."""
+    chosen = np.random.default_rng(0).choice(size, SAMPLE, replace=False, shuffle=False)
+    return np.sort(chosen)
 
 
 def copy(variable):
@@ -48,16 +288,15 @@ def movement(before, after):
     """
     size = math.prod(before.shape)
     if size <= BLOCK:  # operations on a tensor would take longer
-        before, after = np.asarray(before, "float64"), np.asarray(after, "float64")
-        sums = sums_of_squares(before, after, "float64")
+        array = after if isinstance(before, tf.Tensor) else in_place(after)
+        sums = sums_of_squares(np.asarray(before), np.asarray(array), "float64")
     else:
         if isinstance(before, np.ndarray):
             after = in_place(after)
         sums = sums_of_squares(before, after, "float64" if before.dtype == "float64" else "float32")
         if not all(TINY < s < HUGE for s in sums):  # a square left the range of float32
             sums = sums_of_squares(before, after, "float64")
-    with np.errstate(invalid="ignore"):  # of no weights
-        return np.sqrt(np.divide(sums, size)).tolist()
+    return [math.sqrt(s / size) for s in sums]
 
 
 def sums_of_squares(before, after, dtype):
@@ -80,113 +319,79 @@ def in_place(x):
 
     It must not be written to. NumPy reads it faster than TensorFlow's operations do.
     """
-    if "CPU" in x.device and x.dtype in (tf.float32, tf.float64):
+    if x.dtype in (tf.float32, tf.float64, tf.bool) and "CPU" in x.device:
         return np.asarray(memoryview(x))
 
 
-def median(rates, ever_updated):
-    """Return the median rate of the weights that have been updated.
+def summarize(rate, mask):
+    """Count the rates of one variable.
 
     Args:
-        rates: float array, the effective learning rates of some weights.
-        ever_updated: boolean array of the same shape: which of these have ever been updated.
+        rate: float32 vector, the effective learning rate of each weight.
+        mask: boolean vector: which weights have ever been updated.
 
     Returns:
-        A Python number: the smallest rate that half of these weights do not exceed, NaN if there
-        are none.
+        Dict of the quantiles of the finite rates of the weights that have been updated, each the
+        smallest rate that so many do not exceed, empty if there are none; array of how many finite
+        rates lie between each two `EDGES`; how many rates are NaN or infinite.
     """
-    rates = rates[ever_updated]
-    if not rates.size:
-        return math.nan
-    middle = (rates.size - 1) // 2
-    return float(np.partition(rates, middle)[middle])
+    if rate.size <= SAMPLE:
+        finite = np.isfinite(rate)
+        shown = np.sort(rate[finite & mask])
+        bars = np.bincount(bins_of(rate[finite]) // BINS_PER_BAR, minlength=BINS // BINS_PER_BAR)
+        total = shown.size
+        values = [shown[rank(share, total) - 1] for share in QUANTILES.values() if total]
+        return named(values), bars, rate.size - np.count_nonzero(finite)
+    counts, low, high = np.zeros(2 * ALL_BINS, int), np.inf, -np.inf
+    for start in range(0, rate.size, CHUNK):
+        chunk, updated = rate[start : start + CHUNK], mask[start : start + CHUNK]
+        counts += np.bincount(bins_of(chunk) + ALL_BINS * updated, minlength=counts.size)
+        shown = np.isfinite(chunk) & updated
+        low = np.min(chunk, where=shown, initial=low)
+        high = np.max(chunk, where=shown, initial=high)
+    finite = counts.reshape(2, -1)[:, :BINS]
+    up_to = np.cumsum(finite[1])
+    total = up_to[-1]
+    bins = [np.searchsorted(up_to, rank(share, total)) for share in QUANTILES.values() if total]
+    middles = ((np.array(bins, "int32") << SHIFT) + (1 << SHIFT - 1)).view("float32")
+    values = np.clip(middles, low, high)  # exact where all are equal
+    values[:1], values[-1:] = low, high
+    bars = finite.sum(axis=0).reshape(-1, BINS_PER_BAR).sum(axis=1)
+    return named(values), bars, rate.size - bars.sum()
 
 
-# Traced once in a process, whatever the shapes of the variables.
-@tf.function(
-    autograph=False,
-    input_signature=[tf.TensorSpec([None], tf.float32), tf.TensorSpec([None], tf.bool)],
-)
-def summarize(rate, ever_updated):
-    """Count the rates of one variable, where they are: only small results leave a GPU.
+def bins_of(rate):
+    """Return the bin of each rate; those of infinity and NaN, whose sign may be set, come last."""
+    return np.abs(rate).view("int32") >> SHIFT
+
+
+def rank(share, total):
+    return max(1, math.ceil(share * total))
+
+
+def named(quantiles):
+    """Return a dict from the names of the quantiles, empty if there are none."""
+    return {name: float(value) for name, value in zip(QUANTILES, quantiles, strict=False)}
+
+
+def map_rates(rate, mask, shape):
+    """Return the mean of log10(rate) over the updated weights that belong to a pixel, NaN if none.
 
     Args:
-        rate: float32 vector, the effective learning rate of each weight; at least one.
-        ever_updated: boolean vector: which weights have ever been updated.
-
-    Returns:
-        Dict of small tensors: "quantiles" of the finite rates of the weights that have been
-        updated, in the order of `QUANTILES`; "updated", how many these are; "never_updated", the
-        share of the weights that have not been; "not_finite", how many rates are NaN or infinite;
-        "bars", how many of the finite rates lie between each two `EDGES`.
-    """
-    size = tf.size(rate)
-
-    def count_chunk(start, counts, smallest, largest):
-        chunk = slice(start, start + CHUNK)
-        more, low, high = count(rate[chunk], ever_updated[chunk])
-        return start + CHUNK, counts + more, tf.minimum(smallest, low), tf.maximum(largest, high)
-
-    # Counts are in float64, exact up to 2^53: TensorFlow sums integers of 32 bits on the CPU.
-    nothing = tf.zeros([2 * BINS], tf.float64)
-    _, counts, smallest, largest = tf.while_loop(
-        lambda start, *_: start < size,
-        count_chunk,
-        (0, nothing, tf.constant(HUGE), tf.constant(0.0)),
-        parallel_iterations=1,  # one chunk at a time bounds the memory
-    )
-    updated, never_updated = tf.unstack(tf.reshape(counts, [2, BINS]))
-    finite = (updated + never_updated)[:INFINITE]
-    up_to = tf.cumsum(updated[:INFINITE])
-    ranks = tf.math.ceil(up_to[-1] * list(QUANTILES.values()))
-    bins = tf.minimum(tf.searchsorted(up_to, ranks), INFINITE - 1)
-    quantiles = tf.bitcast(bins * (1 << SHIFT) + (1 << SHIFT - 1), tf.float32)  # their middles
-    quantiles = tf.minimum(tf.maximum(quantiles, smallest), largest)  # exact where all are equal
-    size = tf.cast(size, tf.float64)
-    return {
-        "quantiles": tf.concat([[smallest], quantiles[1:-1], [largest]], axis=0),
-        "updated": up_to[-1],
-        "never_updated": tf.reduce_sum(never_updated) / size,
-        "not_finite": size - tf.reduce_sum(finite),
-        "bars": tf.reduce_sum(tf.reshape(finite, [-1, BINS_PER_BAR]), axis=1),
-    }
-
-
-def count(rate, ever_updated):
-    """Return how many rates are in each bin, and the smallest and the largest finite rate."""
-    never = tf.cast(tf.logical_not(ever_updated), tf.float32)
-    rate = tf.abs(rate)  # NaN often has its sign bit set
-    bins = tf.bitwise.right_shift(tf.bitcast(rate, tf.int32), SHIFT)
-    # Both halves of the bins, of the weights updated and of the others, are exact in float32.
-    bins = tf.cast(bins, tf.float32) + BINS * never
-    counts = tf.histogram_fixed_width(bins, [0.0, 2.0 * BINS], nbins=2 * BINS)
-    shown = ever_updated & tf.math.is_finite(rate)
-    smallest = tf.reduce_min(tf.where(shown, rate, HUGE))
-    largest = tf.reduce_max(tf.where(shown, rate, 0))
-    return tf.cast(counts, tf.float64), smallest, largest
-
-
-def map_rates(rate, ever_updated, shape):
-    """Return the mean of log10(rate) over the weights that belong to a pixel.
-
-    Args:
-        rate: float tensor, the effective learning rate of each weight.
-        ever_updated: boolean tensor of the same shape: which weights have ever been updated.
+        rate: float vector, the effective learning rate of each weight.
+        mask: boolean vector: which weights have ever been updated.
         shape: (height, width), whose product divides the number of weights.
 
     Returns:
-        Two float tensors of at most `LARGEST_MAP` pixels a side: the sum of the logarithms, and the
-        number of weights that have been updated; a weight on an edge belongs to both pixels.
+        An array of at most `LARGEST_MAP` pixels a side. A weight on an edge belongs to both pixels.
     """
-    usable = ever_updated & tf.math.is_finite(rate) & (rate > 0)
-    logs = tf.math.log(tf.where(usable, rate, 1)) / np.log(10)
+    usable = mask & np.isfinite(rate) & (rate > 0)
     down, across = (shares(side, min(side, LARGEST_MAP)) for side in shape)
-
-    def pixels(values):
-        values = tf.reduce_sum(tf.reshape(tf.cast(values, tf.float32), [*shape, -1]), axis=2)
-        return down @ values @ tf.transpose(across)
-
-    return pixels(logs), pixels(usable)
+    logs, weights = (
+        down @ values.reshape(*shape, -1).sum(axis=2, dtype="float32") @ across.T
+        for values in (np.log10(np.where(usable, rate, 1)), usable)
+    )
+    return np.divide(logs, weights, out=np.full_like(logs, np.nan), where=weights > 0)
 
 
 def shares(rows, pixels):
@@ -195,4 +400,4 @@ def shares(rows, pixels):
     start, end = edges[:-1, np.newaxis], edges[1:, np.newaxis]
     row = np.arange(rows)
     overlap = np.minimum(end, row + 1) - np.maximum(start, row)
-    return tf.constant(np.maximum(overlap, 0), tf.float32)
+    return np.maximum(overlap, 0).astype("float32")

@@ -1,9 +1,11 @@
-"""Names of variables that are the same in every run, so that TensorBoard overlays the runs."""
+"""Names that are the same in every run, so that TensorBoard overlays the runs."""
 
 import collections
 import re
 
 import keras
+
+NUMBER = re.compile(r"_\d+$")
 
 
 def canonical_names(model):
@@ -27,7 +29,7 @@ def canonical_names(model):
             del parts[0]
         for i, part in enumerate(parts):
             place = (*parts[:i], part)
-            base = re.sub(r"_\d+$", "", part)
+            base = NUMBER.sub("", part)
             # Bidirectional calls its layers forward_lstm_1 and backward_lstm_1.
             inner = re.sub(r"^(forward|backward)_", "", base) if i else base
             if inner in automatic and place not in renamed:
@@ -35,12 +37,7 @@ def canonical_names(model):
                 used[*parts[:i], base] += 1
                 renamed[place] = f"{base}_{n}" if n else base
         name = "/".join(renamed.get((*parts[: i + 1],), part) for i, part in enumerate(parts))
-        unique, n = name, 0
-        while unique in taken:  # a user may give one name twice
-            n += 1
-            unique = f"{name}_{n}"
-        taken.add(unique)
-        names[id(weight)] = unique
+        names[id(weight)] = unique(name, taken)
     return names
 
 
@@ -50,6 +47,65 @@ def automatic_names():
     while classes:
         cls = classes.pop()
         classes += cls.__subclasses__()
-        words = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", cls.__name__)
-        names.add(re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower())
+        names.add(snake_case(cls))
     return names
+
+
+def snake_case(cls):
+    """Return the name that Keras derives from a class."""
+    words = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", cls.__name__)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower()
+
+
+def own_name(thing):
+    """Return the name of a model or an optimizer, without Keras's automatic number."""
+    base = NUMBER.sub("", thing.name)
+    classes = type(thing).__mro__
+    return base if base in map(snake_case, classes) else thing.name
+
+
+def unique(name, taken):
+    """Return a name that is not taken, and take it: a user may give one name twice."""
+    found, n = name, 0
+    while found in taken:
+        n += 1
+        found = f"{name}_{n}"
+    taken.add(found)
+    return found
+
+
+class Names:
+    """The names of variables: ours, which are the same in every run, and Keras's own.
+
+    Args:
+        models: the names of several models' variables begin with the model's.
+    """
+
+    def __init__(self, models):
+        self.of = {}  # id of the variable -> our name
+        self.from_keras = {}  # Keras's name, with and without the model's -> our name
+        taken = set()
+        for model in models:
+            prefix = f"{unique(own_name(model), taken)}/" if len(models) > 1 else ""
+            ours = canonical_names(model)
+            for variable in model.weights:
+                name = self.of.setdefault(id(variable), prefix + ours[id(variable)])
+                for path in (variable.path, variable.path.removeprefix(f"{model.name}/")):
+                    self.from_keras.setdefault(path, name)
+
+    def find(self, name, variables, argument, problems):
+        """Return our name of what a user calls by our name or by Keras's, or None.
+
+        If each means another variable, Keras's counts, which the user's own code shows.
+        """
+        ours = self.from_keras.get(name, name)
+        if ours in variables:
+            if ours != name and name in variables:
+                mapping = ", ".join(f"{own} -> {our}" for own, our in self.from_keras.items())
+                problems.append(
+                    f"`{argument}`: {name!r} is taken for Keras's name, which the monitor logs as "
+                    f"{ours!r}: names that look automatic are numbered anew. {mapping}."
+                )
+            return ours
+        known = ", ".join(map(repr, variables))
+        problems.append(f"`{argument}`: no variable {name!r} is trained; there are {known}.")

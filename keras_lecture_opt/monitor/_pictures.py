@@ -8,9 +8,8 @@ from matplotlib import colormaps
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-# Fixed scales, so that pictures of different runs can be compared: (dark, bright).
-SCALES = {"step_to_weight": (1e-6, 1.0), "effective_lr": (1e-6, 1e2)}
-SCALES["execution_to_weight"] = SCALES["step_to_weight"]
+from keras_lecture_opt.monitor._quantities import SCALES
+
 TITLES = {
     "step_to_weight": "RMS(step) / RMS(weights); healthy near 1e-3",
     "execution_to_weight": "RMS(change in one execution) / RMS(weights)",

@@ -56,17 +56,45 @@ class Verdict(NamedTuple):
         return self.text
 
 
-def judge(evidence, x=None):
-    """Return the list of verdicts on a training, first what may cause the rest."""
-    found = [*steps_too_large(evidence), *wrong_start(evidence), *not_finite(evidence)]
-    if any(verdict.fault == "not finite" for verdict in found):
-        return found  # nothing else can be told
-    found += [*never_moved(evidence), *frozen(evidence), *decays(evidence)]
-    if x is not None:
-        found += [*dead_or_alike(evidence, x)]
-    if not any(verdict.fault == "no gradient" for verdict in found):
-        found += [*steps_too_small(evidence), *lagging(evidence)]
-    return [*found, *squashed(evidence), *no_learning(evidence)]
+CHECKS = []  # functions that yield what they find; first what may cause the rest
+
+
+def check(needs):
+    """Register a check: a generator function that bears its fault's name.
+
+    Args:
+        needs: function of `Evidence` that returns whether the check can be made.
+    """
+
+    def enter(function):
+        CHECKS.append((function.__name__.replace("_", " "), needs, function))
+        return function
+
+    return enter
+
+
+def judge(evidence):
+    """Return the list of verdicts on a training, and the list of the checks that were made."""
+    verdicts, made = [], []
+    for fault, needs, function in CHECKS:
+        found = {verdict.fault for verdict in verdicts}
+        if "not finite" in found:
+            break  # nothing else can be told
+        if fault in ("steps too small", "layer lags") and "no gradient" in found:
+            continue
+        if needs(evidence):
+            made.append(fault)
+            verdicts += [Verdict(fault, *facts) for facts in function(evidence)]
+    return verdicts, made
+
+
+def summarize(verdicts, made, age):
+    """Return the sentences that say what was found in a training of `age` steps."""
+    if verdicts:
+        return [*map(str, verdicts)]
+    if age < STARTED:
+        return [f"A training of fewer than {STARTED} steps cannot be judged."]
+    return [f"No fault found: {len(made)} checks ({', '.join(made)})."]
 
 
 class Evidence:
@@ -77,16 +105,21 @@ class Evidence:
         models: what is trained.
         optimizers: what trains it.
         names: dict from the ids of the models' variables to their names in the history.
+        start: the run step after which the training began.
+        x: a batch of inputs, or None.
+
+    Raises:
+        ValueError: the models cannot be called with `x`, or their layers cannot be seen.
     """
 
-    def __init__(self, history, models, optimizers, names):
-        self.models, self.names = models, names
+    def __init__(self, history, models, optimizers, names, start=0, x=None):
+        self.models, self.names, self.start = models, names, start
         self.decays = any(o.weight_decay for o in optimizers) or any(m.losses for m in models)
         series = {}
         for row in history:
             series.setdefault((row.variable, row.quantity), {})[row.step] = row.value
         self._series = series
-        self.last_step = history[-1].step if history else 0
+        self.last_step = history[-1].step if history else start
         self.loss = series.get(("", "loss"), {})
         self.accuracy = next(filter(None, (series.get(("", name)) for name in ACCURACIES)), {})
         self.matrices = [
@@ -101,6 +134,11 @@ class Evidence:
         [model] = models if len(models) == 1 else [None]
         self.classes = classes_of(model)
         self.guessing = self.classes and math.log(self.classes)
+        self.outputs, self.dead = (None, {}) if x is None else look_inside(self, x)
+
+    def age(self, step):
+        """Return the training step of a run step."""
+        return step - self.start
 
     def of(self, name, quantity):
         """Return what was measured of a variable, by step."""
@@ -121,6 +159,14 @@ class Evidence:
         [*_, latest] = self.of(name, "weight").values()
         return latest / self.kernels[name]
 
+    @property
+    def saw_the_start(self):
+        """Whether one of the first steps of a kernel was measured."""
+        return any(
+            self.age(min(self.of(name, "step"), default=math.inf)) <= STARTED
+            for name in self.fastest
+        )
+
     @functools.cached_property
     def fastest(self):
         """The step and the largest step_to_weight of each kernel that has one.
@@ -132,7 +178,7 @@ class Evidence:
         found = {}
         for name, first_size in self.kernels.items():
             # The first steps are the rush of an adaptive rule.
-            paces = {s: v for s, v in self.of(name, "step_to_weight").items() if s >= STARTED}
+            paces = {s: v for s, v in self.of(name, "step_to_weight").items() if self.age(s) >= STARTED}
             if paces and not name.endswith("embeddings") and first_size > TINY * usual:
                 found[name] = max(paces.items(), key=lambda pace: pace[1])
         return found
@@ -171,6 +217,7 @@ def classes_of(model):
     return shape[-1] if is_mean and shape[-1] > 1 else None
 
 
+@check(lambda e: e.fastest)
 def steps_too_large(evidence):
     fastest = evidence.fastest
     fast = {name: pace for name, (_, pace) in fastest.items()}
@@ -187,8 +234,7 @@ def steps_too_large(evidence):
             more = f"It has grown to {grown:.3g} times its first size."
         else:
             more = "Healthy steps change a kernel by less than 8%."
-        yield Verdict(
-            "steps too large",
+        yield (
             tuple(guilty),
             step,
             pace,
@@ -198,14 +244,15 @@ def steps_too_large(evidence):
         )
 
 
-def wrong_start(evidence):
-    first = evidence.loss.get(1)
-    if first is not None and evidence.guessing and first > BAD_START * evidence.guessing:
+@check(lambda e: e.guessing and e.start + 1 in e.loss)
+def bad_start(evidence):
+    step = evidence.start + 1
+    first = evidence.loss[step]
+    if first > BAD_START * evidence.guessing:
         times = first / evidence.guessing
-        yield Verdict(
-            "bad start",
+        yield (
             (),
-            1,
+            step,
             times,
             f"The first loss is {first:.3g}, {times:.0f} times that of guessing "
             f"({evidence.guessing:.2f}). Likely cause: inputs that are not scaled, or a layer that "
@@ -213,6 +260,7 @@ def wrong_start(evidence):
         )
 
 
+@check(lambda e: e.kernels or e.loss)
 def not_finite(evidence):
     bad = {}
     for name in evidence.kernels:
@@ -222,8 +270,7 @@ def not_finite(evidence):
     if bad or losses:
         what = next(iter(bad), "The loss")
         step = min([*bad.values(), *losses])
-        yield Verdict(
-            "not finite",
+        yield (
             tuple(bad),
             step,
             math.nan,
@@ -238,7 +285,8 @@ def not_finite_at(values):
     return [step for step, value in values.items() if not math.isfinite(value)]
 
 
-def never_moved(evidence):
+@check(lambda e: e.matrices and e.age(e.last_step) >= STARTED)
+def no_gradient(evidence):
     still = []
     for name in evidence.matrices:
         moved = evidence.of(name, "step") | evidence.of(name, "execution")
@@ -246,20 +294,20 @@ def never_moved(evidence):
         sizes = set(evidence.of(name, "weight").values())
         if len(moved) > 1 and len(sizes) == 1 and not any(moved.values()):
             still.append(name)
-    if still and evidence.last_step >= STARTED:
-        yield Verdict(
-            "no gradient",
+    if still:
+        yield (
             tuple(still),
             evidence.last_step,
             0.0,
-            f"{still[0]} has not moved by a single bit in {evidence.last_step} steps"
-            f"{and_others(still)}. Likely cause: no gradient arrives, because of dead units (ReLUs "
+            f"{still[0]} has not moved by a single bit in {evidence.age(evidence.last_step)} "
+            f"steps{and_others(still)}. Likely cause: no gradient arrives, because of dead units (ReLUs "
             "at 0, weights of 0) or `stop_gradient` on the way to the loss; or a learning rate of "
             "0, or steps that rounding loses (bfloat16, float16). Look at each layer's outputs for "
             "one batch: `diagnose(x)`.",
         )
 
 
+@check(lambda e: e.models)
 def frozen(evidence):
     names = []
     for model in evidence.models:
@@ -271,8 +319,7 @@ def frozen(evidence):
                     if id(weight) in evidence.names and is_initial(layer, weight)
                 ]
     if names := [*dict.fromkeys(names)]:
-        yield Verdict(
-            "frozen",
+        yield (
             tuple(names),
             evidence.last_step,
             0.0,
@@ -299,15 +346,14 @@ def is_initial(layer, weight):
     return bool(keras.ops.all(keras.ops.equal(initial, weight)))
 
 
-def decays(evidence):
-    if not evidence.decays:  # trained weights may be smaller than the first ones
-        return
+# Without decay, trained weights may be smaller than the first ones all the same.
+@check(lambda e: e.decays and e.kernels)
+def decay_too_strong(evidence):
     sizes = {name: evidence.size(name) for name in evidence.kernels}
     shrunk = [name for name, size in sizes.items() if size < SHRUNK]
     if shrunk:
         worst = min(shrunk, key=sizes.get)
-        yield Verdict(
-            "decay too strong",
+        yield (
             tuple(shrunk),
             evidence.last_step,
             sizes[worst],
@@ -316,58 +362,90 @@ def decays(evidence):
         )
 
 
+@check(lambda e: e.dead)
+def dead_units(evidence):
+    guilty = [name for name, share in evidence.dead.items() if share > DEAD]
+    if guilty:
+        worst = max(guilty, key=evidence.dead.get)
+        share = evidence.dead[worst]
+        yield (
+            tuple(guilty),
+            evidence.last_step,
+            share,
+            f"{share:.0%} of the ReLUs of {worst} are 0 for all {len(evidence.outputs)} examples"
+            f"{and_others(guilty)}. Likely cause: a learning rate that is, or was, too high, or "
+            "biases far below 0. Try a tenth of the learning rate from the start.",
+        )
+
+
+# A sequence model first learns how often each class occurs, the same for all examples.
+@check(
+    lambda e: e.classes
+    and e.outputs is not None
+    and e.outputs.ndim == 2
+    and e.age(e.last_step) >= ENOUGH
+)
+def outputs_alike(evidence):
+    last = evidence.outputs
+    spread = float(np.mean(np.std(last, axis=0)) / np.mean(np.abs(last)))
+    if spread < ALIKE:
+        yield (
+            (),
+            evidence.last_step,
+            spread,
+            f"The outputs are nearly the same for all {len(last)} examples: they vary by "
+            f"{spread:.1g} of their size. Likely cause: a layer passes nothing on, or nothing "
+            "has been learned. Try to learn ten examples by heart.",
+        )
+
+
+# The last steps alone would be those of a learning rate that has decayed.
+@check(lambda e: e.saw_the_start)
 def steps_too_small(evidence):
     fastest = evidence.fastest
-    # Who looks at the end of a training only sees the steps of a learning rate that has decayed.
-    saw_the_start = any(min(evidence.of(n, "step"), default=math.inf) <= STARTED for n in fastest)
     [*_, loss] = evidence.loss.values() or [math.inf]
     has_learned = evidence.guessing and loss < LEARNED * evidence.guessing
-    if fastest and saw_the_start and not has_learned:
-        name = max(fastest, key=lambda name: fastest[name][1])
-        step, pace = fastest[name]
-        if pace < TOO_SLOW:
-            yield Verdict(
-                "steps too small",
-                tuple(fastest),
-                step,
-                pace,
-                f"No step has changed a kernel by more than {pace:.1g} of its size ({name}, step "
-                f"{step}); healthy steps reach 1e-3. Likely cause: the learning rate is too low, "
-                "or gradients are clipped to a tiny norm. Try ten times the learning rate.",
-            )
+    name = max(fastest, key=lambda name: fastest[name][1])
+    step, pace = fastest[name]
+    if pace < TOO_SLOW and not has_learned:
+        yield (
+            tuple(fastest),
+            step,
+            pace,
+            f"No step has changed a kernel by more than {pace:.1g} of its size ({name}, step "
+            f"{step}); healthy steps reach 1e-3. Likely cause: the learning rate is too low, "
+            "or gradients are clipped to a tiny norm. Try ten times the learning rate.",
+        )
 
 
-def lagging(evidence):
+@check(lambda e: len(e.fastest) > 2)
+def layer_lags(evidence):
     fastest = {name: pace for name, (_, pace) in evidence.fastest.items()}
-    if len(fastest) > 2:
-        usual = statistics.median(fastest.values())
-        slow = [name for name, pace in fastest.items() if pace < LAGGING * usual]
-        if slow:
-            worst = min(slow, key=fastest.get)
-            yield Verdict(
-                "layer lags",
-                tuple(slow),
-                evidence.last_step,
-                fastest[worst] / usual if usual else math.nan,
-                f"No step has changed {worst} by more than {fastest[worst]:.1g} of its size"
-                f"{and_others(slow)}, while the median kernel's steps reach {usual:.1g}. Likely "
-                "cause: the layer starts with weights that are too large, its gradient vanishes on "
-                "the way, or its part of the loss is small. Try its initializer's default, or a "
-                "normalization layer.",
-            )
+    usual = statistics.median(fastest.values())
+    slow = [name for name, pace in fastest.items() if pace < LAGGING * usual]
+    if slow:
+        worst = min(slow, key=fastest.get)
+        yield (
+            tuple(slow),
+            evidence.last_step,
+            fastest[worst] / usual if usual else math.nan,
+            f"No step has changed {worst} by more than {fastest[worst]:.1g} of its size"
+            f"{and_others(slow)}, while the median kernel's steps reach {usual:.1g}. Likely "
+            "cause: the layer starts with weights that are too large, its gradient vanishes on "
+            "the way, or its part of the loss is small. Try its initializer's default, or a "
+            "normalization layer.",
+        )
 
 
-def squashed(evidence):
-    if not evidence.classes or not evidence.accuracy:
-        return
+# The loss of a softmax over probabilities that are all right. With fewer classes, a network that
+# is unsure reaches it, too.
+@check(lambda e: (e.classes or 0) >= 10 and e.accuracy and e.age(max(e.accuracy)) >= ENOUGH)
+def probabilities_squashed(evidence):
     step, accuracy = max(evidence.accuracy.items())
     loss = evidence.loss.get(step, 0)
-    # The loss of a softmax over probabilities that are all right. With fewer classes, a network
-    # that is unsure reaches it, too.
     floor = math.log(1 + (evidence.classes - 1) / math.e)
-    if evidence.classes >= 10 and step >= ENOUGH and accuracy > ACCURATE and loss > 0.96 * floor:
-        yield Verdict(
-            "probabilities squashed",
+    if accuracy > ACCURATE and loss > 0.96 * floor:
+        yield (
             (),
             step,
             loss,
@@ -377,28 +455,26 @@ def squashed(evidence):
         )
 
 
+@check(lambda e: e.classes and e.loss and e.age(max(e.loss)) >= ENOUGH)
 def no_learning(evidence):
-    if not evidence.classes or not evidence.loss:
-        return
     step, loss = max(evidence.loss.items())
     # The loss is Keras's mean since the epoch began: a bad first batch stays in it.
-    has_fallen = loss < FALLEN * evidence.loss.get(1, 0)
+    has_fallen = loss < FALLEN * evidence.loss.get(evidence.start + 1, 0)
     chance = 1 / evidence.classes
     is_better = evidence.accuracy.get(step, 0) > chance + (1 - chance) / 10
-    if step >= ENOUGH and loss >= GUESSING * evidence.guessing and not has_fallen | is_better:
-        yield Verdict(
-            "no learning",
+    if loss >= GUESSING * evidence.guessing and not has_fallen | is_better:
+        yield (
             (),
             step,
             loss / evidence.guessing,
-            f"After {step} steps the mean loss of the epoch is {loss:.3g}, and guessing costs "
+            f"After {evidence.age(step)} steps the mean loss of the epoch is {loss:.3g}, and guessing costs "
             f"{evidence.guessing:.3g}: nothing has been learned. Likely cause: what is said above, "
             "or else labels that do not belong to the inputs. Try to learn ten examples by heart.",
         )
 
 
-def dead_or_alike(evidence, x):
-    """Judge each layer's outputs for one batch."""
+def look_inside(evidence, x):
+    """Return the model's outputs for a batch, and the share of dead ReLUs of each layer."""
     if len(evidence.models) != 1 or not getattr(evidence.models[0], "inputs", None):
         kinds = ", ".join(type(model).__name__ for model in evidence.models)
         raise ValueError(
@@ -428,31 +504,7 @@ def dead_or_alike(evidence, x):
     for layer, output in rectified.items():
         units = output.reshape(-1, output.shape[-1])
         dead[name_of(layer, evidence)] = float(np.mean(~np.any(units != 0, axis=0)))
-    guilty = [name for name, share in dead.items() if share > DEAD]
-    if guilty:
-        worst = max(guilty, key=dead.get)
-        yield Verdict(
-            "dead units",
-            tuple(guilty),
-            evidence.last_step,
-            dead[worst],
-            f"{dead[worst]:.0%} of the ReLUs of {worst} are 0 for all {len(last)} examples"
-            f"{and_others(guilty)}. Likely cause: a learning rate that is, or was, too high, or "
-            "biases far below 0. Try a tenth of the learning rate from the start.",
-        )
-    # A sequence model first learns how often each class occurs, the same for all examples.
-    if evidence.classes and last.ndim == 2 and evidence.last_step >= ENOUGH:
-        spread = float(np.mean(np.std(last, axis=0)) / np.mean(np.abs(last)))
-        if spread < ALIKE:
-            yield Verdict(
-                "outputs alike",
-                (),
-                evidence.last_step,
-                spread,
-                f"The outputs are nearly the same for all {len(last)} examples: they vary by "
-                f"{spread:.1g} of their size. Likely cause: a layer passes nothing on, or nothing "
-                "has been learned. Try to learn ten examples by heart.",
-            )
+    return last, dead
 
 
 def outputs_of(model, x):

@@ -1,33 +1,29 @@
-"""Which variables the monitor logs, and what it measures of each."""
+"""What is trained: models, optimizers, and the variables that the monitor logs."""
 
 import dataclasses
 import math
-import numbers
 import re
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_lecture_opt._arguments import check_integer, must_be
 from keras_lecture_opt._keras_private import index_of, is_overwritten
-from keras_lecture_opt.monitor._measure import QUANTILES, map_rates, median, summarize
-from keras_lecture_opt.monitor._names import canonical_names
-from keras_lecture_opt.monitor._sample import thin
+from keras_lecture_opt.monitor._names import Names, own_name, unique
 from keras_lecture_opt.rates import (
-    factor_after_step,
     formula_of,
     inner_optimizers,
     keeps_evidence,
     missing_rate,
+    steps_taken,
     unknown_formula,
-    updated_mask,
 )
 
 
 @dataclasses.dataclass(eq=False)
 class MonitoredVariable:
-    """A variable that the monitor logs."""
+    """A variable that the monitor logs, and what of it."""
 
     name: str
     variable: keras.Variable
@@ -35,74 +31,112 @@ class MonitoredVariable:
     missing_rate: str | None = None  # why it has no effective learning rate
     is_frozen: bool = False  # an optimizer holds it, but it is not trainable
     # For details only: each costs memory while the model trains.
-    ever_updated: tf.Tensor | None = None  # which weights have ever been updated
+    ever_updated: Any = None  # which weights have ever been updated
     start: tf.Tensor | None = None  # the weights before training, if the mask above needs them
     tracked: list = dataclasses.field(default_factory=list)  # indices of single weights
     map_shape: tuple | None = None
 
-    def can_be_sampled(self, detail):
-        """Whether an event needs a sample of the rates only, and a sample has all they need."""
-        return not self.counts(detail) and formula_of(self.optimizer).elementwise
 
-    def counts(self, detail):
-        """Whether an event needs the rates of all weights."""
-        return detail or self.tracked or self.map_shape
+class Training:
+    """What is trained. It is looked at again before each step that is measured.
 
-    def measure_rates(self, learning_rate, detail):
-        """Return what an event logs of the variable's effective learning rates.
+    Args:
+        monitor: the callback, for its arguments.
+    """
+
+    def __init__(self, monitor):
+        self._monitor = monitor
+        self.models, self._given, self.monitored = [], [], []
+        self._seen = None
+
+    def watch(self, models, optimizers=()):
+        self.models, self._given, self._seen = models, optimizers, None
+
+    def optimizers(self):
+        """Return a dict from labels to the optimizers that may update variables.
+
+        A label is the attribute of the model that holds the optimizer, or the optimizer's name.
+        """
+        held = [("", optimizer) for optimizer in self._given]
+        for model in self.models:
+            held += optimizers_of(model)
+        found = {}  # id -> (label, optimizer)
+        taken = set()
+        for label, optimizer in held:
+            inner = inner_optimizers(optimizer)
+            for one in inner:
+                if id(one) not in found:
+                    name = label if label and len(inner) == 1 else own_name(one)
+                    found[id(one)] = unique(name, taken), one
+        return dict(found.values())
+
+    def counts(self):
+        """Return how many steps each optimizer has taken, by its id."""
+        return {id(optimizer): steps_taken(optimizer) for optimizer in self.optimizers().values()}
+
+    def batches_per_step(self):
+        """Return how many batches one optimizer step takes, as gradients accumulate."""
+        numbers = [o.gradient_accumulation_steps or 1 for o in self.optimizers().values()]
+        return max(numbers, default=1)
+
+    def look(self, at_start):
+        """Decide again what to log, if what is trained has changed.
 
         Args:
-            learning_rate: that of the latest step, a scalar.
-            detail: whether to count all rates: for quantiles, histogram and `never_updated`.
+            at_start: whether no step has been taken yet.
 
         Returns:
-            Dict of numbers and arrays: "median", NaN if no weight has been updated; with `detail`,
-            and where rates are not finite, what `summarize` and `map_rates` return.
+            A list of sentences on what cannot be logged, if it was decided; else None.
         """
-        rate = factor_after_step(self.optimizer, self.variable, learning_rate)
-        counts = self.counts(detail)
-        if not counts and rate.shape.rank == 0 and math.isfinite(rate):
-            return {"median": float(rate)}
-        if rate.shape != self.variable.shape:
-            rate = tf.broadcast_to(rate, self.variable.shape)
-        updated = updated_mask(self.optimizer, self.variable)
-        if self.start is not None:
-            moved = tf.convert_to_tensor(self.variable) != self.start
-            updated = moved if updated is None else updated | moved
-        if updated is None:
-            mask = tf.ones_like(rate, "bool")
-        elif self.ever_updated is None:
-            mask = updated
-        else:
-            mask = self.ever_updated = self.ever_updated | updated
-        if not counts and math.isfinite(tf.reduce_sum(rate)):
-            return {"median": median(thin(rate), thin(mask))}
-        flat, flat_mask = tf.reshape(tf.cast(rate, tf.float32), [-1]), tf.reshape(mask, [-1])
-        measured = dict(summarize(flat, flat_mask))
-        if updated is None:  # nothing shows it
-            del measured["never_updated"]
-        if self.tracked:
-            indices = [int(np.ravel_multi_index(i, rate.shape)) if i else 0 for i in self.tracked]
-            measured["tracked"] = tf.gather(flat, indices)
-            measured["tracked_updated"] = tf.gather(flat_mask, indices)
-        if self.map_shape:
-            measured["logs"], measured["mapped"] = map_rates(rate, mask, self.map_shape)
-        measured = {key: value.numpy() for key, value in measured.items()}
-        found = measured["quantiles"][[*QUANTILES].index("median")]
-        return {**measured, "median": float(found) if measured["updated"] else math.nan}
+        optimizers = [*self.optimizers().values()]
+        seen = [id(v) for model in self.models for v in model.trainable_variables]
+        # Of several optimizers that hold a variable, one that has never stepped trains nothing.
+        several = len(optimizers) > 1
+        seen += [(id(o), o.built, several and steps_taken(o) > 0) for o in optimizers]
+        if seen == self._seen:
+            return None
+        self._seen = seen
+        self.monitored, problems = choose(
+            self.models, optimizers, self._monitor, self.monitored, at_start
+        )
+        return problems
+
+    def oddities(self, monitored):
+        """Return sentences on variables that were trained in a way that nobody expects."""
+        said = []
+        if frozen := [m.name for m in monitored if m.is_frozen]:
+            said.append(
+                f"Not trainable, but trained all the same: {', '.join(frozen)}. Keras notices that "
+                "`trainable` was set when the model is compiled anew."
+            )
+        reasons = {}
+        for m in monitored:
+            if m.missing_rate:
+                reasons.setdefault(m.missing_rate, []).append(m.name)
+        for reason, names in reasons.items():
+            end = "" if reason.endswith(".") else "."
+            said.append(f"Not logged in effective_lr: {', '.join(names)}: {reason}{end}")
+        return said
 
 
-def find_optimizers(model):
-    """Return the optimizers that may update the model's variables, the compiled one's first.
+def optimizers_of(model):
+    """Return pairs of a label and an optimizer that is an attribute of the model, or in one.
 
-    A custom `train_step` often has others, as attributes of the model.
+    A custom `train_step` often has others than the compiled one.
     """
-    attributes = [getattr(model, "optimizer", None), *vars(model).values()]
-    found = {}
-    for value in attributes:
+    attributes = {"optimizer": getattr(model, "optimizer", None), **vars(model)}
+    held = []
+    for name, value in attributes.items():
         if isinstance(value, keras.optimizers.Optimizer):
-            found |= {id(inner): inner for inner in inner_optimizers(value)}
-    return [*found.values()]
+            held.append((name.lstrip("_"), value))
+        elif isinstance(value, (dict, list, tuple)):
+            pairs = value.items() if isinstance(value, dict) else enumerate(value)
+            held += [
+                (f"{name.lstrip('_')}/{key}", one)
+                for key, one in [*pairs]
+                if isinstance(one, keras.optimizers.Optimizer)
+            ]
+    return held
 
 
 def choose(models, optimizers, monitor, known, at_start):
@@ -145,11 +179,11 @@ def choose(models, optimizers, monitor, known, at_start):
     monitored = []
     for name, variable in chosen.items():
         m = known.get(id(variable)) or MonitoredVariable(name, variable)
-        m.is_frozen = id(variable) not in trainable
+        m.name, m.is_frozen = name, id(variable) not in trainable
         m.optimizer, m.missing_rate = owner(optimizers, variable)
         m.tracked, m.map_shape = tracked[name], maps.get(id(variable))
         if monitor.detail and m.ever_updated is None:
-            m.ever_updated = tf.zeros(variable.shape, "bool")
+            m.ever_updated = False
             m.start = tf.identity(variable) if at_start else None
         # Weight decay moves weights that have no gradient.
         if m.missing_rate is None and (m.optimizer.weight_decay or keeps_evidence(m.optimizer)):
@@ -166,50 +200,16 @@ def owners(optimizers, variable):
 def owner(optimizers, variable):
     """Return the optimizer that updates a variable, and why it has no effective rate, or None."""
     found = owners(optimizers, variable)
+    if len(found) > 1:
+        found = [o for o in found if steps_taken(o)] or found
     if not found:
         return None, "no optimizer that the monitor can see trains it"
     if len(found) > 1:
-        return None, f"{' and '.join(o.name for o in found)} may train it"
+        return None, f"{' and '.join(own_name(o) for o in found)} may train it"
     [optimizer] = found
     if formula_of(optimizer) is None:
         return optimizer, unknown_formula(optimizer)
     return optimizer, missing_rate(optimizer, variable)
-
-
-class Names:
-    """The names of variables: ours, which are the same in every run, and Keras's own.
-
-    Args:
-        models: the names of several models' variables begin with the model's.
-    """
-
-    def __init__(self, models):
-        self.of = {}  # id of the variable -> our name
-        self.from_keras = {}  # Keras's name, with and without the model's -> our name
-        for model in models:
-            prefix = f"{model.name}/" if len(models) > 1 else ""
-            ours = canonical_names(model)
-            for variable in model.weights:
-                name = self.of.setdefault(id(variable), prefix + ours[id(variable)])
-                for path in (variable.path, variable.path.removeprefix(f"{model.name}/")):
-                    self.from_keras[path] = name
-
-    def find(self, name, variables, argument, problems):
-        """Return our name of what a user calls by our name or by Keras's, or None.
-
-        If each means another variable, Keras's counts, which the user's own code shows.
-        """
-        ours = self.from_keras.get(name, name)
-        if ours in variables:
-            if ours != name and name in variables:
-                mapping = ", ".join(f"{own} -> {our}" for own, our in self.from_keras.items())
-                problems.append(
-                    f"`{argument}`: {name!r} is taken for Keras's name, which the monitor logs as "
-                    f"{ours!r}: names that look automatic are numbered anew. {mapping}."
-                )
-            return ours
-        known = ", ".join(map(repr, variables))
-        problems.append(f"`{argument}`: no variable {name!r} is trained; there are {known}.")
 
 
 def select(selection, variables, names, problems):
@@ -251,22 +251,6 @@ def tracked_indices(tracked_weights, seed, variables, names, problems):
                     f"`tracked_weights`: {given!r}, of shape {shapes[name]}, has no weight {index}."
                 )
     return chosen
-
-
-def check_tracked_weights(tracked_weights):
-    """Return a number, or a dict from names to lists of distinct tuples of integers."""
-    if not isinstance(tracked_weights, dict):
-        return check_integer("tracked_weights", tracked_weights, 0, otherwise="a dict or ")
-    checked = {}
-    for name, indices in tracked_weights.items():
-        allowed = f"a list of indices for {name!r}"
-        if not isinstance(name, str) or not isinstance(indices, (list, tuple, np.ndarray)):
-            raise TypeError(must_be("tracked_weights", allowed, indices))
-        indices = [tuple(np.ravel(index).tolist()) for index in indices]
-        if not all(isinstance(i, numbers.Integral) and i >= 0 for index in indices for i in index):
-            raise ValueError(must_be("tracked_weights", f"{allowed}, integers >= 0", indices))
-        checked[name] = [*dict.fromkeys(indices)]
-    return checked
 
 
 def map_shapes(variables, model):

@@ -1,0 +1,179 @@
+"""Which step this is, how old the training is, and whether to measure: plain Python."""
+
+from typing import NamedTuple
+
+# Faults often show in the first steps only: these are measured whatever `update_freq` is.
+EARLY = frozenset(digit * 10**zeros for zeros in range(12) for digit in (1, 2, 5))
+
+
+class Event(NamedTuple):
+    """A step, or several in one call, to be measured.
+
+    Attributes:
+        is_shown: whether `update_freq` asks for it, so that TensorBoard shows it.
+        is_early: whether it is one of the `EARLY` steps of its training.
+        taken: how many steps each optimizer took, by its key.
+        resting: keys of optimizers that took none, but have stepped in this training.
+        batches: in the call that took them.
+    """
+
+    is_shown: bool
+    is_early: bool
+    taken: dict
+    resting: set
+    batches: int
+
+    def steps_of(self, key):
+        """Return how many steps an optimizer took: 0 if it rests, None if nobody can tell.
+
+        Of an optimizer that nobody knows, the largest number is the safest.
+        """
+        if key in self.resting:
+            return 0
+        if key in self.taken:
+            return self.taken[key] or None
+        return max([*self.taken.values(), self.batches])
+
+
+class Clock:
+    """Counts a run's steps from what each optimizer has counted.
+
+    Optimizers' counts begin again when a model is compiled or `iterations` is assigned, and several
+    optimizers count differently. So the run has a count of its own. An optimizer that steps three
+    times in one batch, beside one that steps once, makes one step of the run.
+
+    Args:
+        update_freq: "epoch", or an integer N: every N batches.
+
+    Attributes:
+        step: the run step: how many steps the run has taken. It never goes back.
+        start: the run step after which this training began.
+        epoch: number of the epoch, None outside of `fit`.
+    """
+
+    def __init__(self, update_freq):
+        self.update_freq = update_freq
+        self.step = self.start = 0
+        self.begin(0)
+
+    def begin(self, step, length=None, epochs=None):
+        """Begin a training, a `fit` or a `watch`.
+
+        Args:
+            step: how many steps the run has taken before it.
+            length: batches of an epoch, None if unknown.
+            epochs: number of the last epoch, from 1; None if unknown.
+        """
+        self.step = self.start = self._batches = step
+        self.epoch, self._length, self._epochs = None, length, epochs
+        self._is_due = self._is_awaited = False
+        self._shown_at = None  # after how many batches
+        self._counts = {}  # of each optimizer, when last looked at
+        self._stepped = set()  # optimizers that have stepped in this training
+        self._idle = 0  # batches since the last step
+        self._call = None  # batches in the present call of TensorFlow
+        self._batches_of_epoch = self._steps_of_epoch = 0
+
+    @property
+    def age(self):
+        """The training step: how many steps this training has taken."""
+        return self.step - self.start
+
+    def begin_epoch(self, epoch):
+        self.epoch = epoch
+        self._batches_of_epoch = self._steps_of_epoch = 0
+
+    def before(self, counts, batch=None, batches=1):
+        """Return whether to measure the step to come.
+
+        Args:
+            counts: dict from each optimizer's key to the steps that it has taken.
+            batch: number of the batch in its epoch, None in a custom loop.
+            batches: how many batches the call is compiled for; the last one may have fewer.
+        """
+        if batch is not None and self._length:
+            batches = max(1, min(batches, self._length - batch))
+        self._counts, self._call = counts, batches
+        ends_epoch = batch is not None and batch + batches == self._length
+        return self._plan(batches, ends_epoch)
+
+    def after(self, counts, has_moved):
+        """Count what was taken; return an `Event` if it is to be measured, else None.
+
+        While gradients accumulate and after an overflow no step is taken: the next one is due.
+
+        Args:
+            counts: as for `before`.
+            has_moved: function that returns whether weights have moved since a copy was made. It
+                is asked where no known optimizer steps.
+        """
+        batches = self._call or 1
+        if self._call is None:  # nobody called before the step
+            self._plan(batches, ends_epoch=False)
+        taken = {key: self._taken(key, count, batches) for key, count in counts.items()}
+        self._counts, self._call = counts, None
+        self._batches += batches
+        self._batches_of_epoch += batches
+        self._idle += batches
+        steps = min(filter(None, taken.values()), default=0)
+        self._stepped |= {key for key, count in taken.items() if count}
+        if not self._stepped and has_moved():
+            steps = self._idle
+        if not steps:
+            return None
+        self.step += steps
+        self._steps_of_epoch += steps
+        self._idle = 0
+        if not (self._is_due or self._is_awaited):
+            return None
+        resting = {key for key in self._stepped if not taken.get(key)}
+        event = Event(self._is_due, self._is_awaited, taken, resting, batches)
+        if self._is_due:
+            self._shown_at = self._batches
+        self._is_due = self._is_awaited = False
+        return event
+
+    def end_epoch(self, batches_per_step=1, batches_per_call=1):
+        """Return whether to show the state now: nobody foresaw that the epoch would end here.
+
+        Args:
+            batches_per_step: how many batches one optimizer step takes, as gradients accumulate.
+            batches_per_call: how many batches one call is compiled for.
+        """
+        if not self._length and batches_per_call > 1 and self._steps_of_epoch:
+            # The last call may have had fewer batches than it was compiled for.
+            missing = self._batches_of_epoch - self._steps_of_epoch * batches_per_step
+            self._batches -= max(0, missing)
+            self._batches_of_epoch -= max(0, missing)
+        self._length = self._batches_of_epoch
+        return self.update_freq == "epoch" and self.age > 0 and self._show_now()
+
+    def end(self):
+        """Return whether to show the state now: there were fewer batches than `update_freq`."""
+        return self.age > 0 and self._shown_at is None and self._show_now()
+
+    def _show_now(self):
+        is_new, self._shown_at = self._shown_at != self._batches, self._batches
+        return is_new
+
+    def _taken(self, key, count, batches):
+        """How many steps an optimizer took since it was last looked at."""
+        before = self._counts.get(key)
+        if before is None:  # it was not known then
+            return min(count, batches)
+        # Who assigned 0 to `iterations` in between left no other trace than a smaller count.
+        return count - before if count >= before else max(1, count)
+
+    def _plan(self, batches, ends_epoch):
+        """Decide whether to measure; once decided, it stays until a step is taken."""
+        self._is_due = self._is_due or self._will_be_due(batches, ends_epoch)
+        ahead = self.age + 1 + (0 if self._stepped else self._idle)
+        self._is_awaited = self._is_awaited or (batches == 1 and ahead in EARLY)
+        return self._is_due or self._is_awaited
+
+    def _will_be_due(self, batches, ends_epoch):
+        if self.update_freq == "epoch":
+            return ends_epoch
+        ends_training = ends_epoch and self.epoch is not None and self.epoch + 1 == self._epochs
+        done, n = self._batches, self.update_freq
+        return (done + batches) // n > done // n or (ends_training and self._shown_at is None)
