@@ -101,7 +101,7 @@ PICTURES = (
         # A rate near 5 in a band up to 5,000 can be seen on a log axis only.
         clicks=("Toggle y-axis log scale", "Fit domain to data"),
     ),
-    Picture("hparams", "reference", "hparams", ("adam-", "momentum"), clicks=("momentum", "rho")),
+    Picture("hparams", "reference", "hparams", ("SteepestDescent-", "momentum"), clicks=("momentum", "rho")),
     Picture(
         "layers",
         "resnet",
@@ -111,7 +111,7 @@ PICTURES = (
         clicks=("Show actual image size",),
         height=980,
     ),
-    Picture("verdicts", "broken", "text", ("verdicts",), "verdicts", height=560),
+    Picture("verdicts", "broken", "text", ("diagnosis",), "diagnosis", height=560),
 )
 
 

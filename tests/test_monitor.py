@@ -78,12 +78,13 @@ def test_exact_tags_steps_and_files(runs):
     log = Log(folder / "train")
     assert log.plugins == expected_tags()
     for tag in log.tags:
-        once = tag == "verdicts" or tag.startswith("all_layers")
-        steps = [0] if "config" in tag else [14] if once else [7, 14]
+        once = tag == "diagnosis" or tag.startswith("all_layers")
+        first = [1] if tag == "optimizer/configuration" else [7]
+        steps = first if "config" in tag else [14] if once else [7, 14]
         assert log.steps(tag) == steps
     assert Log(folder / "hparams").plugins == {
         "_hparams_/session_start_info": "hparams",
-        "loss": "scalars",
+        "metrics/loss": "scalars",
     }
     files = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
     assert sorted(str(path.parent) for path in files) == ["hparams", "train"]
@@ -297,4 +298,4 @@ def test_the_page_in_a_browser(server):
         driver.get(f"{server}#custom_scalars")
         screenshots.wait_for(driver, "from the 5th to the 95th percentile", *VARIABLES)
         driver.get(f"{server}#hparams")
-        screenshots.wait_for(driver, "adam-", "learning_rate", "loss")
+        screenshots.wait_for(driver, "keras-", "learning_rate", "metrics/loss")

@@ -154,7 +154,7 @@ def test_hparams_have_the_columns_of_all_runs(tmp_path):
     hparams, metrics = columns(tmp_path)
     assert hparams >= {"optimizer", "learning_rate", "momentum", "rho", "epsilon", "beta_2"}
     assert hparams >= {"batch_size", "dropout"}
-    assert metrics == {("", "loss"), ("", "val_loss")}
+    assert metrics == {("", "metrics/loss"), ("", "metrics/val_loss")}
 
 
 def test_folder_that_is_removed_between_two_fits(tmp_path):
@@ -211,7 +211,8 @@ def test_steps_go_on_when_a_model_is_compiled_anew(tmp_path):
     fit(model, monitor, epochs=4, initial_epoch=2)
     assert Log(tmp_path / "train").steps("step/dense/kernel") == [5, 10, 15, 20, 25]
     measured = monitor.history.select("step", "dense/kernel")
-    assert [row.step for row in measured] == [1, 2, 5, 10, 15, 20, 25]
+    early = [1, 2, 5, 10], [15, 16, 19, 24]  # of each training
+    assert [row.step for row in measured] == sorted({*early[0], *early[1], 15, 20, 25})
 
 
 def batches(count):
@@ -230,10 +231,7 @@ def test_data_of_unknown_length(per_execution, tmp_path):
         monitor = EffectiveLearningRateMonitor(tmp_path / name, update_freq)
         with warnings.catch_warnings(action="ignore"):  # Keras's, that the data ran out
             model.fit(dataset, epochs=3, verbose=0, callbacks=[monitor])
-    # With one batch at a time, Keras counts a step for the end of each epoch.
-    ends, fives = {1: ([8, 15, 23], [5, 11, 17, 22]), 3: ([7, 14, 21], [6, 10, 17, 20])}[
-        per_execution
-    ]
+    ends, fives = [7, 14, 21], {1: [5, 10, 15, 20], 3: [6, 10, 17, 20]}[per_execution]
     log = Log(tmp_path / "epochs" / "train")
     assert log.steps("effective_lr/dense/kernel") == ends
     assert log.steps("step/dense/kernel") == ends[1:]
@@ -296,7 +294,7 @@ def test_disk_that_fills_up(tmp_path):
     class Fill(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch, logs=None):
             if batch == 3:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (6000, resource.RLIM_INFINITY))
+                resource.setrlimit(resource.RLIMIT_FSIZE, (4000, resource.RLIM_INFINITY))
 
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -89,7 +89,7 @@ OPTIMIZERS |= {
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-@pytest.mark.filterwarnings("ignore:Not logged in effective_lr")
+@pytest.mark.filterwarnings("ignore:.*Not logged in effective_lr")
 def test_step_is_the_difference_of_the_weights(name):
     watched, monitor = Weights(), EffectiveLearningRateMonitor(update_freq="batch")
     fit(network(OPTIMIZERS[name](), run_eagerly=True), watched, monitor, epochs=1)

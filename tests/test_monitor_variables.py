@@ -111,7 +111,7 @@ def test_frozen_and_thawed(tmp_path):
 
 def test_model_that_its_first_batch_builds(tmp_path):
     for name, make in (("adam", keras_lecture_opt.Adam), ("sgd", optimizers.SGD)):
-        monitor = detailed(tmp_path / "before", 2)
+        monitor = detailed(tmp_path / f"before_{name}", 2)
         fit(network(make()), monitor, epochs=1)  # another model
         monitor.log_dir = tmp_path / name
         model = keras.Sequential([keras.layers.Dense(2)])

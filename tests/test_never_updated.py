@@ -8,7 +8,7 @@ from monitored import Log, detailed, fit, network
 
 import keras_lecture_opt
 from keras_lecture_opt import EffectiveLearningRateMonitor
-from keras_lecture_opt.monitor._variables import choose
+from keras_lecture_opt.monitor._training import choose
 
 pytestmark = pytest.mark.usefixtures("without_xla")
 

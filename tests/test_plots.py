@@ -2,6 +2,7 @@
 
 import base64
 import gc
+import io
 import re
 
 import keras
@@ -567,14 +568,28 @@ def test_training_is_drawn_for_each_run():
         plots.training([])
 
 
-@pytest.mark.parametrize(("count", "length"), [(5, 8), (107, 40)])
-def test_picture_of_all_layers_is_wide_and_keeps_room_for_names(count, length):
+@pytest.mark.parametrize(("count", "name"), [(1, "dense"), (5, "W" * 40), (300, "block_11/query")])
+def test_picture_of_all_layers_has_twice_the_pixels_of_a_card(count, name):
     """matplotlib warns, and so fails, where names leave no room."""
     history = History(
-        Row(step, 0, f"{i:0{length}d}/kernel", "step_to_weight", 1e-3)
+        Row(step, 0, f"{name}_{i}/kernel", "step_to_weight", 1e-3)
         for step in (1, 10, 100)
         for i in range(count)
     )
-    png, width, height = _pictures.picture(history, "step_to_weight")
-    assert png.startswith(b"\x89PNG")
-    assert 200 < height < width / 2 < 1000
+    with plt.rc_context({"font.size": 30, "xtick.labelsize": 30}):  # the user's own
+        png, *size = _pictures.picture(history, "step_to_weight")
+    assert size == [2 * 350, 2 * 215]
+    assert Image.open(io.BytesIO(png)).size == (700, 430)
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("conv5_block3_3_conv", "conv5_block3_3_conv"),
+        ("my_own_layer_with_a_long_name_12", "my_own_la…ng_name_12"),
+        ("transformer_block_11/multi_head_attention/query", "tr…_11/mu…ion/query"),
+        ("/".join("abcdefghijklmnop"), "m/n/o/p"),
+    ],
+)
+def test_long_names_of_layers_are_shortened(name, label):
+    assert _pictures.shortened(name) == label

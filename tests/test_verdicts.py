@@ -66,7 +66,8 @@ def history(pace=None, size=None, loss=None, accuracy=None, steps=STEPS):
 def faults(model, x=None, decay=0.01, **changes):
     names = {id(v): "/".join(v.path.split("/")[-2:]) for v in model.weights}
     optimizers = [keras.optimizers.SGD(weight_decay=decay)]
-    return {v.fault: v for v in judge(Evidence(history(**changes), [model], optimizers, names), x)}
+    verdicts, _ = judge(Evidence(history(**changes), [model], optimizers, names, x=x))
+    return {v.fault: v for v in verdicts}
 
 
 GUESSING = math.log(10)
@@ -245,9 +246,9 @@ def test_text_card_and_printed_lines(tmp_path, capsys):
     assert texts
     assert capsys.readouterr().out.splitlines() == texts
     log = Log(tmp_path / "train")
-    assert log.plugins["verdicts"] == "text"
-    assert log.last("verdicts").item().decode().count("\n- ") == len(texts) - 1
-    assert "Likely cause" in log.last("verdicts").item().decode()
+    assert log.plugins["diagnosis"] == "text"
+    assert log.last("diagnosis").item().decode().count("\n- ") == len(texts) - 1
+    assert "Likely cause" in log.last("diagnosis").item().decode()
 
 
 def test_diagnosis_alters_nothing():
@@ -367,7 +368,7 @@ def test_a_model_that_cannot_be_judged_is_trained_all_the_same(monkeypatch, tmp_
     def fail(*arguments):
         raise TypeError("a strange loss")
 
-    monkeypatch.setattr("keras_lecture_opt.monitor._recorder.judge", fail)
+    monkeypatch.setattr("keras_lecture_opt.monitor._callback.judge", fail)
     with pytest.warns(UserWarning, match="cannot judge this training: a strange loss"):
         train(network(), tmp_path, epochs=1)
 

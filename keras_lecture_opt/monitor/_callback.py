@@ -1,6 +1,7 @@
 """The callback: Keras's calls, and the arguments. It wires the others and computes nothing."""
 
 import contextlib
+import numbers
 import os
 import re
 import warnings
@@ -136,7 +137,9 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
         self.verbose = verbose
         self._history = History()
         if history_limit is not None:
-            self._history.limit = check_integer("history_limit", history_limit, 1, otherwise="None or ")
+            self._history.limit = check_integer(
+                "history_limit", history_limit, 1, otherwise="None or "
+            )
         self._clock, self._training = Clock(self.update_freq), Training(self)
         self._writer = None  # of the run's files, while they are open or may be opened again
         self._said = set()  # what a warning has said
@@ -216,7 +219,7 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
         self._add([row for row in rows if (row.step, row.quantity) not in known], is_early=False)
         if self._writer:
             self._writer.write(rows)
-            self._writer.write_configuration(self._training.optimizers(), self._clock.step)
+            self._writer.write_configuration(self._training.optimizers, self._clock.step)
             self._writer.draw(self._history, self._clock.step)
 
     def on_train_end(self, logs=None):
@@ -296,9 +299,9 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
         """Raise before the first step if an argument does not fit, or the folder is closed."""
         if self._is_open:
             return
-        optimizers = self._training.optimizers()
-        if problem := _configuration.contradiction(self.hparams, optimizers):
-            if any(self._training.counts().values()):  # it was trained before; it may go on
+        is_trained = any(self._training.counts().values())
+        if problem := _configuration.contradiction(self.hparams, self._training.optimizers):
+            if is_trained:  # its learning rate may have changed since
                 self._warn(problem)
             else:
                 raise ValueError(problem)
@@ -313,7 +316,7 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
                 self._writer = RunWriter(self.log_dir, self.hparams, self.detail)
                 self._clock.step = 0
             self._writer.open()
-            if self._writer.others and is_new and not any(self._training.counts().values()):
+            if self._writer.others and is_new and not is_trained:
                 self._warn(
                     f"`log_dir` {self.log_dir!r} holds what another monitor has written, up to "
                     f"step {self._writer.last_step}. TensorBoard shows both as one run: these "
@@ -340,15 +343,15 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
         if self.detail:  # it needs the weights before training
             self._look(at_start=not any(counts.values()))
 
-    def _look(self, at_start=False):
-        for problem in self._training.look(at_start) or ():
+    def _look(self, **how):
+        for problem in self._training.look(**how):
             self._warn(problem)
 
     def _before_step(self, batch=None, batches=1):
         """Copy what is to be measured, if it is time."""
         if self._clock.before(self._training.counts(), batch, batches):
             self._look(at_start=not self._clock.age)
-            self._before = Before(self._training.monitored, self._training.optimizers().values())
+            self._before = Before(self._training.monitored, self._training.optimizers.values())
 
     def _after_step(self, logs=None):
         """Measure the step just taken, if it is time."""
@@ -360,10 +363,10 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
         self._before = Before()  # frees the copies
 
     def _measure(self, event=None, logs=None):
-        self._look()
-        optimizers = self._training.optimizers()
+        self._look(for_variables=not self._before.copies)
+        optimizers, monitored = self._training.optimizers, self._training.monitored
         trained, measured = measure(
-            self._training.monitored, optimizers.values(), self._before, self.detail, event
+            monitored, optimizers.values(), self._before, self.detail, event
         )
         for sentence in self._training.oddities(trained):
             self._warn(sentence)
@@ -406,7 +409,7 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
             self._writer.write(self._rows)
 
     def _judge(self, x=None):
-        models, optimizers = self._training.models, self._training.optimizers().values()
+        models, optimizers = self._training.models, self._training.optimizers.values()
         names, start = Names(models).of, self._clock.start
         return judge(Evidence(self._history.latest, models, optimizers, names, start, x))
 
@@ -421,7 +424,7 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
             sentences = []
         if self._writer:
             step = self._clock.step
-            self._writer.write_configuration(self._training.optimizers(), step)
+            self._writer.write_configuration(self._training.optimizers, step)
             self._writer.draw(self._history, step, at_end=True)
             if sentences:
                 self._writer.write_verdicts(sentences, step)
@@ -487,6 +490,7 @@ def _check_all(argument, value, cls):
     if not values or not all(isinstance(one, cls) for one in values):
         raise TypeError(must_be(argument, f"a {cls.__name__} or a list of them", value))
     return values
+
 
 EffectiveLearningRateMonitor.__doc__ = _quantities.in_docstring(
     EffectiveLearningRateMonitor.__doc__

@@ -3,6 +3,7 @@
 import io
 import math
 
+import matplotlib.style
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import LogNorm
@@ -16,10 +17,13 @@ TITLES = {
     "effective_lr": "Median effective learning rate",
 }
 COLORS = colormaps["viridis"].with_extremes(bad="0.6")  # not measured, or not finite
-ROW = 0.2  # inches
-LETTER = 0.08
-ROWS_OF_A_COLUMN = 30
-MOST_COLUMNS = 4
+# TensorBoard shows a picture in 350 x 215 pixels until one asks for more: it has twice as many, for
+# sharp screens, and few names, in letters of 10 of those pixels.
+SIZE = 4.375, 2.6875  # inches
+DPI = 160
+FONT = 9
+MOST_NAMES = 14
+LONGEST_NAME = 20  # letters
 
 
 def layer_of(variable):
@@ -36,19 +40,17 @@ def layers(history, quantity):
     shown = {}  # layer -> variable
     for row in rows:
         shown.setdefault(layer_of(row.variable), row.variable)
-    names = [*shown]
     steps = sorted({row.step for row in rows})
-    column = {step: i for i, step in enumerate(steps)}
-    line = {variable: i for i, variable in enumerate(shown.values())}
-    values = np.full((len(names), len(steps)), np.nan)
-    for row in rows:
-        if row.variable in line:
-            values[line[row.variable], column[row.step]] = row.value
-    return names, steps, values
+    found = {(row.variable, row.step): row.value for row in rows}
+    values = [[found.get((name, step), np.nan) for step in steps] for name in shown.values()]
+    return [*shown], steps, np.array(values)
 
 
-def draw_layers(ax, table, quantity):
-    """Draw what `layers` returned, which is not empty; return the mesh, for a color bar."""
+def draw_layers(ax, table, quantity, every=1):
+    """Draw what `layers` returned, which is not empty; return the mesh, for a color bar.
+
+    Every layer is drawn, and one of `every` is named.
+    """
     names, steps, values = table
     # From one event to the next a value stands, on a logarithmic axis: what goes wrong does it
     # early.
@@ -65,37 +67,34 @@ def draw_layers(ax, table, quantity):
     ticks = sorted({min(steps, key=lambda step: abs(math.log(step / x))) for x in spread})
     ax.set_xticks(ticks, ticks)
     ax.minorticks_off()
-    ax.set_yticks(np.arange(len(names)) + 0.5, names, fontsize=9)
+    ax.set_yticks(np.arange(0, len(names), every) + 0.5, names[::every], fontsize=FONT)
     ax.invert_yaxis()
     ax.set_xlabel("Step")
     return mesh
 
 
-def height(names):
-    """The inches that a map needs for legible names."""
-    return 1.4 + ROW * max(3, len(names))
-
-
 def picture(history, quantity):
-    """Return the map as a PNG, its width and its height; None if there is nothing to draw.
-
-    TensorBoard's card is low and wide: many layers are drawn in columns, from left to right.
-    """
+    """Return the map as a PNG, its width and its height; None if there is nothing to draw."""
     names, steps, values = layers(history, quantity)
     if not names:
         return None
-    columns = min(MOST_COLUMNS, math.ceil(len(names) / ROWS_OF_A_COLUMN))
-    rows = math.ceil(len(names) / columns)
-    parts = [slice(start, start + rows) for start in range(0, len(names), rows)]
-    width = 1.6 + LETTER * max(map(len, names))
-    size = (max(9, width * len(parts)), height(names[:rows]))
-    figure = Figure(figsize=size, dpi=90, layout="constrained")
-    axes = figure.subplots(1, len(parts), squeeze=False)[0]
-    for ax, part in zip(axes, parts, strict=True):
-        mesh = draw_layers(ax, (names[part], steps, values[part]), quantity)
-        ax.set_ylim(rows, 0)  # the last column may be shorter
-    figure.suptitle(TITLES[quantity], fontsize=11)
-    figure.colorbar(mesh, ax=axes, aspect=30 * math.sqrt(figure.get_figheight() / 5))
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
+    every = math.ceil(len(names) / MOST_NAMES)
+    with matplotlib.style.context(["default", {"font.size": FONT}]):  # not the user's
+        figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
+        ax = figure.subplots()
+        mesh = draw_layers(ax, ([*map(shortened, names)], steps, values), quantity, every)
+        figure.suptitle(TITLES[quantity], fontsize=FONT)
+        figure.colorbar(mesh, aspect=15, pad=0.03)
+        file = io.BytesIO()
+        figure.savefig(file, format="png")
     return file.getvalue(), *figure.canvas.get_width_height()
+
+
+def shortened(name):
+    """Return a name that fits, with both ends of its last parts, which tell blocks apart."""
+    if len(name) <= LONGEST_NAME:
+        return name
+    parts = name.split("/")[-4:]
+    room = (LONGEST_NAME + 1) // len(parts) - 1
+    head, tail = (room - 1) // 2, room // 2
+    return "/".join(p if len(p) <= room else f"{p[:head]}…{p[-tail:]}" for p in parts)

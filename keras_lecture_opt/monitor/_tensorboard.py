@@ -64,9 +64,7 @@ class RunWriter:
         if not found:  # the folder is new, or was removed meanwhile
             self._forget()
         try:
-            self._files = {
-                name: RunFile(os.path.join(self.folder, name)) for name in SUBFOLDERS
-            }
+            self._files = {name: RunFile(os.path.join(self.folder, name)) for name in SUBFOLDERS}
         except OSError as error:
             raise OSError(
                 f"EffectiveLearningRateMonitor: `log_dir` {self.folder!r} cannot be written to: "

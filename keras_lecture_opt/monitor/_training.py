@@ -47,13 +47,14 @@ class Training:
     def __init__(self, monitor):
         self._monitor = monitor
         self.models, self._given, self.monitored = [], [], []
+        self.optimizers = {}
         self._seen = None
 
     def watch(self, models, optimizers=()):
         self.models, self._given, self._seen = models, optimizers, None
 
-    def optimizers(self):
-        """Return a dict from labels to the optimizers that may update variables.
+    def find_optimizers(self):
+        """Find those that may update variables: a dict from labels to optimizers.
 
         A label is the attribute of the model that holds the optimizer, or the optimizer's name.
         """
@@ -68,33 +69,37 @@ class Training:
                 if id(one) not in found:
                     name = label if label and len(inner) == 1 else own_name(one)
                     found[id(one)] = unique(name, taken), one
-        return dict(found.values())
+        self.optimizers = dict(found.values())
 
     def counts(self):
-        """Return how many steps each optimizer has taken, by its id."""
-        return {id(optimizer): steps_taken(optimizer) for optimizer in self.optimizers().values()}
+        """Return how many steps each optimizer has taken, by its id. It looks for new ones."""
+        self.find_optimizers()
+        return {id(optimizer): steps_taken(optimizer) for optimizer in self.optimizers.values()}
 
     def batches_per_step(self):
         """Return how many batches one optimizer step takes, as gradients accumulate."""
-        numbers = [o.gradient_accumulation_steps or 1 for o in self.optimizers().values()]
+        numbers = [o.gradient_accumulation_steps or 1 for o in self.optimizers.values()]
         return max(numbers, default=1)
 
-    def look(self, at_start):
+    def look(self, at_start=False, for_variables=True):
         """Decide again what to log, if what is trained has changed.
 
         Args:
             at_start: whether no step has been taken yet.
+            for_variables: whether to look for new variables, too, which takes time.
 
         Returns:
-            A list of sentences on what cannot be logged, if it was decided; else None.
+            A list of sentences on what cannot be logged.
         """
-        optimizers = [*self.optimizers().values()]
-        seen = [id(v) for model in self.models for v in model.trainable_variables]
+        optimizers = [*self.optimizers.values()]
         # Of several optimizers that hold a variable, one that has never stepped trains nothing.
         several = len(optimizers) > 1
-        seen += [(id(o), o.built, several and steps_taken(o) > 0) for o in optimizers]
+        known = [(id(o), o.built, several and steps_taken(o) > 0) for o in optimizers]
+        if not for_variables and self._seen and known == self._seen[0]:
+            return []
+        seen = known, [id(v) for model in self.models for v in model.trainable_variables]
         if seen == self._seen:
-            return None
+            return []
         self._seen = seen
         self.monitored, problems = choose(
             self.models, optimizers, self._monitor, self.monitored, at_start
@@ -129,11 +134,11 @@ def optimizers_of(model):
     for name, value in attributes.items():
         if isinstance(value, keras.optimizers.Optimizer):
             held.append((name.lstrip("_"), value))
-        elif isinstance(value, (dict, list, tuple)):
-            pairs = value.items() if isinstance(value, dict) else enumerate(value)
+        elif isinstance(value, (dict, list, tuple)) and not name.startswith("_"):
+            pairs = value if isinstance(value, dict) else dict(enumerate(value))
             held += [
                 (f"{name.lstrip('_')}/{key}", one)
-                for key, one in [*pairs]
+                for key, one in pairs.items()
                 if isinstance(one, keras.optimizers.Optimizer)
             ]
     return held

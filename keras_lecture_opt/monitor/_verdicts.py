@@ -178,7 +178,9 @@ class Evidence:
         found = {}
         for name, first_size in self.kernels.items():
             # The first steps are the rush of an adaptive rule.
-            paces = {s: v for s, v in self.of(name, "step_to_weight").items() if self.age(s) >= STARTED}
+            paces = {
+                s: v for s, v in self.of(name, "step_to_weight").items() if self.age(s) >= STARTED
+            }
             if paces and not name.endswith("embeddings") and first_size > TINY * usual:
                 found[name] = max(paces.items(), key=lambda pace: pace[1])
         return found
@@ -380,10 +382,9 @@ def dead_units(evidence):
 
 # A sequence model first learns how often each class occurs, the same for all examples.
 @check(
-    lambda e: e.classes
-    and e.outputs is not None
-    and e.outputs.ndim == 2
-    and e.age(e.last_step) >= ENOUGH
+    lambda e: (
+        e.classes and e.outputs is not None and e.outputs.ndim == 2 and e.age(e.last_step) >= ENOUGH
+    )
 )
 def outputs_alike(evidence):
     last = evidence.outputs

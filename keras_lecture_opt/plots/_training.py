@@ -13,6 +13,7 @@ from keras_lecture_opt.landscapes import Pair
 from keras_lecture_opt.monitor import EffectiveLearningRateMonitor, _pictures
 from keras_lecture_opt.plots._style import legend, size_of, style
 
+ROW = 0.2  # inches that the name of a layer needs
 Monitors = EffectiveLearningRateMonitor | Sequence[EffectiveLearningRateMonitor]
 
 
@@ -65,7 +66,7 @@ def training(
     for label, tables in groups.items():
         if not all(names for names, *_ in tables):
             raise ValueError(f"{label or 'The monitor'} has not measured {quantity!r}.")
-    high = max(_pictures.height(names) for (names, *_), *_ in groups.values())
+    high = 1.4 + ROW * max(3, *(len(names) for (names, *_), *_ in groups.values()))
     size = size_of((2 + 5 * len(groups), high + 3.5), figsize, dpi)
     with style():
         figure = plt.figure(**size)

@@ -1,0 +1,355 @@
+"""Several trainings, several optimizers, several models, and whatever stands in `logs`."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers, optimizers
+from monitored import Log, data, fit, network
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+import keras_lecture_opt
+from keras_lecture_opt import EffectiveLearningRateMonitor
+from keras_lecture_opt.monitor._history import History, Row
+
+pytestmark = pytest.mark.usefixtures("without_xla")
+
+
+def classifier(rate):
+    model = keras.Sequential([keras.Input((32,)), layers.Dense(3, "softmax")])
+    model.compile(keras_lecture_opt.Momentum(rate), "sparse_categorical_crossentropy")
+    return model
+
+
+@pytest.fixture(scope="module")
+def classes():
+    x = np.random.default_rng(0).normal(size=(320, 32)).astype("float32")
+    return x, x[:, :3].argmax(axis=1)
+
+
+def faults(monitor):
+    return [verdict.fault for verdict in monitor.diagnose()]
+
+
+def steps(monitor, quantity="step", variable="dense/kernel"):
+    return [row.step for row in monitor.history.select(quantity, variable)]
+
+
+def test_folds_with_one_monitor_are_judged_as_by_new_ones(classes):
+    monitor = EffectiveLearningRateMonitor()
+    for fold, rate in enumerate((0.05, 50.0, 0.05)):
+        new = EffectiveLearningRateMonitor()
+        classifier(rate).fit(*classes, epochs=2, verbose=0, callbacks=[monitor, new])
+        assert faults(monitor) == faults(new) == (["steps too large"] if fold == 1 else [])
+        assert steps(monitor)[-1] == 20 * (fold + 1)
+        assert [s - 20 * fold for s in steps(monitor) if s > 20 * fold] == steps(new)
+
+
+def test_healthy_training_after_a_range_test_to_nan(classes):
+    model, monitor = classifier(0.05), EffectiveLearningRateMonitor(update_freq=5)
+    weights = model.get_weights()
+    model.optimizer.learning_rate = 1e38
+    model.fit(*classes, epochs=2, verbose=0, callbacks=[monitor])
+    assert "not finite" in faults(monitor)
+    model.set_weights(weights)
+    for variable in model.optimizer.variables:
+        variable.assign(tf.zeros_like(variable))
+    model.optimizer.learning_rate = 0.05
+    model.fit(*classes, epochs=2, verbose=0, callbacks=[monitor])
+    assert faults(monitor) == []
+
+
+def test_warm_restarts_within_a_fit(tmp_path):
+    class Restart(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            self.model.optimizer.iterations.assign(0)
+
+    monitor = EffectiveLearningRateMonitor(tmp_path, 3)
+    fit(network(keras_lecture_opt.Adam()), Restart(), monitor, epochs=3)
+    assert steps(monitor) == [1, 2, 3, 5, 6, 9, 10, 12, 15, 18, 20, 21]
+    assert Log(tmp_path / "train").steps("step/dense/kernel") == [3, 6, 9, 12, 15, 18, 21]
+
+
+def test_resumed_from_a_backup_by_another_process(tmp_path):
+    class Crash(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if self.model.optimizer.iterations == 10:
+                raise RuntimeError
+
+    def train(*more):
+        backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+        monitor = EffectiveLearningRateMonitor(tmp_path / "run", "batch")
+        fit(network(optimizers.SGD()), backup, monitor, *more, epochs=3)
+
+    with pytest.raises(RuntimeError):
+        train(Crash())
+    train()
+    # Epoch 1 is repeated: steps 8 to 10 of the crash are there, and 14 follow.
+    assert Log(tmp_path / "run" / "train").steps("step/dense/kernel") == [*range(1, 25)]
+
+
+def test_two_monitors_on_one_folder_are_told(tmp_path):
+    monitors = [EffectiveLearningRateMonitor(tmp_path, 7) for _ in range(2)]
+    with pytest.warns(UserWarning, match="curves jump between the two") as said:
+        fit(network(optimizers.SGD()), *monitors, epochs=1)
+    assert len(said) == 1
+    monitor = EffectiveLearningRateMonitor(tmp_path, 7)
+    with pytest.warns(UserWarning, match="up to step 7.* go on after that step"):
+        fit(network(optimizers.SGD()), monitor, epochs=1)
+    assert steps(monitor)[-1] == 14
+    fit(network(optimizers.SGD()), monitor, epochs=1)  # it knows its own files
+    assert steps(monitor)[-1] == 21
+
+
+class Wgan(keras.Model):
+    """Three critic steps and one generator step in each batch."""
+
+    def __init__(self, order):
+        super().__init__()
+        self.gen, self.critic = layers.Dense(8, name="gen"), layers.Dense(1, name="critic")
+        self.gen.build((None, 4))
+        self.critic.build((None, 8))
+        self.built = True
+        for name in order:
+            setattr(self, name, keras_lecture_opt.Momentum(0.05))
+
+    def call(self, x):
+        return self.critic(self.gen(x))
+
+    def train_step(self, batch):
+        z, real = batch
+        for _ in range(3):
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean(self(z)) - tf.reduce_mean(self.critic(real))
+            variables = self.critic.trainable_variables
+            self.d_opt.apply(tape.gradient(loss, variables), variables)
+        with tf.GradientTape() as tape:
+            fake = -tf.reduce_mean(self(z))
+        variables = self.gen.trainable_variables
+        self.g_opt.apply(tape.gradient(fake, variables), variables)
+        return {"loss": loss}
+
+
+def session(folder):
+    """The arguments in HParams, and the name of the run."""
+    content = Log(folder / "hparams").metadata["_hparams_/session_start_info"].content
+    start = HParamsPluginData.FromString(content).session_start_info
+    shown = {name: getattr(v, v.WhichOneof("kind")) for name, v in start.hparams.items()}
+    return shown, start.group_name
+
+
+def test_critic_steps_whatever_the_order_of_attributes(tmp_path):
+    histories = []
+    for order in (("d_opt", "g_opt"), ("g_opt", "d_opt")):
+        keras.utils.set_random_seed(0)
+        model, monitor = Wgan(order), EffectiveLearningRateMonitor(tmp_path / order[0], "batch")
+        model.compile(run_eagerly=True)
+        rng = np.random.default_rng(0)
+        z, real = rng.normal(size=(2, 12, 4)).astype("float32"), rng.normal(size=(12, 8))
+        model.fit(z[0], real.astype("float32"), batch_size=4, verbose=0, callbacks=[monitor])
+        histories.append([*monitor.history])
+        assert steps(monitor, "execution", "critic/kernel") == [1, 2, 3]
+        assert steps(monitor, "step", "critic/kernel") == []
+        assert steps(monitor, "step", "gen/kernel") == [1, 2, 3]
+    assert histories[0] == histories[1]
+    shown, _ = session(tmp_path / "d_opt")
+    # The compiled optimizer trains nothing.
+    assert {name.partition("/")[0] for name in shown} == {"d_opt", "g_opt"}
+    assert shown["g_opt/learning_rate"] == pytest.approx(0.05)
+
+
+def test_ten_steps_in_one_call():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(2)])
+    optimizer = keras_lecture_opt.SteepestDescent(0.1)
+    optimizer.build(model.trainable_variables)
+    monitor = EffectiveLearningRateMonitor(update_freq="batch")
+    monitor.watch(model, optimizer)
+    for _ in range(2):
+        with monitor.step():
+            for _ in range(10):
+                optimizer.apply([tf.ones((4, 2)), tf.ones(2)], model.trainable_variables)
+    monitor.close()
+    rows = monitor.history.select("execution", "dense/bias")
+    assert [(row.step, row.value) for row in rows] == [
+        (10, pytest.approx(1.0)),
+        (20, pytest.approx(1.0)),
+    ]
+    assert not monitor.history.select("step")
+
+
+def test_generator_that_steps_in_every_third_batch():
+    """Between its steps it rests: a step of 0 would be an invention."""
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(2)])
+    both = [optimizers.SGD(0.1), optimizers.SGD(0.1)]
+    kernel, bias = model.trainable_variables
+    both[0].build([kernel])
+    both[1].build([bias])
+    monitor = EffectiveLearningRateMonitor(update_freq="batch")
+    monitor.watch(model, both)
+    for batch in range(6):
+        with monitor.step():
+            both[0].apply([tf.ones((4, 2))], [kernel])
+            if batch % 3 == 0:
+                both[1].apply([tf.ones(2)], [bias])
+    monitor.close()
+    assert steps(monitor) == [*range(1, 7)]
+    assert steps(monitor, variable="dense/bias") == [1, 4]
+    assert steps(monitor, "effective_lr", "dense/bias") == [1, 4]
+
+
+def twins():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(2)])
+    return [model, keras.models.clone_model(model)]
+
+
+def test_twins_lose_nothing_and_are_called_the_same_in_every_process(tmp_path):
+    found = []
+    for name in "ab":
+        models, both = twins(), [keras_lecture_opt.Adam(0.1), keras_lecture_opt.Adam(0.2)]
+        monitor = EffectiveLearningRateMonitor(tmp_path / name, "batch")
+        monitor.watch(models, both)
+        with monitor.step():
+            for model, optimizer in zip(models, both, strict=True):
+                optimizer.apply([tf.ones((4, 2)), tf.ones(2)], model.trainable_variables)
+        monitor.close()
+        found.append({row.variable: row.value for row in monitor.history.select("effective_lr")})
+    assert found[0] == found[1]
+    ends = [f"dense/{end}" for end in ("kernel", "bias")]
+    assert [*found[0]] == [f"{m}/{end}" for m in ("sequential", "sequential_1") for end in ends]
+    shown = [session(tmp_path / name)[0] for name in "ab"]
+    assert shown[0] == shown[1]
+    assert shown[0]["adam/learning_rate"] == pytest.approx(0.1)
+    assert shown[0]["adam_1/learning_rate"] == pytest.approx(0.2)
+
+
+def test_each_run_is_a_row_and_equal_runs_look_equal(tmp_path):
+    for name in ("a/run", "b/run"):
+        fit(network("adam"), EffectiveLearningRateMonitor(tmp_path / name), epochs=1)
+    (first, name_1), (second, name_2) = (session(tmp_path / name) for name in ("a/run", "b/run"))
+    assert first == second
+    assert name_1 != name_2
+    texts = [
+        Log(tmp_path / name / "train").last("optimizer/configuration")
+        for name in ("a/run", "b/run")
+    ]
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize(
+    ("hparams", "message"),
+    [
+        ({"learning_rate": 0.1}, r"'learning_rate' is 0\.1 there and 0\.001 in"),
+        ({"optimizer": "sgd"}, r"'optimizer' is 'sgd' there and 'Adam' in"),
+        ({"beta_1": "high"}, r"'beta_1' is 'high' there and 0\.9 in"),
+    ],
+)
+def test_hparams_that_contradict_the_optimizer(hparams, message):
+    model, monitor = (
+        network(keras_lecture_opt.Adam(0.001)),
+        EffectiveLearningRateMonitor(hparams=hparams),
+    )
+    with pytest.raises(ValueError, match=message):
+        fit(model, monitor)
+    assert int(model.optimizer.iterations) == 0
+
+
+def test_hparams_that_agree_or_cannot_be_compared():
+    agreeing = {"learning_rate": 0.001, "optimizer": "adam", "weight_decay": 0.0, "batch_size": 8}
+    model = network(keras_lecture_opt.Adam(0.001))
+    fit(model, EffectiveLearningRateMonitor(hparams=agreeing), epochs=1)
+    model.optimizer.learning_rate = 0.0005  # as a callback does: the next part of a training
+    with pytest.warns(UserWarning, match="0.001 there and 0.0005 in"):
+        fit(model, EffectiveLearningRateMonitor(hparams=agreeing), epochs=1)
+    schedule = optimizers.schedules.CosineDecay(0.1, 10)
+    fit(
+        network(optimizers.SGD(schedule)),
+        EffectiveLearningRateMonitor(hparams={"learning_rate": 0.1}),
+    )
+
+
+class Returns(keras.Sequential):
+    def train_step(self, batch):
+        return {**super().train_step(batch), **self.more(batch[0])}
+
+
+ODD = {
+    "f1": lambda model, x: {"f1": tf.ones(2)},
+    "matrix": lambda model, x: {"matrix": model(x)},
+    "loss": lambda model, x: {"loss": tf.reduce_mean(model(x), 1)},
+    "accuracy": lambda model, x: {"accuracy": tf.reduce_mean(model(x), 0)},
+    "phase": lambda model, x: {"phase": "warmup"},
+    "nothing": lambda model, x: {"nothing": None},
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_what_is_not_one_number_is_left_out(name, tmp_path):
+    for log_dir in (None, tmp_path):
+        model = Returns([keras.Input((4,)), layers.Dense(2)])
+        model.more = lambda x, model=model: ODD[name](model, x)
+        model.compile("sgd", "mse", run_eagerly=True)
+        monitor = EffectiveLearningRateMonitor(log_dir, "batch")
+        with pytest.warns(UserWarning, match=f"{name!r} in the logs is left out") as said:
+            fit(model, monitor)
+        assert len(said) == 1
+        assert steps(monitor)[-1] == 14
+        assert name == "loss" or not monitor.history.select(
+            name
+        )  # Keras's at the epoch's end is one
+    metrics = {tag for tag in Log(tmp_path / "hparams").tags if tag.startswith("metrics/")}
+    assert metrics == {"metrics/loss"}
+
+
+def test_losses_of_validation_are_rows_too():
+    monitor = EffectiveLearningRateMonitor()
+    fitted = fit(network("sgd"), monitor, validation_data=data())
+    rows = monitor.history.select("val_loss")
+    assert [(row.step, row.value) for row in rows] == [
+        *zip((7, 14), fitted.history["val_loss"], strict=True)
+    ]
+    losses = [row.step for row in monitor.history.select("loss")]
+    assert losses == sorted({*losses})  # none twice
+
+
+def test_history_keeps_early_and_latest_rows_of_each_training():
+    history = History()
+    history.limit, dropped = 60, 0
+    for training in range(3):
+        history.begin()
+        for age in range(1, 201):
+            row = Row(200 * training + age, 0, "w", "step", float(age))
+            dropped += history.add([row], is_early=age in (1, 2, 5, 10, 20, 50, 100, 200))
+    assert dropped
+    assert len(history) <= 60 + 8 * 3 + 15
+    for training in range(3):
+        assert {200 * training + age for age in (1, 2, 5, 10)} <= {row.step for row in history}
+    assert [row.step for row in history][-20:] == [*range(581, 601)]
+    assert {row.step > 400 for row in history.latest} == {True}
+    assert history.latest[0].step == 401
+
+
+def test_limit_of_the_history_is_said_once(tmp_path):
+    monitor = EffectiveLearningRateMonitor(update_freq="batch", history_limit=100)
+    with pytest.warns(
+        UserWarning, match="more than 100 rows.*`history_limit=None` keeps all"
+    ) as said:
+        fit(network("sgd"), monitor, epochs=4)
+    assert len(said) == 1
+    assert {1, 2, 5, 28} <= {*steps(monitor)}
+    assert len(monitor.history) < 28 * 17
+    with pytest.raises(ValueError, match="`history_limit` must be None or an integer >= 1, not 0"):
+        EffectiveLearningRateMonitor(history_limit=0)
+
+
+def test_healthy_run_says_which_checks_were_made(classes, tmp_path, capsys):
+    monitor = EffectiveLearningRateMonitor(tmp_path, verbose=1)
+    classifier(0.05).fit(*classes, epochs=2, verbose=0, callbacks=[monitor])
+    said = capsys.readouterr().out.strip()
+    assert said.startswith("No fault found: ")
+    count, named = int(said.split()[3]), said[said.index("(") + 1 : said.index(")")].split(", ")
+    assert len(named) == count > 3
+    assert {"steps too large", "bad start", "not finite"} <= {*named}
+    assert "no learning" not in named  # after 150 steps
+    texts = Log(tmp_path / "train")
+    assert texts.last("diagnosis").item().decode() == f"- {said}"
+    assert sorted(t for t, plugin in texts.plugins.items() if plugin == "text")[0] == "diagnosis"
