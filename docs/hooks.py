@@ -15,6 +15,7 @@ import rule_page
 from latex2mathml.converter import convert
 from mkdocs.structure.files import File, Files, InclusionLevel
 
+from keras_lecture_opt.monitor._quantities import in_docstring
 from keras_lecture_opt.rules import RULES
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -132,7 +133,7 @@ class Docstrings(griffe.Extension):
         if obj.name.startswith("__"):
             obj.docstring = None  # and so it is not shown: Python calls it, no reader does
         elif obj.docstring:
-            obj.docstring.value = google(obj.docstring.value)
+            obj.docstring.value = google(in_docstring(obj.docstring.value))
 
 
 def google(docstring):

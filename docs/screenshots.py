@@ -101,7 +101,13 @@ PICTURES = (
         # A rate near 5 in a band up to 5,000 can be seen on a log axis only.
         clicks=("Toggle y-axis log scale", "Fit domain to data"),
     ),
-    Picture("hparams", "reference", "hparams", ("SteepestDescent-", "momentum"), clicks=("momentum", "rho")),
+    Picture(
+        "hparams",
+        "reference",
+        "hparams",
+        ("SteepestDescent-", "momentum"),
+        clicks=("momentum", "rho"),
+    ),
     Picture(
         "layers",
         "resnet",

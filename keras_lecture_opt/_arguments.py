@@ -2,6 +2,8 @@
 
 import numbers
 import os
+import pathlib
+import re
 
 import numpy as np
 
@@ -43,6 +45,20 @@ def check_integer(argument, value, least, most=None, otherwise="", owner=""):
     )
 
 
+def check_numbers(argument, value, shape, allowed, owner=""):
+    """Return the value as a float64 array of this shape; raise if it is not finite numbers."""
+    message = must_be(argument, allowed, value, owner)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # it is ragged
+        raise ValueError(message) from error
+    if array.dtype.kind not in "iuf":
+        raise TypeError(message)
+    if array.shape != shape or not np.all(np.isfinite(array)):
+        raise ValueError(message)
+    return array.astype("float64")
+
+
 def check_boolean(argument, value, owner=""):
     """Return the value as a Python boolean."""
     if not isinstance(as_python(value), bool):
@@ -54,7 +70,20 @@ def check_path(argument, value):
     """Return the path as a string, with `~` expanded."""
     if not isinstance(value, (str, os.PathLike)) or isinstance(os.fspath(value), bytes):
         raise TypeError(must_be(argument, "a string or a pathlib.Path", value))
-    return os.path.expanduser(os.fspath(value))
+    path = os.fspath(value)
+    # pathlib makes one slash of a URL's two. One letter before a colon is a drive of Windows.
+    if not isinstance(value, str) and re.match("[A-Za-z][A-Za-z0-9+.-]+:/", path):
+        url = path.replace(":/", "://", 1)
+        raise ValueError(f"{must_be(argument, 'a string if it is a URL', value)} Pass {url!r}.")
+    return os.path.expanduser(path)
+
+
+def check_local_path(argument, value):
+    """Return the path as a `pathlib.Path`, with `~` expanded; raise if it is a URL."""
+    path = check_path(argument, value)
+    if "://" in path:
+        raise ValueError(must_be(argument, "a path in a local file system", value))
+    return pathlib.Path(path)
 
 
 def must_be(argument, allowed, value, owner=""):

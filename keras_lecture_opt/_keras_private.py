@@ -45,13 +45,9 @@ class UpdateHook(keras.optimizers.Optimizer):
         self.update_all(distribution, gradients, variables, learning_rate)
 
     def update_all(self, distribution, gradients, variables, learning_rate):
-        """Update all variables; under a distribution strategy, in its cross-replica context.
+        """Update each `tf.Variable` with its gradient, a tensor.
 
-        Args:
-            distribution: the `tf.distribute.Strategy`, the default one included.
-            gradients: tuple of tensors.
-            variables: tuple of `tf.Variable`, one for each gradient.
-            learning_rate: the learning rate of this step, a scalar.
+        This is the cross-replica context of the `tf.distribute.Strategy`, the default one included.
         """
         pairs = zip(gradients, variables, strict=True)
         super()._distributed_tf_update_step(distribution, pairs, learning_rate)

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
-from keras_lecture_opt._arguments import check_integer, must_be
+from keras_lecture_opt._arguments import check_integer, check_numbers, must_be
 from keras_lecture_opt.rates import (
     effective_learning_rate,
     has_formula,
@@ -25,38 +25,7 @@ __all__ += ["himmelblau", "SURFACES"]
 
 Pair = Sequence[float] | np.ndarray
 Domain = Sequence[Pair] | np.ndarray
-
-
-TESTED: list[Callable] = []
-
-
-def tested(function):
-    """Return the function, whose surface then does not check it: a test does.
-
-    To run the functions of all surfaces below in each import would take a second, and TensorFlow's
-    devices could not be configured after it.
-    """
-    TESTED.append(function)
-    return function
-
-
-def check_numbers(argument, value, shape, allowed, owner=""):
-    """Return the value as a float64 array of this shape; raise if it is not finite numbers."""
-    message = must_be(argument, allowed, value, owner)
-    try:
-        array = np.asarray(value)
-    except ValueError as error:  # it is ragged
-        raise ValueError(message) from error
-    if array.dtype.kind not in "iuf":
-        raise TypeError(message)
-    if array.shape != shape or not np.all(np.isfinite(array)):
-        raise ValueError(message)
-    return array.astype("float64")
-
-
-def check_pair(argument, value):
-    """Return the value as a float64 array of shape (2,); raise if it is not two finite numbers."""
-    return check_numbers(argument, value, (2,), "two finite numbers")
+PAIR = ((2,), "two finite numbers")  # for `check_numbers`
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -109,26 +78,28 @@ class Surface:
         for minimum in self.minima:
             self.point("minima", minimum)
         self._check_formula(owner)
-        if not any(self.function is function for function in TESTED):
+        # A test checks the functions of this file. To run them in each import would take a second,
+        # and TensorFlow's devices could not be configured after it.
+        if getattr(self.function, "__globals__", None) is not globals():
             self._check_function()
 
     def _check_formula(self, owner):
         """Parse the formula as a picture will, if the extra that draws pictures is installed."""
         allowed = "TeX that matplotlib can draw, without dollar signs"
+        message = must_be("formula", allowed, self.formula, owner)
         if not isinstance(self.formula, str):
-            raise TypeError(must_be("formula", allowed, self.formula, owner))
+            raise TypeError(message)
         if not self.formula:  # pictures show the name
             return
         if "$" in self.formula:
-            raise ValueError(must_be("formula", allowed, self.formula, owner))
+            raise ValueError(message)
         try:
             from matplotlib.mathtext import MathTextParser
         except ImportError:
             return
         try:
-            MathTextParser("path").parse(f"${self.formula}$" if self.formula else "")
+            MathTextParser("path").parse(f"${self.formula}$")
         except ValueError as error:
-            message = must_be("formula", allowed, self.formula, owner)
             raise ValueError(f"{message} {error}") from error
 
     def _check_function(self):
@@ -166,7 +137,7 @@ class Surface:
 
     def point(self, argument: str, value: Pair) -> np.ndarray:
         """Return the value as an array; raise if it is not a point of the domain."""
-        point = check_pair(argument, value)
+        point = check_numbers(argument, value, *PAIR)
         if not np.all(self.contains(point)):
             raise ValueError(
                 f"`{argument}` must be inside the domain of {self.name}, {self.domain}, "
@@ -182,7 +153,7 @@ class Surface:
 
 quadratic = Surface(
     "quadratic",
-    tested(lambda w1, w2: w1**2 + 25 * w2**2),
+    lambda w1, w2: w1**2 + 25 * w2**2,
     domain=((-2, 2), (-1.5, 1.5)),
     start=(-1, -1),
     minima=((0, 0),),
@@ -190,14 +161,14 @@ quadratic = Surface(
 )
 saddle = Surface(  # unbounded: there is no minimum, and (0, 0) is the saddle
     "saddle",
-    tested(lambda w1, w2: w1**3 + w2**2),
+    lambda w1, w2: w1**3 + w2**2,
     domain=((-1.5, 1.5), (-1.5, 1.5)),
     start=(-0.01, -1),
     formula="w_1^3 + w_2^2",
 )
 rosenbrock = Surface(
     "Rosenbrock",
-    tested(lambda w1, w2: (1 - w1) ** 2 + 100 * (w2 - w1**2) ** 2),
+    lambda w1, w2: (1 - w1) ** 2 + 100 * (w2 - w1**2) ** 2,
     domain=((-2, 2), (-1, 3)),
     start=(-1.2, 1),
     minima=((1, 1),),
@@ -205,11 +176,7 @@ rosenbrock = Surface(
 )
 beale = Surface(
     "Beale",
-    tested(
-        lambda w1, w2: sum(
-            (c - w1 * (1 - w2**n)) ** 2 for n, c in ((1, 1.5), (2, 2.25), (3, 2.625))
-        )
-    ),
+    lambda w1, w2: sum((c - w1 * (1 - w2**n)) ** 2 for n, c in ((1, 1.5), (2, 2.25), (3, 2.625))),
     domain=((-4.5, 4.5), (-4.5, 4.5)),
     start=(1, 1),
     minima=((3, 0.5),),
@@ -217,7 +184,7 @@ beale = Surface(
 )
 himmelblau = Surface(
     "Himmelblau",
-    tested(lambda w1, w2: (w1**2 + w2 - 11) ** 2 + (w1 + w2**2 - 7) ** 2),
+    lambda w1, w2: (w1**2 + w2 - 11) ** 2 + (w1 + w2**2 - 7) ** 2,
     domain=((-5, 5), (-5, 5)),
     start=(0, 0),
     minima=(
@@ -353,7 +320,7 @@ def descend(
         if "velocity" not in slot_names:
             name = type(optimizer).__name__
             raise ValueError(f"`velocity` must be left out: {name} has none.")
-        velocity = check_pair("velocity", velocity)
+        velocity = check_numbers("velocity", velocity, *PAIR)
     elif "velocity" in slot_names:
         velocity = np.zeros(2)
 
@@ -369,10 +336,8 @@ def descend(
 
 def _descend(surface, optimizer, rule, variable, velocity, steps):
     eta = next_learning_rate(rule)
-    hyperparameters = {"learning_rate": None if eta is None else float(eta)}
-    for name in HYPERPARAMETERS:
-        if hasattr(rule, name) and name not in hyperparameters:
-            hyperparameters[name] = getattr(rule, name)
+    hyperparameters = {name: getattr(rule, name) for name in HYPERPARAMETERS if hasattr(rule, name)}
+    hyperparameters["learning_rate"] = None if eta is None else float(eta)
     looks_ahead = isinstance(rule, Nesterov)
     has_rates = has_formula(optimizer) and missing_rate(optimizer, variable) is None
 

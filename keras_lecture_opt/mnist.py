@@ -47,11 +47,8 @@ def load(data_dir: str | os.PathLike[str] | None = None) -> tuple[Arrays, Arrays
     if not builder.is_prepared():
         _check_archives()
         try:
-            _first_builder(data_dir).download_and_prepare(
-                download_config=tfds.download.DownloadConfig(
-                    manual_dir=ARCHIVES, try_download_gcs=False
-                )
-            )
+            config = tfds.download.DownloadConfig(manual_dir=ARCHIVES, try_download_gcs=False)
+            _first_builder(data_dir).download_and_prepare(download_config=config)
         except Exception as error:  # TFDS passes on any exception
             if not _builder(data_dir).is_prepared():  # another process may have built it
                 raise OSError(
@@ -61,9 +58,8 @@ def load(data_dir: str | os.PathLike[str] | None = None) -> tuple[Arrays, Arrays
                 ) from error
         builder = _builder(data_dir)
     try:
-        parts = tfds.as_numpy(
-            builder.as_dataset(split=["train", "test"], batch_size=-1, as_supervised=True)
-        )
+        options = {"split": ["train", "test"], "batch_size": -1, "as_supervised": True}
+        parts = tfds.as_numpy(builder.as_dataset(**options))
     except Exception as error:
         raise _unreadable(builder.data_dir, error) from error
     train, test = ((images[..., 0], labels.astype("uint8")) for images, labels in parts)
@@ -143,15 +139,6 @@ class PixelNetwork(keras.Sequential):
         return super().call(inputs, training=training, mask=mask)
 
 
-def check_network(dropout, hidden):
-    """Return the arguments of `mlp` as a Python number and a tuple; raise if they are not valid."""
-    dropout = check_number("dropout", dropout, "a number in [0, 1)", lambda x: 0 <= x < 1)
-    try:
-        return dropout, tuple(check_integer("hidden", units, 1) for units in hidden)
-    except TypeError as error:
-        raise TypeError(must_be("hidden", "integers >= 1, one for each layer", hidden)) from error
-
-
 def mlp(dropout: float = 0.0, hidden: Iterable[int] = (1000, 1000)) -> keras.Sequential:
     """Build the lecture's network: 28x28 pixels, two layers of 1000 ReLUs, 10 softmax outputs.
 
@@ -178,7 +165,11 @@ def mlp(dropout: float = 0.0, hidden: Iterable[int] = (1000, 1000)) -> keras.Seq
     >>> [weights.path for weights in model.trainable_variables[:2]]
     ['mlp/hidden_1/kernel', 'mlp/hidden_1/bias']
     """
-    dropout, hidden = check_network(dropout, hidden)
+    dropout = check_number("dropout", dropout, "a number in [0, 1)", lambda x: 0 <= x < 1)
+    try:
+        hidden = [check_integer("hidden", units, 1) for units in hidden]
+    except TypeError as error:
+        raise TypeError(must_be("hidden", "integers >= 1, one for each layer", hidden)) from error
     layers = [
         keras.Input((28, 28), dtype="uint8", name="pixels"),
         keras.layers.Rescaling(1 / 255, name="scale"),

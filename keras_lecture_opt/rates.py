@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 from keras import optimizers
 
-from keras_lecture_opt._keras_formulas import FORMULAS, Formula
+from keras_lecture_opt._keras_formulas import FORMULAS, Formula, formula
 from keras_lecture_opt._keras_private import (
     index_of,
     is_overwritten,
@@ -28,12 +28,7 @@ def register(cls: type) -> Callable[[Callable], Callable]:
         of the latest step from 1. The function returns a tensor that broadcasts to the variable's
         shape.
     """
-
-    def enter(factor):
-        FORMULAS[cls] = Formula(factor)
-        return factor
-
-    return enter
+    return formula(cls, elementwise=False)  # nobody can tell whether it takes a norm
 
 
 class Registry(Protocol):
@@ -134,7 +129,9 @@ def effective_learning_rate(
     >>> print(effective_learning_rate(optimizer, w).numpy())
     [1. 1.]
     """  # noqa: E501
-    require_formula(optimizer)
+    for inner in inner_optimizers(optimizer):
+        if formula_of(inner) is None:
+            raise TypeError(unknown_formula(inner))
     if reason := missing_rate(optimizer, variable):
         raise ValueError(f"{variable.name!r} has no effective learning rate: {reason}.")
     inner = optimizer_of(optimizer, variable)
@@ -160,23 +157,13 @@ def has_formula(optimizer: keras.optimizers.Optimizer) -> bool:
     return all(formula_of(inner) for inner in inner_optimizers(optimizer))
 
 
-def require_formula(optimizer):
-    """Raise a TypeError that says how to register a formula, if the optimizer has none."""
-    for inner in inner_optimizers(optimizer):
-        if formula_of(inner) is None:
-            raise TypeError(unknown_formula(inner))
-
-
 def unknown_formula(optimizer):
     """Return the sentences on an optimizer without a formula."""
-    name = type(optimizer).__name__
-    or_override = (
-        "Override `effective_learning_rate` in the class, or register"
-        if isinstance(optimizer, LectureOptimizer)
-        else "Register"
-    )
+    name, register_it = type(optimizer).__name__, "Register"
+    if isinstance(optimizer, LectureOptimizer):
+        register_it = "Override `effective_learning_rate` in the class, or register"
     return (
-        f"The effective learning rate of {name} is not known. {or_override} the factor by "
+        f"The effective learning rate of {name} is not known. {register_it} the factor by "
         "which its rule multiplies its direction:\n"
         f"@keras_lecture_opt.effective_learning_rate.register({name})\n"
         "def _(optimizer, variable, learning_rate, t): ..."

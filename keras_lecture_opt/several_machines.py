@@ -36,6 +36,8 @@ def _worker_index(strategy):
     follows_chief = resolver.task_type != "chief" and "chief" in resolver.cluster_spec().jobs
     return resolver.task_id + follows_chief
 
+START_AGAIN = "Choose another folder, or delete this one to start again."
+
 
 class DistributedModel(keras.Model):
     """A model whose `fit` and `evaluate` work under `tf.distribute.MultiWorkerMirroredStrategy`.
@@ -165,7 +167,8 @@ class Backup(keras.callbacks.Callback):
 
     Raises:
         TypeError: `model` is not a compiled model, or `folder` is not a path.
-        ValueError: the folder's list of backups is damaged.
+        ValueError: the folder's list of backups is damaged, or `folder` is a `pathlib.Path` that
+            was made from a URL: give the URL as a string.
 
     Example:
 
@@ -197,10 +200,13 @@ class Backup(keras.callbacks.Callback):
         _ = self._checkpoint.save_counter  # created here, on all workers: it may be a broadcast
         try:
             self._manager = tf.train.CheckpointManager(self._checkpoint, folder, max_to_keep=2)
+            if not self._manager.checkpoints and any(pathlib.Path(folder).glob("ckpt-*.index")):
+                raise ValueError("It lists none.")
         except ValueError as error:
-            raise ValueError(DAMAGED_LIST.format(folder)) from error
-        if not self._manager.checkpoints and any(pathlib.Path(folder).glob("ckpt-*.index")):
-            raise ValueError(DAMAGED_LIST.format(folder))
+            raise ValueError(
+                f"There are backups in {folder!r}, but the file `checkpoint`, which lists them, is "
+                f"damaged or missing. {START_AGAIN}"
+            ) from error
 
     def restore(self) -> int:
         """Restore the latest backup, if there is one. All workers must call it.
@@ -251,13 +257,6 @@ class Backup(keras.callbacks.Callback):
             self._manager.save()
 
 
-START_AGAIN = "Choose another folder, or delete this one to start again."
-DAMAGED_LIST = (
-    "There are backups in {!r}, but the file `checkpoint`, which lists them, is damaged or "
-    f"missing. {START_AGAIN}"
-)
-
-
 def _shift_seeds(network):
     """Make the seeds of the network's layers, the chief's on all workers, different on each."""
     shift = _worker_index(network.distribute_strategy)
@@ -267,11 +266,10 @@ def _shift_seeds(network):
 
 
 def _check_compile(strategy, optimizer, arguments):
-    several = strategy.num_replicas_in_sync > 1
+    steps = arguments.get("steps_per_execution", 1)
     if arguments["jit_compile"]:
         raise ValueError("`jit_compile` must be False: XLA cannot compile the exchange.")
-    if several and arguments.get("steps_per_execution", 1) != 1:
-        steps = arguments["steps_per_execution"]
+    if strategy.num_replicas_in_sync > 1 and steps != 1:
         raise ValueError(f"`steps_per_execution` must be 1 on several workers, not {steps!r}.")
     if not isinstance(optimizer, keras.optimizers.Optimizer):
         return
@@ -286,8 +284,9 @@ def _check_compile(strategy, optimizer, arguments):
 
 
 def _check_network(network):
+    message = must_be("network", "a `keras.Sequential` or functional model", network)
     if not isinstance(network, keras.Model):
-        raise TypeError(must_be("network", "a `keras.Sequential` or functional model", network))
+        raise TypeError(message)
     for method in ("train_step", "test_step", "compute_loss", "compute_metrics"):
         if getattr(type(network), method) is not getattr(keras.Model, method):
             raise TypeError(f"`network`: `{type(network).__name__}.{method}` would not be used.")
@@ -307,4 +306,4 @@ def _check_network(network):
     if not network.built:
         raise ValueError(f"`network` {network.name!r} has no weights yet: give it a `keras.Input`.")
     if not getattr(network, "inputs", None):
-        raise TypeError(must_be("network", "a `keras.Sequential` or functional model", network))
+        raise TypeError(message)

@@ -3,6 +3,8 @@
 import functools
 import inspect
 import json
+import pathlib
+import re
 
 import keras
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 import keras_lecture_opt
+from keras_lecture_opt._arguments import check_local_path, check_path
 from keras_lecture_opt.rules import _hyperparameters
 
 BAD = {
@@ -123,6 +126,30 @@ def test_hyperparameter_of_a_rule_of_ones_own_must_be_a_finite_number():
         Own(float("inf"))
     with pytest.raises(TypeError, match="Own: `slope` must be a finite number, not 'steep'"):
         Own().slope = "steep"
+
+
+@pytest.mark.parametrize("url", ["gs://bucket/run", "ram://run", "s3a://bucket/a:/b"])
+def test_path_that_was_made_from_a_url_is_refused(url, tmp_path, monkeypatch):
+    """pathlib makes one slash of two, and writing would make a local folder "gs:"."""
+    monkeypatch.chdir(tmp_path)
+    path = pathlib.Path(url)
+    message = f"`folder` must be a string if it is a URL, not {path!r}. Pass {url!r}."
+    with pytest.raises(ValueError, match=re.escape(message)):
+        check_path("folder", path)
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="`folder` must be a string if it is a URL"):
+        keras_lecture_opt.several_machines.Backup(model, path)
+    with pytest.raises(ValueError, match="`file` must be a path in a local file system, not '"):
+        check_local_path("file", url)
+    assert list(tmp_path.iterdir()) == []
+    assert check_path("folder", url) == url
+
+
+@pytest.mark.parametrize("local", ["runs/a:/b", "C:/runs", "/data/gs:/run", "η:/run"])
+def test_path_with_a_colon_is_a_path(local):
+    assert check_path("folder", pathlib.Path(local)) == local
+    assert check_local_path("folder", local) == pathlib.Path(local)
 
 
 def test_class_of_a_schedule_is_refused(rule):

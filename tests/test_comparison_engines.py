@@ -93,8 +93,7 @@ def test_workers_stop_when_nobody_waits(workload, tmp_path):
     [run] = _compare._make_runs(tmp_path, workload, ARGUMENTS[0], [0.01], [0]).values()
     with _compare._Engine(tmp_path, workload, ARGUMENTS[0], threading) as engine:
         order = engine.order
-        start = _compare._start_of(run)
-        args = (run, workload, studies.Signed, start, 5)
+        args = (run, workload, studies.Signed, 5)
         _run.train(*args, wanted=order.exists, progress=order.unlink)
         assert len(run.rows(5)) == 1
     assert _compare._train(order, run, 5) is True

@@ -6,7 +6,6 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework import kernels  # the list has no public name
 
-from keras_lecture_opt.monitor._measure import count, map_rates, summarize
 from keras_lecture_opt.rates import rate_after_step
 
 SHAPES = [(300, 200), (200,)]
@@ -83,33 +82,17 @@ def test_compiled_training_step(rule):
         assert "XLA_GPU_JIT" in types, node.op
 
 
-def test_event_of_the_monitor(rule):
+def test_rates_of_the_monitor(rule):
     variable, optimizer = keras.Variable(np.ones(SHAPES[0], "float32")), rule()
     optimizer.build([variable])
 
     @tf.function(autograph=False)
     def event(learning_rate, mask):
         rate = rate_after_step(optimizer, variable, learning_rate)
-        mask |= tf.convert_to_tensor(variable) != 0
-        return map_rates(rate, mask, SHAPES[0])
+        return rate, mask | (tf.convert_to_tensor(variable) != 0)
 
     mask = tf.TensorSpec(SHAPES[0], tf.bool)
     assert_on_a_gpu(event.get_concrete_function(tf.TensorSpec([]), mask).graph)
-
-
-def test_summary_of_the_monitor():
-    """What leaves the GPU at an event is a few kB for a variable; its rates would be 240 kB."""
-    n = 60_000
-    graph = tf.Graph()
-    with graph.as_default():
-        results = summarize.python_function(tf.zeros([n]), tf.ones([n], tf.bool))
-    moved = assert_on_a_gpu(graph)
-    assert "StatelessWhile" in {operation.type for operation in graph.get_operations()}
-    chunk = tf.function(count, autograph=False)  # the body of that loop
-    specs = tf.TensorSpec([n]), tf.TensorSpec([n], tf.bool)
-    moved += assert_on_a_gpu(chunk.get_concrete_function(*specs).graph)
-    moved += sum(t.shape.num_elements() * t.dtype.size for t in results.values())
-    assert moved < 16_384
 
 
 def test_a_fall_back_is_seen():

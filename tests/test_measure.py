@@ -15,38 +15,53 @@ from keras_lecture_opt import (
 )
 from keras_lecture_opt._keras_formulas import FORMULAS
 from keras_lecture_opt.monitor import _measure
-from keras_lecture_opt.monitor._sample import indices, medians, thin
-from keras_lecture_opt.monitor._variables import MonitoredVariable, map_shapes
+from keras_lecture_opt.monitor._measure import indices, numbers_of_rates, rates_of, thin
+from keras_lecture_opt.monitor._training import MonitoredVariable, map_shapes
 from keras_lecture_opt.rates import missing_rate
 
 
-@pytest.mark.parametrize("chunk", [_measure.CHUNK, 1000])
-def test_quantiles_of_many_weights(chunk, monkeypatch):
-    """Thirty orders of magnitude, counted at once or in chunks."""
-    monkeypatch.setattr(_measure, "CHUNK", chunk)
+def assert_quantiles(found, true):
+    assert [*found] == [*QUANTILES]
+    np.testing.assert_array_equal([*found.values()], true)
+
+
+@pytest.mark.parametrize("rows", [300, 1])
+def test_quantiles(rows):
+    """Thirty orders of magnitude, of many weights or of few."""
     rng = np.random.default_rng(0)
-    rates = np.exp(rng.normal(-3, 8, size=(300, 101))).astype("float32")
+    rates = np.exp(rng.normal(-3, 8, size=rows * 101)).astype("float32")
     updated = rng.random(rates.shape) < 0.75
-    updated[:30] = False  # some chunks have none
-    # Called as Python: the traced function keeps the chunks that it was traced with.
-    summarize = _measure.summarize.python_function
-    measured = summarize(tf.constant(rates.ravel()), tf.constant(updated.ravel()))
+    quantiles, bars, not_finite = _measure.summarize(rates, updated)
     true = np.quantile(rates[updated], [*QUANTILES.values()], method="inverted_cdf")
-    np.testing.assert_allclose(measured["quantiles"], true, rtol=4e-3)
-    np.testing.assert_array_equal(measured["quantiles"].numpy()[[0, -1]], true[[0, -1]])
-    assert measured["never_updated"].numpy() == pytest.approx(1 - updated.mean())
-    assert measured["bars"].numpy().sum() == rates.size
-    assert measured["not_finite"] == 0
+    assert_quantiles(quantiles, true)
+    logs = np.log10(rates)
+    for left, right, count in zip(_measure.EDGES[:-1], _measure.EDGES[1:], bars, strict=True):
+        assert count == ((logs >= left) & (logs < right)).sum()
+    assert not_finite == 0
 
 
-def test_rates_of_which_some_are_not_finite():
+@pytest.mark.parametrize("repeats", [1, 1000])
+def test_rates_of_which_some_are_not_finite(repeats):
     rates = np.array([0.5, np.inf, -np.nan, 0.25, np.nan, 2.0, 0.0, 0.5], "float32")
     updated = np.array([1, 1, 1, 1, 0, 0, 1, 1], "bool")
-    measured = _measure.summarize(tf.constant(rates), tf.constant(updated))
-    assert measured["not_finite"] == 3
-    assert measured["never_updated"] == 0.25
-    np.testing.assert_allclose(measured["quantiles"], [0, 0, 0.25, 0.5, 0.5], rtol=4e-3)
-    assert sum(measured["bars"]) == 5
+    measured = _measure.summarize(np.tile(rates, repeats), np.tile(updated, repeats))
+    quantiles, bars, not_finite = measured
+    assert not_finite == 3 * repeats
+    assert_quantiles(quantiles, [0, 0, 0.25, 0.5, 0.5])
+    assert sum(bars) == 5 * repeats
+    nothing = np.zeros(8 * repeats, "bool")
+    assert _measure.summarize(np.tile(rates, repeats), nothing)[0] == {}
+
+
+def test_maps_average_logarithms():
+    rates = np.float32([[1, 10, 100, 0], [np.nan, 1000, 10, 1]]).ravel()
+    updated = np.array([[1, 1, 1, 1], [1, 1, 1, 0]], "bool").ravel()
+    np.testing.assert_allclose(
+        _measure.map_rates(rates, updated, (2, 2)), [[0.5, 2], [3, 1]], rtol=1e-6
+    )
+    assert np.isnan(_measure.map_rates(rates, ~updated, (4, 2))[:3]).all()
+    wide = _measure.map_rates(np.ones(200, "float32"), np.ones(200, "bool"), (200, 1))
+    np.testing.assert_allclose(wide, np.zeros((64, 1)), atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
@@ -104,11 +119,14 @@ def test_medians_of_all_variables_at_once(cls):
         gradients = [rng.normal(size=shape).astype("float32") for shape in shapes]
         gradients[3][:, 0] *= 100  # a column that is not like the others
         optimizer.apply([tf.constant(g) for g in gradients], variables)
-        found = medians(monitored, tf.constant(2.0**-6, tf.float64))
+        eta = {id(optimizer): tf.constant(2.0**-6, tf.float64)}
+        measured = rates_of(monitored, eta, False, {m.name: {} for m in monitored})
+        found = {m.name: numbers_of_rates(m, *rates, False) for m, *rates in measured}
         for m in monitored:
             rates = effective_learning_rate(optimizer, m.variable).numpy()
             true = np.quantile(rates, 0.5, method="inverted_cdf")
-            assert found[m.name] == pytest.approx(true, rel=1e-6 if rates.size < 4096 else 0.05)
+            [median] = found[m.name].values()
+            assert median == pytest.approx(true, rel=1e-6 if rates.size < 4096 else 0.05)
 
 
 class LayerWise(LectureOptimizer):

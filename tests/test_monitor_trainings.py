@@ -1,5 +1,7 @@
 """Several trainings, several optimizers, several models, and whatever stands in `logs`."""
 
+import pathlib
+
 import keras
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 import keras_lecture_opt
 from keras_lecture_opt import EffectiveLearningRateMonitor
+from keras_lecture_opt.monitor import _quantities
 from keras_lecture_opt.monitor._history import History, Row
 
 pytestmark = pytest.mark.usefixtures("without_xla")
@@ -353,3 +356,9 @@ def test_healthy_run_says_which_checks_were_made(classes, tmp_path, capsys):
     texts = Log(tmp_path / "train")
     assert texts.last("diagnosis").item().decode() == f"- {said}"
     assert sorted(t for t, plugin in texts.plugins.items() if plugin == "text")[0] == "diagnosis"
+
+
+def test_page_and_docstring_have_the_table_of_quantities():
+    table = _quantities.table()
+    assert table in (pathlib.Path(__file__).parents[1] / "docs" / "monitor.md").read_text()
+    assert all(line in EffectiveLearningRateMonitor.__doc__ for line in table.splitlines())

@@ -8,7 +8,6 @@ import json
 import math
 import multiprocessing
 import os
-import pathlib
 import pickle
 import re
 import signal
@@ -22,7 +21,14 @@ import keras
 import numpy as np
 import tqdm
 
-from keras_lecture_opt._arguments import as_python, check_integer, check_number, check_path, must_be
+from keras_lecture_opt._arguments import (
+    as_python,
+    check_integer,
+    check_local_path,
+    check_number,
+    must_be,
+)
+from keras_lecture_opt._files import replacing
 from keras_lecture_opt.comparison import _order, _run
 from keras_lecture_opt.comparison._identity import describe_optimizer, differences, versions
 from keras_lecture_opt.comparison._study import Study
@@ -105,7 +111,7 @@ def compare(
     if executor is not None and not isinstance(executor, concurrent.futures.Executor):
         raise TypeError(must_be("executor", "a concurrent.futures.Executor or None", executor))
     # A process of the executor may work in another directory.
-    folder = pathlib.Path(check_path("folder", folder)).absolute()
+    folder = check_local_path("folder", folder).absolute()
     _claim(folder, workload)
     runs = _make_runs(folder, workload, optimizers, rates, seeds)
     made = {name: make(rates[0]) for name, make in optimizers.items()}
@@ -191,14 +197,12 @@ def _watch_parent():
 
 def _check_rates(learning_rates):
     allowed = "different finite numbers > 0"
-    try:
-        rates = [as_python(rate) for rate in learning_rates]
-    except TypeError as error:
-        raise TypeError(
-            must_be("learning_rates", f"a list of {allowed}", learning_rates)
-        ) from error
+    wrong_type = TypeError(must_be("learning_rates", f"a list of {allowed}", learning_rates))
+    if not isinstance(learning_rates, Iterable):
+        raise wrong_type
+    rates = [as_python(rate) for rate in learning_rates]
     if not all(type(rate) in (int, float) for rate in rates):
-        raise TypeError(must_be("learning_rates", f"a list of {allowed}", learning_rates))
+        raise wrong_type
     if not rates or not all(0 < r < math.inf for r in rates) or len({*rates}) < len(rates):
         raise ValueError(must_be("learning_rates", allowed, learning_rates))
     return sorted(map(float, rates))
@@ -231,9 +235,7 @@ def _check_rungs(rungs, rates):
     )
     try:
         pairs = [(int(as_python(e)), int(as_python(n))) for e, n in rungs]
-        exact = all(
-            e == given[0] and n == given[1] for (e, n), given in zip(pairs, rungs, strict=True)
-        )
+        exact = pairs == [tuple(pair) for pair in rungs]
     except (OverflowError, TypeError, ValueError) as error:
         raise TypeError(must_be("rungs", allowed, rungs)) from error
     growing = all(a < b and m >= n for (a, m), (b, n) in itertools.pairwise(pairs))
@@ -275,34 +277,30 @@ def _claim(folder, workload):
                     "Use another folder."
                 )
         else:
-            with _run.replacing(path) as part:
+            with replacing(path) as part:
                 part.write_text(json.dumps(description, indent=1), encoding="utf-8")
 
 
 def _make_runs(folder, workload, optimizers, rates, seeds):
     """Return all runs by (name, rate, seed); their folders' names hold all that determines them."""
     common, runs = _conditions(workload), {}
-    starts = {seed: _start(folder, workload, seed) for seed in seeds}
+    starts = {seed: folder / "starts" / f"seed-{seed}.npz" for seed in seeds}
+    hashes = {seed: _start(folder, starts[seed], workload, seed) for seed in seeds}
     for name, make in optimizers.items():
         for rate in rates:
             optimizer = describe_optimizer(make(rate))
             for seed in seeds:
                 own = {"name": name, "optimizer": optimizer, "learning_rate": rate, "seed": seed}
-                text = json.dumps({**own, "start": starts[seed], **common}, sort_keys=True)
+                text = json.dumps({**own, "start": hashes[seed], **common}, sort_keys=True)
                 known_by = hashlib.sha256(text.encode()).hexdigest()[:16]
                 readable = re.sub(r"[^\w.]+", "-", name)[:40]
                 place = folder / "runs" / f"{readable},eta={rate:g},seed={seed},{known_by}"
-                runs[name, rate, seed] = _run.Run(name, rate, seed, place)
+                runs[name, rate, seed] = _run.Run(name, rate, seed, place, starts[seed])
     return runs
 
 
-def _start_file(folder, seed):
-    return folder / "starts" / f"seed-{seed}.npz"
-
-
-def _start(folder, workload, seed):
+def _start(folder, path, workload, seed):
     """Write the start of a seed, if it is not there; return its hash."""
-    path = _start_file(folder, seed)
     with filelock.FileLock(folder / "lock"):
         saved = _run.read(path)
         if not saved:
@@ -374,11 +372,11 @@ class _Engine:
         """Train in this process; return the runs that another process trains."""
         locked = []
         for run in runs:
-            make, start = self.optimizers[run.optimizer], _start_of(run)
+            make = self.optimizers[run.optimizer]
             self.bar.set_description(
                 f"up to epoch {epochs}: {run.optimizer}, η {run.learning_rate:g}, seed {run.seed}"
             )
-            if not _run.train(run, self.workload, make, start, epochs, progress=self.bar.update):
+            if not _run.train(run, self.workload, make, epochs, progress=self.bar.update):
                 locked.append(run)
         return locked
 
@@ -389,12 +387,16 @@ class _Engine:
         try:
             waiting, locked = set(futures), []
             while waiting:
-                done, waiting = concurrent.futures.wait(
-                    waiting, 1, concurrent.futures.FIRST_COMPLETED
-                )
+                first = concurrent.futures.FIRST_COMPLETED
+                done, waiting = concurrent.futures.wait(waiting, 1, first)
                 locked += [futures[future] for future in done if not future.result()]
                 self.bar.update(sum(len(run.rows(epochs)) for run in runs) - before - self.bar.n)
-            self._check_done([run for run in runs if run not in locked], epochs)
+            trained = [run for run in runs if run not in locked]
+            if lost := [run.folder for run in trained if not run.is_complete(epochs)]:
+                raise RuntimeError(
+                    f"{len(lost)} runs are not where they should be, such as {lost[0]}. "
+                    "All processes of the executor must see `folder` at this path."
+                )
             return locked
         except concurrent.futures.BrokenExecutor as error:
             error.add_note("What is saved stays: the same call with a new executor continues.")
@@ -402,13 +404,6 @@ class _Engine:
         finally:
             for future in futures:
                 future.cancel()
-
-    def _check_done(self, runs, epochs):
-        if lost := [run.folder for run in runs if not run.is_complete(epochs)]:
-            raise RuntimeError(
-                f"{len(lost)} runs are not where they should be, such as {lost[0]}. "
-                "All processes of the executor must see `folder` at this path."
-            )
 
 
 def _lock_of(order):
@@ -424,15 +419,10 @@ def _withdraw(order):
         os.unlink(lock.lock_file)
 
 
-def _start_of(run):
-    return _start_file(run.folder.parents[1], run.seed)
-
-
 def _train(order, run, epochs):
     """Train a run in a process of an executor."""
     try:
         workload, optimizers = pickle.loads(order.read_bytes())
     except FileNotFoundError:  # nobody waits for it now
         return True
-    make, start = optimizers[run.optimizer], _start_of(run)
-    return _run.train(run, workload, make, start, epochs, wanted=order.exists)
+    return _run.train(run, workload, optimizers[run.optimizer], epochs, wanted=order.exists)

@@ -29,7 +29,7 @@ def describe(thing):
     try:
         config = thing.get_config()
     except (AttributeError, NotImplementedError, TypeError):  # it has none
-        config = _without_addresses(repr(thing))
+        config = re.sub(r" at 0x[0-9a-f]+", "", repr(thing))
     kind = thing if inspect.isroutine(thing) else type(thing)
     description = {"class": f"{kind.__module__}.{kind.__qualname__}", "config": as_json(config)}
     if _is_own(kind.__module__):
@@ -42,12 +42,10 @@ def describe(thing):
 def describe_optimizer(optimizer):
     """Return an optimizer's description without its names, which Keras may number."""
 
-    def without_names(value):
-        if isinstance(value, dict):
-            return {key: without_names(part) for key, part in value.items() if key != "name"}
-        return [without_names(part) for part in value] if isinstance(value, list) else value
+    def without_name(part):
+        return {key: value for key, value in part.items() if key != "name"}
 
-    return without_names(describe(optimizer))
+    return json.loads(json.dumps(describe(optimizer)), object_hook=without_name)
 
 
 def describe_model(model):
@@ -93,11 +91,8 @@ def differences(one, other, path=""):
             for text in differences(one.get(key), other.get(key), f"{path}.{key}".lstrip("."))
         ]
     if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        return [
-            text
-            for i, pair in enumerate(zip(one, other, strict=True))
-            for text in differences(*pair, f"{path}[{i}]")
-        ]
+        pairs = enumerate(zip(one, other, strict=True))
+        return [text for i, pair in pairs for text in differences(*pair, f"{path}[{i}]")]
     return [] if one == other else [f"`{path}` is {_short(one)} there and {_short(other)} here"]
 
 
@@ -105,26 +100,20 @@ def as_json(config):
     """Return a configuration as JSON has it; of an object that JSON has not, its description."""
 
     def default(value):
-        if isinstance(value, (np.generic, np.ndarray)):
-            return value.tolist()
-        return describe(value)
+        return value.tolist() if isinstance(value, (np.generic, np.ndarray)) else describe(value)
 
-    return _with_sources(json.loads(json.dumps(config, default=default, sort_keys=True)))
+    text = json.dumps(config, default=default, sort_keys=True)
+    return json.loads(text, object_hook=_with_source)
 
 
-def _with_sources(config):
-    """Add the sources of the user's classes that Keras's configuration names."""
-    if isinstance(config, list):
-        return [_with_sources(part) for part in config]
-    if not isinstance(config, dict):
-        return config
-    result = {key: _with_sources(value) for key, value in config.items()}
+def _with_source(config):
+    """Add its source to the configuration, a dict, if that names a class of the user's."""
     module, name = config.get("module"), config.get("class_name")
     if module is None and isinstance(getattr(sys.modules["__main__"], str(name), None), type):
         module = "__main__"  # Keras leaves it out
     if isinstance(module, str) and isinstance(name, str) and _is_own(module):
-        result["source"] = _source(getattr(sys.modules.get(module), name, None))
-    return result
+        config["source"] = _source(getattr(sys.modules.get(module), name, None))
+    return config
 
 
 def _is_own(module):
@@ -169,10 +158,6 @@ def _source(kind):
                 with contextlib.suppress(OSError):  # typed at a prompt
                     sources.append(inspect.getsource(function))
     return sources
-
-
-def _without_addresses(text):
-    return re.sub(r" at 0x[0-9a-f]+", "", text)
 
 
 def _short(value):

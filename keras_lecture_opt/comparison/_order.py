@@ -45,9 +45,5 @@ class _Pickler(cloudpickle.Pickler):
         if isinstance(obj, keras.losses.Loss):
             return copyreg.__newobj__, (type(obj),), vars(obj)
         if isinstance(obj, keras.metrics.Metric):
-            return _metric, (type(obj), obj.get_config())
+            return type(obj).from_config, (obj.get_config(),)
         return super().reducer_override(obj)
-
-
-def _metric(kind, config):
-    return kind.from_config(config)

@@ -1,17 +1,18 @@
 """A study in words, tables and pictures, on one page."""
 
 import csv
+import itertools
 import math
-import pathlib
 import shlex
 import sys
 
 import numpy as np
 
-from keras_lecture_opt._arguments import check_path
+from keras_lecture_opt._arguments import check_local_path
+from keras_lecture_opt._files import replacing
 from keras_lecture_opt._programs import markdown_table
 from keras_lecture_opt.comparison._identity import versions
-from keras_lecture_opt.comparison._run import diverged, replacing
+from keras_lecture_opt.comparison._run import diverged
 from keras_lecture_opt.comparison._statistics import MOST, PROBABLE, SIGNIFICANT, probability
 
 MARK = "<!-- Written by keras_lecture_opt.comparison -->"
@@ -28,26 +29,19 @@ def table(study, ranking):
         head += [f"{quantity} {sign} {goal:g}", "after epochs", "steps", "seconds"]
     rows = []
     for entry in ranking:
+        rows.append(row := [entry["optimizer"]])
         if entry["learning_rate"] is None:
-            rows.append([entry["optimizer"], "none", "no η is left that did not diverge"])
-            rows[-1] += [""] * (len(head) - len(rows[-1]))
+            row += ["none", "no η is left that did not diverge", *[""] * (len(head) - 3)]
             continue
         edge = ", an edge of the last choice" if entry["at_inner_edge"] else ""
         edge = ", the grid's edge" if entry["at_edge"] else edge
-        rows.append(
-            [
-                entry["optimizer"],
-                f"{entry['learning_rate']:g}{edge}",
-                spread(entry["values"]),
-                f"{entry['diverged']} of {len(study.seeds)}",
-                f"{entry['same_choice']:.0%}",
-            ]
-        )
+        row += [f"{entry['learning_rate']:g}{edge}", spread(entry["values"])]
+        row += [f"{entry['diverged']} of {len(study.seeds)}", f"{entry['same_choice']:.0%}"]
         if study.target:
             epochs, steps, seconds = entry["to_target"]
-            rows[-1].append(f"{entry['reached']} of {len(study.seeds)}")
+            row.append(f"{entry['reached']} of {len(study.seeds)}")
             medians = [f"{epochs:g}", f"{steps:g}", f"{seconds:.1f}"]
-            rows[-1] += medians if epochs < math.inf else ["not reached"] * 3
+            row += medians if epochs < math.inf else ["not reached"] * 3
     return markdown_table(head, rows)
 
 
@@ -55,20 +49,18 @@ def report(study, folder):
     """Write the page; return its folder."""
     from keras_lecture_opt import plots  # needs an extra
 
-    folder = pathlib.Path(check_path("folder", folder))
+    folder = check_local_path("folder", folder)
     page = folder / "README.md"
     there = [name for name in FILES if (folder / name).exists()]
     if there and not (page.exists() and page.read_bytes().startswith(MARK.encode())):
         names = ", ".join(there)
         raise FileExistsError(f"{folder} has {names}, not of a report. Use another folder.")
-    # Several commands that share a folder end at one time, and write these files.
+    folder.mkdir(parents=True, exist_ok=True)
     with replacing(page) as part:
         part.write_text("\n\n".join([MARK, *sections(study)]) + "\n", encoding="utf-8")
     rows = study.rows()
-    with (
-        replacing(folder / "results.csv") as part,
-        part.open("w", newline="", encoding="utf-8") as file,
-    ):
+    results = folder / "results.csv"
+    with replacing(results) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
@@ -231,21 +223,15 @@ def configurations(study):
 
 def verdicts(ranking, pairs):
     """Return what the pairs tell, as a list in Markdown."""
-    told = [pair for pair in pairs if pair.verdict]
     lines = []
     for name in [entry["optimizer"] for entry in ranking]:
-        worse = [
-            with_p(pair.second if pair.first == name else pair.first, pair)
-            for pair in told
-            if pair.verdict == name
-        ]
+        won = [pair for pair in pairs if pair.verdict == name]
+        worse = [with_p(p.second if p.first == name else p.first, p) for p in won]
         if worse:
             lines.append(f"- {name} ends better than {', '.join(worse)}.")
-    open_pairs = [
-        with_p(f"{pair.first} and {pair.second}", pair) for pair in pairs if not pair.verdict
-    ]
-    if open_pairs:
-        lines.append(f"- The data do not tell: {', '.join(open_pairs)}.")
+    untold = [with_p(f"{p.first} and {p.second}", p) for p in pairs if not p.verdict]
+    if untold:
+        lines.append(f"- The data do not tell: {', '.join(untold)}.")
     return "\n".join(lines) or "- There is only one optimizer."
 
 
@@ -258,13 +244,11 @@ def with_p(text, pair):
 def matrix(names, probabilities):
     """Return a table of the probabilities of pairs."""
     both = {**probabilities, **{(b, a): 1 - p for (a, b), p in probabilities.items()}}
-    return markdown_table(
-        ["", *names],
-        [
-            [one, *("" if one == other else f"{both[one, other]:.0%}" for other in names)]
-            for one in names
-        ],
-    ).rstrip()
+    rows = [
+        [one, *("" if one == other else f"{both[one, other]:.0%}" for other in names)]
+        for one in names
+    ]
+    return markdown_table(["", *names], rows).rstrip()
 
 
 def sensitivity(study, rung):
@@ -280,11 +264,8 @@ def sensitivity(study, rung):
         for rate in rates:
             values = of_name.get(rate, np.empty(0))
             out = int(np.isinf(values).sum())
-            mean = (
-                f"{study.sign * values[np.isfinite(values)].mean():.4g}"
-                if out < len(values)
-                else ""
-            )
+            ended = study.sign * values[np.isfinite(values)]
+            mean = f"{ended.mean():.4g}" if len(ended) else ""
             cells.append(f"{mean} ({out} of {len(values)} diverged)" if out else mean)
         rows.append([name, *cells, *neighbors(of_name, study.rates)])
     head = ["", *(f"η {rate:g}" for rate in rates), "one lower", "one higher"]
@@ -292,12 +273,7 @@ def sensitivity(study, rung):
 
 
 def neighbors(values, rates):
-    """Yield what the rates beside the best one cost, as factors in words.
-
-    Args:
-        values: dict from the rates that were trained to arrays of values, one for each seed.
-        rates: all rates of the study.
-    """
+    """Yield what the rates of the study beside the best one cost, as factors in words."""
     means = {rate: of_rate.mean() for rate, of_rate in values.items()}
     best = min(means, key=means.get, default=rates[0])  # nothing is beside it if there is none
     for i in (rates.index(best) - 1, rates.index(best) + 1):
@@ -331,20 +307,13 @@ def budgets(study):
         ][:: study.sign]
         return f"{ends[1]} [{ends[0]}, {ends[2]}]"
 
-    yield markdown_table(
-        ["", *(plural(size, "rate") for size in sizes)],
-        [[name, *(cell(found[size][name]) for size in sizes)] for name in study.names],
-    ).rstrip()
+    rows = [[name, *(cell(found[size][name]) for size in sizes)] for name in study.names]
+    yield markdown_table(["", *(plural(size, "rate") for size in sizes)], rows).rstrip()
     for size in sizes:
         yield f"Probability that the row's optimizer ends better, with {plural(size, 'rate')}:"
-        yield matrix(
-            study.names,
-            {
-                (one, other): probability(found[size][one], found[size][other])
-                for i, one in enumerate(study.names)
-                for other in study.names[i + 1 :]
-            },
-        )
+        pairs = itertools.combinations(study.names, 2)
+        likely = {pair: probability(*(found[size][name] for name in pair)) for pair in pairs}
+        yield matrix(study.names, likely)
 
 
 def provenance(study):
@@ -366,10 +335,9 @@ def provenance(study):
 
 def moment(quantity, epochs):
     """Return a quantity and when it was measured: training quantities are means over an epoch."""
-    when = (
-        f"after {plural(epochs, 'epoch')}" if quantity.startswith("val_") else f"in epoch {epochs}"
-    )
-    return f"{quantity} {when}"
+    if quantity.startswith("val_"):
+        return f"{quantity} after {plural(epochs, 'epoch')}"
+    return f"{quantity} in epoch {epochs}"
 
 
 def plural(count, noun, several=None):

@@ -5,7 +5,6 @@ import dataclasses
 import errno
 import functools
 import json
-import os
 import pathlib
 import platform
 import time
@@ -18,6 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_lecture_opt._files import replacing
 from keras_lecture_opt._keras_private import global_seed_state
 from keras_lecture_opt._programs import gpu_name, machine
 
@@ -38,12 +38,14 @@ class Run:
         learning_rate: what its function gets.
         seed: an integer; weights, order of the batches and dropout depend on it alone.
         folder: `pathlib.Path` of this run alone.
+        start: file of the seed's start, as `save` wrote it.
     """
 
     optimizer: str
     learning_rate: float
     seed: int
     folder: pathlib.Path
+    start: pathlib.Path
 
     @property
     def state(self):
@@ -74,20 +76,11 @@ def diverged(rows):
     return bool(rows) and rows[-1]["diverged"]
 
 
-def train(run, workload, make, start, epochs, wanted=lambda: True, progress=lambda: None):
+def train(run, workload, make, epochs, wanted=lambda: True, progress=lambda: None):
     """Train a run up to an epoch, from where it was saved last.
 
-    Args:
-        run: a `Run`.
-        workload: the study's `Workload`.
-        make: function from the learning rate to an optimizer.
-        start: file of the seed's start, as `save` wrote it.
-        epochs: the run's last epoch.
-        wanted: function that says, after each epoch, whether to go on.
-        progress: function that is called after each epoch.
-
-    Returns:
-        Whether the run was free: False if another process trains it now.
+    `make` makes an optimizer from the learning rate. After each epoch `progress` is called, and
+    `wanted` says whether to go on. Returns False if another process trains the run now.
     """
     with lock(run.folder) as free:
         if not free:
@@ -103,7 +96,7 @@ def train(run, workload, make, start, epochs, wanted=lambda: True, progress=lamb
         model = workload.new_model(make(run.learning_rate), run.seed)
         model.optimizer.build(model.trainable_variables)
         variables = [*model.variables, *model.optimizer.variables, global_seed_state()]
-        first = read(start)
+        first = read(run.start)
         if rows and not all(f"v{i}" in saved for i in range(len(variables))):
             warnings.warn(f"{run.state} lacks variables: its run is repeated.", stacklevel=2)
             rows = []
@@ -163,20 +156,10 @@ def save(path, variables, **facts):
         OSError: the file cannot be written. What was there stays.
     """
     values = {f"v{i}": np.asarray(v) for i, v in enumerate(variables)}
-    part = path.with_name(f"{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            np.savez(file, **facts, **values)
-        part.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise OSError(
-            error.errno,
-            f"{path} cannot be written: {error.strerror}. What was saved before stays: the same "
-            "call continues there",
-        ) from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    hint = "What was saved before stays: the same call continues there"
+    with replacing(path, f"{{}} cannot be written: {{}}. {hint}") as part, part.open("wb") as file:
+        np.savez(file, **facts, **values)
 
 
 def read(path, only=None):
@@ -201,9 +184,8 @@ def assign(variables, saved):
     for i, variable in enumerate(variables):
         value = saved[f"v{i}"]
         if value.dtype.kind == "V":  # NumPy's files know no bfloat16
-            value = value.view(
-                tf.as_dtype(keras.backend.standardize_dtype(variable.dtype)).as_numpy_dtype
-            )
+            dtype = keras.backend.standardize_dtype(variable.dtype)
+            value = value.view(tf.as_dtype(dtype).as_numpy_dtype)
         variable.assign(value)
 
 
@@ -213,12 +195,3 @@ def keep_results(run):
         saved = read(run.state)
         if free and "v0" in saved:
             save(run.state, [], rows=saved["rows"])
-
-
-@contextlib.contextmanager
-def replacing(path):
-    """Yield a path to write to; what is there in the end takes the file's place, all or nothing."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    yield part
-    part.replace(path)

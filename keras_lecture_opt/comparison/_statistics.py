@@ -1,4 +1,8 @@
-"""What a few seeds can tell: chosen rates, probabilities, verdicts."""
+"""What a few seeds can tell: chosen rates, probabilities, verdicts.
+
+Values are arrays of results whose last axis is the seeds, and one before it the rates. Less is
+better; infinity is a run that diverged.
+"""
 
 import dataclasses
 import itertools
@@ -18,15 +22,8 @@ def repeated_searches(values, trials, seed=0):
     A search tries `trials` of the rates, and resamples the seeds: as many as there are, drawn with
     replacement. It chooses the rate with which the fewest of these diverged, and of those the one
     with the best mean of the others. Its result is what this rate reaches with one of the seeds.
-
-    Args:
-        values: array (rates, seeds), less is better, infinity for a run that diverged.
-        trials: number of rates that a search tries.
-        seed: of the random draws.
-
-    Returns:
-        Array of the results of all such searches, or of `MOST` that are drawn by chance if there
-        are more; infinity where that run diverged.
+    Returns the results of all such searches, or of `MOST` that are drawn by chance if there are
+    more.
     """
     rates, seeds = values.shape
     if math.comb(rates, trials) * seeds ** (seeds + 1) <= MOST:
@@ -43,14 +40,7 @@ def repeated_searches(values, trials, seed=0):
 
 
 def rank(values):
-    """Return what sorts results of several seeds: how many diverged, and the mean of the others.
-
-    Args:
-        values: array (..., seeds), less is better, infinity for a run that diverged.
-
-    Returns:
-        Two arrays without the last axis.
-    """
+    """Return what sorts results of several seeds: how many diverged, and the mean of the others."""
     finite = np.isfinite(values)
     ended = finite.sum(axis=-1)
     total = np.where(finite, values, 0).sum(axis=-1)
@@ -75,14 +65,7 @@ def probability(one, other):
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """Two optimizers at their chosen rates, at the end of the last rung.
-
-    `probability`: that a run of the first ends better than a run of the second. `p_value`: of
-    a t-test of the means, times the number of pairs; NaN where it says nothing: with one seed,
-    without any spread, or where a run diverged. `verdict`: the name of the better one, or None if
-    the data do not tell. If no rate of one is left, or all its last runs diverged, and none of the
-    other, the other is the better one.
-    """
+    """Two optimizers at their chosen rates, at the end of the last rung: see `Study.pairs`."""
 
     first: str
     second: str
@@ -97,12 +80,6 @@ def pairs(ends):
     The t-test is of logarithms where all values are positive, because seeds change a loss by a
     factor. Few seeds know the spread of one optimizer badly, and the smallest of many such spreads
     is small by chance. So none counts as less than the spread over all optimizers together.
-
-    Args:
-        ends: dict from names to arrays of the last values, one for each seed; less is better.
-
-    Returns:
-        List of `Pair`.
     """
     finite = {name: values for name, values in ends.items() if np.isfinite(values).all()}
     if all(np.min(values) > 0 for values in finite.values()):
@@ -133,13 +110,10 @@ def same_choice(rungs, index, counts, seed=0):
     Only the rates that really took part in a rung take part in its repetition.
 
     Args:
-        rungs: for each rung an array (rates, seeds), less is better.
+        rungs: for each rung its values.
         index: for each rung the row of the rate that was chosen in the end.
         counts: for each rung how many rates go on.
         seed: of the random draws, where there are more than `MOST` ways to draw seeds.
-
-    Returns:
-        The share of the repetitions.
     """
     seeds = rungs[0].shape[1]
     if seeds**seeds <= MOST:

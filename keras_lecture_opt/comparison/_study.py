@@ -57,11 +57,9 @@ class Study:
         return {name: self._chosen(name) for name in self.names}
 
     def _chosen(self, name):
-        rates = zip(self.alive[-1][name], self.values(name, -1), strict=True)
-        rate, values = min(
-            rates, key=lambda pair: _statistics.rank(pair[1]), default=(None, np.empty(0))
-        )
-        return rate if np.isfinite(values).any() else None
+        values = dict(zip(self.alive[-1][name], self.values(name, -1), strict=True))
+        rate = min(values, key=lambda rate: _statistics.rank(values[rate]), default=None)
+        return rate if rate is not None and np.isfinite(values[rate]).any() else None
 
     def runs(self, name: str) -> list[Rows]:
         """Return the rows at the chosen rate, a list for each seed; no list if none was chosen."""
@@ -188,10 +186,11 @@ class Study:
 
         Returns:
             List of objects with the names `first` and `second`; `probability` that a run of the
-            first ends better than a run of the second, over all pairs of seeds; `p_value` of
-            a t-test times the number of pairs; and `verdict`: the name of the better one, where
-            the probability is at least 95% and the p-value below 5%, or where all runs of the
-            other diverged and none of its own; else None: the data do not tell.
+            first ends better than a run of the second, over all pairs of seeds; `p_value` of a
+            t-test of the means, times the number of pairs, NaN with one seed, without any spread or
+            where a run diverged; and `verdict`: the name of the better one, where the probability
+            is at least 95% and the p-value below 5%, or where the other has no rate left or only
+            runs that diverged, and it has none of these; else None: the data do not tell.
         """
         return _statistics.pairs({name: self._end(name) for name in self.names})
 
@@ -231,6 +230,7 @@ class Study:
 
         Raises:
             FileExistsError: one of these files is there and is not of a report.
+            ValueError: `folder` is a URL.
         """
         return report(self, folder)
 

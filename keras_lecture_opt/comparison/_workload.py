@@ -78,11 +78,9 @@ class Workload:
             raise TypeError(must_be("metrics", "a list of metrics", metrics))
         self.policy = keras.config.dtype_policy()
         self.build, self.loss, self.metrics = build, loss, list(metrics)
-        self.batch_size = (
-            None
-            if batch_size is None and callable(data)
-            else check_integer("batch_size", batch_size, 1)
-        )
+        self.batch_size = batch_size
+        if batch_size is not None or not callable(data):
+            self.batch_size = check_integer("batch_size", batch_size, 1)
         self.steps_per_execution = check_integer("steps_per_execution", steps_per_execution, 1)
         self.data = _check_data("data", data)
         self.validation = None if validation is None else _check_data("validation", validation)
@@ -142,15 +140,15 @@ class Workload:
     def _probe(self):
         """Try each thing that a run does once, so that mistakes show before anything trains."""
         model = self.new_model("sgd", seed=0)
-        batch = next(iter(self.batches(0, 0)))
-        if callable(self.data) and not _equal(batch, next(iter(self.batches(0, 0)))):
-            raise ValueError(
-                "`data` must return the same examples in the same order for the same seed. Give "
-                "its shuffle the seed that the function gets."
-            )
+        if callable(self.data):
+            first, again = (keras.tree.flatten(next(iter(self.batches(0, 0)))) for _ in range(2))
+            if not all(map(np.array_equal, first, again)):
+                raise ValueError(
+                    "`data` must return the same examples in the same order for the same seed. "
+                    "Give its shuffle the seed that the function gets."
+                )
         self._check_labels(model)
-        x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
-        tried = model.evaluate(x, y, sample_weight=weight, verbose=0, return_dict=True)
+        tried = model.evaluate(self.batches(0, 0).take(1), verbose=0, return_dict=True)
         quantities = list(tried)
         for quantity, value in tried.items():
             if np.ndim(value):
@@ -159,15 +157,13 @@ class Workload:
         if taken := [quantity for quantity in quantities if quantity in COLUMNS]:
             raise ValueError(must_be("metrics", f"names other than {', '.join(COLUMNS)}", taken[0]))
         if self.validation is not None:
-            batch = next(iter(self.validation_batches()))
-            x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
             try:
-                model.evaluate(x, y, sample_weight=weight, verbose=0)
+                model.evaluate(self.validation_batches().take(1), verbose=0)
             except Exception as error:
                 error.add_note("This is an example of `validation`; one of `data` worked.")
                 raise
-        validated = [f"val_{name}" for name in quantities] if self.validation is not None else []
-        self.quantities = quantities + validated
+            quantities += [f"val_{name}" for name in quantities]
+        self.quantities = quantities
         self.description = {
             "network": describe_model(model),
             "dtype_policy": self.policy.name,
@@ -176,9 +172,7 @@ class Workload:
             "batch_size": self.batch_size,
             "steps_per_execution": self.steps_per_execution,
             "data": _fingerprint("data", self.data),
-            "validation": None
-            if self.validation is None
-            else _fingerprint("validation", self.validation),
+            "validation": _fingerprint("validation", self.validation),
         }
 
     def _check_labels(self, model):
@@ -192,9 +186,7 @@ class Workload:
                 continue
             labels = np.asarray(data[1])
             labels = labels[labels != getattr(self.loss, "ignore_class", None)]
-            if not labels.size:
-                continue
-            if labels.min() < 0 or labels.max() >= outputs[-1] or np.any(labels % 1):
+            if np.any((labels < 0) | (labels >= outputs[-1]) | (labels % 1 != 0)):
                 allowed = f"labels from 0 to {outputs[-1] - 1}, for the network's {outputs[-1]}"
                 found = f"{labels.min():g} to {labels.max():g}"
                 raise ValueError(f"`{argument}` must have {allowed} outputs, not {found}.")
@@ -285,7 +277,9 @@ def _tuples(data):
 
 
 def _fingerprint(argument, data):
-    """Return a hash of all examples; those of a function are the ones of seed 0."""
+    """Return a hash of all examples, if any; those of a function are the ones of seed 0."""
+    if data is None:
+        return None
     digest = hashlib.sha256()
     for example in data(0).as_numpy_iterator() if callable(data) else [data]:
         for array in keras.tree.flatten(example):
@@ -295,8 +289,3 @@ def _fingerprint(argument, data):
             if callable(data):  # arrays were checked already
                 _check_finite(argument, array)
     return digest.hexdigest()
-
-
-def _equal(batch, other):
-    pairs = zip(keras.tree.flatten(batch), keras.tree.flatten(other), strict=True)
-    return all(np.array_equal(a, b) for a, b in pairs)

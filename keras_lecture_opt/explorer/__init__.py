@@ -27,7 +27,7 @@ except ImportError as error:
         f"{error}"
     ) from error
 
-from keras_lecture_opt._arguments import check_path
+from keras_lecture_opt._arguments import check_local_path
 from keras_lecture_opt.landscapes import SURFACES
 from keras_lecture_opt.plots import color
 from keras_lecture_opt.plots._surface import CONTOUR, shades
@@ -80,13 +80,14 @@ def save(file: str | os.PathLike[str]) -> None:
 
     Raises:
         TypeError: `file` is not a string or a `pathlib.Path`.
+        ValueError: `file` is a URL.
         OSError: `file` cannot be written.
 
     Example:
 
     >>> save("explorer.html")
     """
-    pathlib.Path(check_path("file", file)).write_text(page(), encoding="utf-8")
+    check_local_path("file", file).write_text(page(), encoding="utf-8")
 
 
 def show() -> None:

@@ -43,26 +43,22 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
     an optimizer several times) only the sum can be seen: it is called `execution`.
 
     `keras_lecture_opt.effective_learning_rate` has the definition and each optimizer's formula.
-    Where no formula is known, a warning says so once, and the steps are logged all the same. A
-    weight behind a dead input has never taken a step; an adaptive rule would give it the enormous
-    `learning_rate / epsilon`, so medians and quantiles leave it out, as far as the optimizer's
-    state shows it. Without `detail`, the median of a variable of more than 4,096 weights is that of
-    4,096 of them, chosen at random but always the same. With it, all are counted, in bins 0.4%
-    wide. Where the state forgets within 10,000 steps which weights were updated (momentum, RMSProp,
-    a small beta_2), the monitor then keeps a copy of the weights before training.
+    Without one, a warning says so, and the steps are logged all the same. A weight behind a dead
+    input has never taken a step; an adaptive rule would give it the enormous `learning_rate /
+    epsilon`, so medians and quantiles leave it out, as far as the optimizer's state shows it.
+    Without `detail`, the median of a variable of more than 4,096 weights is that of 4,096 of them,
+    chosen at random but always the same. Where the state forgets within 10,000 steps which weights
+    were updated (momentum, RMSProp, a small beta_2), `detail` keeps a copy of the weights before
+    training.
 
     The monitor only reads: training with it equals training without it, bit for bit, and so do the
     files that are saved. (A learning rate that is a Python callable is called once more at each
     event.) The weights are copied before a step that will be logged, and the copy is freed after
-    it; no other step pays. `history` also holds steps 1, 2, 5, 10, 20, 50, … of each training,
-    whatever `update_freq` is. Where the steps cannot be foreseen, in the first epoch of data of
-    unknown length, the last one is logged without its size.
+    it. `history` also holds steps 1, 2, 5, 10, 20, 50, … of each training, whatever `update_freq`
+    is. In the first epoch of data of unknown length, the last step is logged without its size.
 
     Steps go on when a model is compiled anew, when `iterations` is assigned, and when a training is
-    resumed in the same folder. A new `fit` or `watch` is a new training: `diagnose` judges the
-    latest. "Text" and "HParams" show the optimizer's configuration and `hparams`, "Custom Scalars"
-    all variables in one chart and, with `detail`, the median of each in a band from the 5th to the
-    95th percentile.
+    resumed in the same folder. Each `fit` or `watch` is a training; `diagnose` judges the latest.
 
     Args:
         log_dir: folder of the run, `~` for the home folder. Events go to its subfolder `train`,

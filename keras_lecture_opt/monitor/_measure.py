@@ -22,18 +22,12 @@ from keras_lecture_opt.rates import (
 )
 
 SAMPLE = 1 << 12  # weights of a variable that its median is taken of, without details
-# A positive float32, read as an integer, grows with its value. Its upper half is therefore the
-# number of a bin, 128 bins to a factor of 2: that takes no logarithm and no sorting, and quantiles
-# can be read from the counts, to 0.4%.
-SHIFT = 16
-BINS = 0x7F800000 >> SHIFT  # up to infinity; NaN has the next ones
-ALL_BINS = 1 << 31 - SHIFT
-BINS_PER_BAR = 32  # of the histogram: 4 bars to a factor of 2
-# The bars' edges, as log10 of the rate. A rate of 0 belongs to the first bar.
-EDGES = (np.arange(0, BINS + 1, BINS_PER_BAR, dtype="int32") << SHIFT).view("float32")
+# The edges of a histogram's bars, 4 to a factor of 2, as log10 of the rate. A rate of 0 belongs to
+# the first bar.
+BITS = 21
+EDGES = (np.arange(0, (0x7F800000 >> BITS) + 1, dtype="int32") << BITS).view("float32")
 EDGES = np.log10(np.clip(EDGES, np.finfo("float32").tiny, np.finfo("float32").max))
 LARGEST_MAP = 64  # pixels
-CHUNK = 1 << 20  # weights counted at once, which bounds the memory
 HUGE = np.finfo("float32").max
 TINY = 1e-30  # below it, a float32 sum of squares has lost digits
 BLOCK = 1 << 14  # weights that NumPy reduces at once: they stay in the cache
@@ -299,8 +293,8 @@ def movement(before, after):
     """
     size = math.prod(before.shape)
     if size <= BLOCK:  # operations on a tensor would take longer
-        array = after if isinstance(before, tf.Tensor) else in_place(after)
-        sums = sums_of_squares(np.asarray(before), np.asarray(array), "float64")
+        before, after = np.asarray(before, "float64"), np.asarray(after, "float64")
+        sums = sums_of_squares(before, after, "float64")
     else:
         if isinstance(before, np.ndarray):
             after = in_place(after)
@@ -346,43 +340,14 @@ def summarize(rate, mask):
         smallest rate that so many do not exceed, empty if there are none; array of how many finite
         rates lie between each two `EDGES`; how many rates are NaN or infinite.
     """
-    if rate.size <= SAMPLE:
-        finite = np.isfinite(rate)
-        shown = np.sort(rate[finite & mask])
-        bars = np.bincount(bins_of(rate[finite]) // BINS_PER_BAR, minlength=BINS // BINS_PER_BAR)
-        total = shown.size
-        values = [shown[rank(share, total) - 1] for share in QUANTILES.values() if total]
-        return named(values), bars, rate.size - np.count_nonzero(finite)
-    counts, low, high = np.zeros(2 * ALL_BINS, int), np.inf, -np.inf
-    for start in range(0, rate.size, CHUNK):
-        chunk, updated = rate[start : start + CHUNK], mask[start : start + CHUNK]
-        counts += np.bincount(bins_of(chunk) + ALL_BINS * updated, minlength=counts.size)
-        shown = np.isfinite(chunk) & updated
-        low = np.min(chunk, where=shown, initial=low)
-        high = np.max(chunk, where=shown, initial=high)
-    finite = counts.reshape(2, -1)[:, :BINS]
-    up_to = np.cumsum(finite[1])
-    total = up_to[-1]
-    bins = [np.searchsorted(up_to, rank(share, total)) for share in QUANTILES.values() if total]
-    middles = ((np.array(bins, "int32") << SHIFT) + (1 << SHIFT - 1)).view("float32")
-    values = np.clip(middles, low, high)  # exact where all are equal
-    values[:1], values[-1:] = low, high
-    bars = finite.sum(axis=0).reshape(-1, BINS_PER_BAR).sum(axis=1)
-    return named(values), bars, rate.size - bars.sum()
-
-
-def bins_of(rate):
-    """Return the bin of each rate; those of infinity and NaN, whose sign may be set, come last."""
-    return np.abs(rate).view("int32") >> SHIFT
-
-
-def rank(share, total):
-    return max(1, math.ceil(share * total))
-
-
-def named(quantiles):
-    """Return a dict from the names of the quantiles, empty if there are none."""
-    return {name: float(value) for name, value in zip(QUANTILES, quantiles, strict=False)}
+    finite = np.isfinite(rate)
+    # A positive float32, read as an integer, grows with its value: its upper bits number the bars.
+    # The sign of a zero may be set.
+    bars = np.bincount(np.abs(rate[finite]).view("int32") >> BITS, minlength=EDGES.size - 1)
+    shown = np.sort(rate[finite & mask])
+    ranks = [max(0, math.ceil(share * shown.size) - 1) for share in QUANTILES.values()]
+    values = shown[ranks].tolist() if shown.size else ()
+    return dict(zip(QUANTILES, values, strict=False)), bars, np.count_nonzero(~finite)
 
 
 def map_rates(rate, mask, shape):

@@ -24,7 +24,8 @@ class Quantity(NamedTuple):
 
 
 def of_quantile(quantile, share):
-    meaning = f"The {share:.0%} quantile of the rates of the weights that have been updated."
+    words = {0.0: "Smallest", 0.5: "Median", 1.0: "Largest"}.get(share, f"{share:.0%} quantile")
+    meaning = f"{words} of the rates of the weights that have been updated."
     return Quantity(meaning, "detail", f"effective_lr_quantiles/NAME/{quantile}")
 
 

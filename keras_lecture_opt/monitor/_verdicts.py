@@ -236,14 +236,12 @@ def steps_too_large(evidence):
             more = f"It has grown to {grown:.3g} times its first size."
         else:
             more = "Healthy steps change a kernel by less than 8%."
-        yield (
-            tuple(guilty),
-            step,
-            pace,
+        text = (
             f"Step {step} changed {worst} by {pace:.0%} of its size{and_others(guilty)}. {more} "
             "Likely cause: the learning rate is too high, or all layers start with tiny weights. "
-            "Try a tenth of the learning rate.",
+            "Try a tenth of the learning rate."
         )
+        yield tuple(guilty), step, pace, text
 
 
 @check(lambda e: e.guessing and e.start + 1 in e.loss)
@@ -252,14 +250,12 @@ def bad_start(evidence):
     first = evidence.loss[step]
     if first > BAD_START * evidence.guessing:
         times = first / evidence.guessing
-        yield (
-            (),
-            step,
-            times,
+        text = (
             f"The first loss is {first:.3g}, {times:.0f} times that of guessing "
             f"({evidence.guessing:.2f}). Likely cause: inputs that are not scaled, or a layer that "
-            "starts with large weights. Try inputs of mean 0 and standard deviation 1.",
+            "starts with large weights. Try inputs of mean 0 and standard deviation 1."
         )
+        yield (), step, times, text
 
 
 @check(lambda e: e.kernels or e.loss)
@@ -272,14 +268,12 @@ def not_finite(evidence):
     if bad or losses:
         what = next(iter(bad), "The loss")
         step = min([*bad.values(), *losses])
-        yield (
-            tuple(bad),
-            step,
-            math.nan,
+        text = (
             f"{what} is NaN or infinite{and_others(bad)}, first seen at step {step}. Likely cause: "
             "a NaN in the data, or a learning rate that is too high. Look for NaN in the data, "
-            "then try a tenth of the learning rate.",
+            "then try a tenth of the learning rate."
         )
+        yield tuple(bad), step, math.nan, text
 
 
 def not_finite_at(values):
@@ -297,16 +291,14 @@ def no_gradient(evidence):
         if len(moved) > 1 and len(sizes) == 1 and not any(moved.values()):
             still.append(name)
     if still:
-        yield (
-            tuple(still),
-            evidence.last_step,
-            0.0,
+        text = (
             f"{still[0]} has not moved by a single bit in {evidence.age(evidence.last_step)} "
-            f"steps{and_others(still)}. Likely cause: no gradient arrives, because of dead units (ReLUs "
-            "at 0, weights of 0) or `stop_gradient` on the way to the loss; or a learning rate of "
-            "0, or steps that rounding loses (bfloat16, float16). Look at each layer's outputs for "
-            "one batch: `diagnose(x)`.",
+            f"steps{and_others(still)}. Likely cause: no gradient arrives, because of dead units "
+            "(ReLUs at 0, weights of 0) or `stop_gradient` on the way to the loss; or a learning "
+            "rate of 0, or steps that rounding loses (bfloat16, float16). Look at each layer's "
+            "outputs for one batch: `diagnose(x)`."
         )
+        yield tuple(still), evidence.last_step, 0.0, text
 
 
 @check(lambda e: e.models)
@@ -321,14 +313,12 @@ def frozen(evidence):
                     if id(weight) in evidence.names and is_initial(layer, weight)
                 ]
     if names := [*dict.fromkeys(names)]:
-        yield (
-            tuple(names),
-            evidence.last_step,
-            0.0,
+        text = (
             f"{names[0]} is not trained and has its random initial values"
             f"{and_others(names)}. Likely cause: a layer was frozen by accident, or its trained "
-            "weights were not loaded. Try `layer.trainable = True` before `compile`.",
+            "weights were not loaded. Try `layer.trainable = True` before `compile`."
         )
+        yield tuple(names), evidence.last_step, 0.0, text
 
 
 def all_layers(model):
@@ -355,13 +345,11 @@ def decay_too_strong(evidence):
     shrunk = [name for name, size in sizes.items() if size < SHRUNK]
     if shrunk:
         worst = min(shrunk, key=sizes.get)
-        yield (
-            tuple(shrunk),
-            evidence.last_step,
-            sizes[worst],
+        text = (
             f"{worst} has shrunk to {sizes[worst]:.2g} of its first size{and_others(shrunk)}. "
-            "Likely cause: a weight decay or a penalty that is too strong. Try a tenth of it.",
+            "Likely cause: a weight decay or a penalty that is too strong. Try a tenth of it."
         )
+        yield tuple(shrunk), evidence.last_step, sizes[worst], text
 
 
 @check(lambda e: e.dead)
@@ -370,14 +358,12 @@ def dead_units(evidence):
     if guilty:
         worst = max(guilty, key=evidence.dead.get)
         share = evidence.dead[worst]
-        yield (
-            tuple(guilty),
-            evidence.last_step,
-            share,
+        text = (
             f"{share:.0%} of the ReLUs of {worst} are 0 for all {len(evidence.outputs)} examples"
             f"{and_others(guilty)}. Likely cause: a learning rate that is, or was, too high, or "
-            "biases far below 0. Try a tenth of the learning rate from the start.",
+            "biases far below 0. Try a tenth of the learning rate from the start."
         )
+        yield tuple(guilty), evidence.last_step, share, text
 
 
 # A sequence model first learns how often each class occurs, the same for all examples.
@@ -390,14 +376,12 @@ def outputs_alike(evidence):
     last = evidence.outputs
     spread = float(np.mean(np.std(last, axis=0)) / np.mean(np.abs(last)))
     if spread < ALIKE:
-        yield (
-            (),
-            evidence.last_step,
-            spread,
+        text = (
             f"The outputs are nearly the same for all {len(last)} examples: they vary by "
             f"{spread:.1g} of their size. Likely cause: a layer passes nothing on, or nothing "
-            "has been learned. Try to learn ten examples by heart.",
+            "has been learned. Try to learn ten examples by heart."
         )
+        yield (), evidence.last_step, spread, text
 
 
 # The last steps alone would be those of a learning rate that has decayed.
@@ -409,14 +393,12 @@ def steps_too_small(evidence):
     name = max(fastest, key=lambda name: fastest[name][1])
     step, pace = fastest[name]
     if pace < TOO_SLOW and not has_learned:
-        yield (
-            tuple(fastest),
-            step,
-            pace,
+        text = (
             f"No step has changed a kernel by more than {pace:.1g} of its size ({name}, step "
             f"{step}); healthy steps reach 1e-3. Likely cause: the learning rate is too low, "
-            "or gradients are clipped to a tiny norm. Try ten times the learning rate.",
+            "or gradients are clipped to a tiny norm. Try ten times the learning rate."
         )
+        yield tuple(fastest), step, pace, text
 
 
 @check(lambda e: len(e.fastest) > 2)
@@ -426,16 +408,14 @@ def layer_lags(evidence):
     slow = [name for name, pace in fastest.items() if pace < LAGGING * usual]
     if slow:
         worst = min(slow, key=fastest.get)
-        yield (
-            tuple(slow),
-            evidence.last_step,
-            fastest[worst] / usual if usual else math.nan,
+        text = (
             f"No step has changed {worst} by more than {fastest[worst]:.1g} of its size"
             f"{and_others(slow)}, while the median kernel's steps reach {usual:.1g}. Likely "
             "cause: the layer starts with weights that are too large, its gradient vanishes on "
             "the way, or its part of the loss is small. Try its initializer's default, or a "
-            "normalization layer.",
+            "normalization layer."
         )
+        yield tuple(slow), evidence.last_step, fastest[worst] / usual if usual else math.nan, text
 
 
 # The loss of a softmax over probabilities that are all right. With fewer classes, a network that
@@ -446,14 +426,12 @@ def probabilities_squashed(evidence):
     loss = evidence.loss.get(step, 0)
     floor = math.log(1 + (evidence.classes - 1) / math.e)
     if accuracy > ACCURATE and loss > 0.96 * floor:
-        yield (
-            (),
-            step,
-            loss,
+        text = (
             f"The loss is still {loss:.3g} at an accuracy of {accuracy:.0%} (step {step}). Likely "
             f"cause: softmax is applied twice, which keeps the loss above {floor:.3g}. Look for "
-            "`from_logits=True` with a model that ends with a softmax, or for a second softmax.",
+            "`from_logits=True` with a model that ends with a softmax, or for a second softmax."
         )
+        yield (), step, loss, text
 
 
 @check(lambda e: e.classes and e.loss and e.age(max(e.loss)) >= ENOUGH)
@@ -464,14 +442,13 @@ def no_learning(evidence):
     chance = 1 / evidence.classes
     is_better = evidence.accuracy.get(step, 0) > chance + (1 - chance) / 10
     if loss >= GUESSING * evidence.guessing and not has_fallen | is_better:
-        yield (
-            (),
-            step,
-            loss / evidence.guessing,
-            f"After {evidence.age(step)} steps the mean loss of the epoch is {loss:.3g}, and guessing costs "
-            f"{evidence.guessing:.3g}: nothing has been learned. Likely cause: what is said above, "
-            "or else labels that do not belong to the inputs. Try to learn ten examples by heart.",
+        text = (
+            f"After {evidence.age(step)} steps the mean loss of the epoch is {loss:.3g}, and "
+            f"guessing costs {evidence.guessing:.3g}: nothing has been learned. Likely cause: what "
+            "is said above, or else labels that do not belong to the inputs. Try to learn ten "
+            "examples by heart."
         )
+        yield (), step, loss / evidence.guessing, text
 
 
 def look_inside(evidence, x):

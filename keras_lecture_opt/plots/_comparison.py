@@ -99,14 +99,13 @@ def sensitivity(
             line["marker"] = line["marker"] or "o"  # each rate that was tried
             mean = over_seeds(axes, rates, values.T, line, label=wrap(name))
             drawn.append(values.ravel())
-            ring = {"marker": "o", "markersize": 14, "markerfacecolor": "none"}
+            ring = {"color": line["color"], "markersize": 14, "markerfacecolor": "none"}
             chosen = rates == study.learning_rates[name]
-            axes.plot(rates[chosen], mean[chosen], color=line["color"], linestyle="", **ring)
+            axes.plot(rates[chosen], mean[chosen], "o", **ring)
             out = rates[np.isnan(mean)]
-            beside = edge + study.sign * 0.025 * (i + 1)
-            crosses = {"marker": "X", "linestyle": "", "clip_on": False, "markersize": 8}
-            crosses |= {"color": line["color"], "transform": axes.get_xaxis_transform()}
-            axes.plot(out, np.full(len(out), beside), **crosses)
+            beside = np.full(len(out), edge + study.sign * 0.025 * (i + 1))
+            cross = {"color": line["color"], "markersize": 8, "clip_on": False}
+            axes.plot(out, beside, "X", **cross, transform=axes.get_xaxis_transform())
         if np.isnan(np.concatenate(drawn)).any():
             axes.plot([], [], "X", color="#000000", markersize=8, label="diverged")
         log_scale(axes, drawn)

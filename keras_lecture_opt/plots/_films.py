@@ -1,7 +1,6 @@
 """Films of descents, for a notebook, a page or a file."""
 
 import base64
-import contextlib
 import html
 import os
 import pathlib
@@ -15,7 +14,8 @@ import tqdm
 from matplotlib import animation
 from matplotlib.figure import Figure
 
-from keras_lecture_opt._arguments import check_number, check_path, must_be
+from keras_lecture_opt._arguments import check_local_path, check_number, must_be
+from keras_lecture_opt._files import replacing
 from keras_lecture_opt.landscapes import Pair
 from keras_lecture_opt.plots._labels import Descents, by_label, one_surface, title, with_reason
 from keras_lecture_opt.plots._style import legend, size_of, style, wrap
@@ -93,7 +93,7 @@ def animate(
         OSError: `file` cannot be written.
     """
     fps = check_number("fps", fps, "a number from 1 to 100", lambda x: 1 <= x <= 100)
-    file = None if file is None else pathlib.Path(check_path("file", file))
+    file = None if file is None else check_local_path("file", file)
     if file and file.suffix.lower() not in (".gif", ".mp4", ".html"):
         raise ValueError(f"`file` must end in .gif, .mp4 or .html, not {file.name!r}.")
     if spacing not in ("linear", "log"):
@@ -104,7 +104,7 @@ def animate(
         kind = file.suffix.lower()
         writer = (animation.PillowWriter if kind == ".gif" else animation.FFMpegWriter)(fps)
         with (
-            replace_when_complete(file) as part,
+            replacing(file, "`file`: {} cannot be written: {}") as part,
             tempfile.TemporaryDirectory() as folder,
             mpl.rc_context(FFMPEG),
             tqdm.tqdm(total=frames, desc=file.name, unit="frame") as bar,
@@ -121,23 +121,6 @@ def animate(
                 )
                 part.write_text(page, "utf-8")
     return film
-
-
-@contextlib.contextmanager
-def replace_when_complete(file):
-    """Yield a name to write to; what is written there gets the file's name if nothing fails."""
-    part = file.with_name(f"part.{os.getpid()}.{file.name}")
-    try:
-        if file.is_dir():
-            raise IsADirectoryError("it is a folder")
-        part.touch()
-    except OSError as error:  # before minutes of drawing
-        raise OSError(f"`file`: {file} cannot be written: {error}") from error
-    try:
-        yield part
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def make_film(descents, fps, spacing, size):

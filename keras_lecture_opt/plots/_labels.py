@@ -43,7 +43,7 @@ def names_of(descents):
 def facts(descent):
     """Return how the descent was made, as texts: its hyperparameters, its start, its velocity."""
     texts = {
-        name: symbol(name) + ("(t)" if value is None else f" {value:.4g}")
+        name: HYPERPARAMETERS[name].symbol + ("(t)" if value is None else f" {value:.4g}")
         for name, value in descent.hyperparameters.items()
     }
     texts["start"] = f"from {point(descent.path[0])}"
@@ -74,11 +74,6 @@ def title(descents):
 
 def point(pair):
     return "({:.4g}, {:.4g})".format(*pair).replace("-", "\N{MINUS SIGN}")
-
-
-def symbol(name):
-    """Return the hyperparameter's symbol on the slides."""
-    return HYPERPARAMETERS[name].symbol
 
 
 def with_reason(label, descent):

@@ -12,8 +12,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from keras_lecture_opt._arguments import check_number, must_be
-from keras_lecture_opt.landscapes import check_numbers
+from keras_lecture_opt._arguments import check_number, check_numbers, must_be
 from keras_lecture_opt.rates import inner_optimizers
 from keras_lecture_opt.rules import RULES
 

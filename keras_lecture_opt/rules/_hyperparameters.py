@@ -78,10 +78,7 @@ class KerasArguments(TypedDict, total=False):
 def check_argument(rule, argument, value):
     """Return what an optimizer may keep of an argument's value; raise if the value is wrong.
 
-    Args:
-        rule: name of the class, for the message.
-        argument: name of the argument. One that is not listed above must be a finite number.
-        value: its value.
+    `rule` is the name of the class. An argument that is not listed above must be a finite number.
     """
     if argument == "learning_rate":
         return _check_learning_rate(rule, value)
@@ -112,13 +109,7 @@ def _check_learning_rate(rule, value):
 
 
 def refuse_unknown(rule, arguments, known):
-    """Raise a ValueError for the arguments that are not known, with what was probably meant.
-
-    Args:
-        rule: name of the class, for the message.
-        arguments: names of the arguments that were given.
-        known: names of all arguments that the class takes.
-    """
+    """Raise a ValueError for an argument that is not known, with what was probably meant."""
     meant = {other: name for name, h in HYPERPARAMETERS.items() for other in h.other_names}
     for argument in arguments:
         if argument in known:
