@@ -341,14 +341,11 @@ def _descend(surface, optimizer, rule, variable, velocity, steps):
     looks_ahead = isinstance(rule, Nesterov)
     has_rates = has_formula(optimizer) and missing_rate(optimizer, variable) is None
 
-    def position():
-        """Return the point of the path, its loss, and what the variable holds."""
+    def row(gradient, rate):
+        """Return the point of the path, its loss, what the variable holds, and what led there."""
         theta = tf.convert_to_tensor(variable)
         w = rule.w(variable) if looks_ahead else theta
-        return w, surface(*tf.unstack(w)), theta
-
-    def row(w, loss, theta, gradient, rate):
-        return tf.concat([w, [loss], theta, gradient, rate], axis=0)
+        return tf.concat([w, [surface(*tf.unstack(w))], theta, gradient, rate], axis=0)
 
     # -1 stands for NaN, which TensorFlow's numeric checks would refuse in a graph.
     no_rate = tf.constant([-1.0, -1.0], tf.float64)
@@ -368,14 +365,14 @@ def _descend(surface, optimizer, rule, variable, velocity, steps):
                 lambda: effective_learning_rate(optimizer, variable),
                 lambda: no_rate,
             )
-        w, loss, theta = position()
-        goes_on = tf.reduce_all(surface.contains(w)) & tf.math.is_finite(loss)
-        return i + 1, goes_on, rows.write(i + 1, row(w, loss, theta, g, rate))
+        new = row(g, rate)
+        goes_on = tf.reduce_all(surface.contains(new[:2])) & tf.math.is_finite(new[2])
+        return i + 1, goes_on, rows.write(i + 1, new)
 
     @tf.function(autograph=False)
     def loop():
         rows = tf.TensorArray(tf.float64, 0, dynamic_size=True, element_shape=[9])
-        rows = rows.write(0, row(*position(), no_rate, no_rate))
+        rows = rows.write(0, row(no_rate, no_rate))
         *_, rows = tf.while_loop(lambda i, goes_on, _: (i < steps) & goes_on, step, (0, True, rows))
         return rows.stack()
 

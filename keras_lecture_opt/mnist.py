@@ -139,6 +139,15 @@ class PixelNetwork(keras.Sequential):
         return super().call(inputs, training=training, mask=mask)
 
 
+def check_network(dropout, hidden):
+    """Return the arguments of `mlp` as a Python number and a tuple; raise if they are not valid."""
+    dropout = check_number("dropout", dropout, "a number in [0, 1)", lambda x: 0 <= x < 1)
+    try:
+        return dropout, tuple(check_integer("hidden", units, 1) for units in hidden)
+    except TypeError as error:
+        raise TypeError(must_be("hidden", "integers >= 1, one for each layer", hidden)) from error
+
+
 def mlp(dropout: float = 0.0, hidden: Iterable[int] = (1000, 1000)) -> keras.Sequential:
     """Build the lecture's network: 28x28 pixels, two layers of 1000 ReLUs, 10 softmax outputs.
 
@@ -165,11 +174,7 @@ def mlp(dropout: float = 0.0, hidden: Iterable[int] = (1000, 1000)) -> keras.Seq
     >>> [weights.path for weights in model.trainable_variables[:2]]
     ['mlp/hidden_1/kernel', 'mlp/hidden_1/bias']
     """
-    dropout = check_number("dropout", dropout, "a number in [0, 1)", lambda x: 0 <= x < 1)
-    try:
-        hidden = [check_integer("hidden", units, 1) for units in hidden]
-    except TypeError as error:
-        raise TypeError(must_be("hidden", "integers >= 1, one for each layer", hidden)) from error
+    dropout, hidden = check_network(dropout, hidden)
     layers = [
         keras.Input((28, 28), dtype="uint8", name="pixels"),
         keras.layers.Rescaling(1 / 255, name="scale"),

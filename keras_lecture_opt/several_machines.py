@@ -18,6 +18,8 @@ import tensorflow as tf
 from keras_lecture_opt._arguments import check_path, must_be
 from keras_lecture_opt._resolve import optimizer_name
 
+START_AGAIN = "Choose another folder, or delete this one to start again."
+
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Return whether this process is the one that writes logs and files.
@@ -35,8 +37,6 @@ def _worker_index(strategy):
         return 0
     follows_chief = resolver.task_type != "chief" and "chief" in resolver.cluster_spec().jobs
     return resolver.task_id + follows_chief
-
-START_AGAIN = "Choose another folder, or delete this one to start again."
 
 
 class DistributedModel(keras.Model):

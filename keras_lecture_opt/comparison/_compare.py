@@ -373,9 +373,8 @@ class _Engine:
         locked = []
         for run in runs:
             make = self.optimizers[run.optimizer]
-            self.bar.set_description(
-                f"up to epoch {epochs}: {run.optimizer}, η {run.learning_rate:g}, seed {run.seed}"
-            )
+            named = f"{run.optimizer}, η {run.learning_rate:g}, seed {run.seed}"
+            self.bar.set_description(f"up to epoch {epochs}: {named}")
             if not _run.train(run, self.workload, make, epochs, progress=self.bar.update):
                 locked.append(run)
         return locked

@@ -189,8 +189,8 @@ class Study:
             first ends better than a run of the second, over all pairs of seeds; `p_value` of a
             t-test of the means, times the number of pairs, NaN with one seed, without any spread or
             where a run diverged; and `verdict`: the name of the better one, where the probability
-            is at least 95% and the p-value below 5%, or where the other has no rate left or only
-            runs that diverged, and it has none of these; else None: the data do not tell.
+            is at least 95% and the p-value below 5%, or where all runs of the other diverged (or no
+            rate of it is left) and none of its own; else None: the data do not tell.
         """
         return _statistics.pairs({name: self._end(name) for name in self.names})
 

@@ -138,8 +138,9 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
             )
         self._clock, self._training = Clock(self.update_freq), Training(self)
         self._writer = None  # of the run's files, while they are open or may be opened again
-        self._said = set()  # what a warning has said
-        self._rows, self._metric_rows = [], []  # of the latest event
+        self._said: set[str] = set()  # what a warning has said
+        self._rows: list[Row] = []  # of the latest event, of each variable
+        self._metric_rows: list[Row] = []  # and of the whole model
         self._before = Before()
         self._is_open = self._has_begun = False
 
@@ -210,7 +211,7 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
         batches_per_step = self._training.batches_per_step()
         if self._clock.end_epoch(batches_per_step, getattr(self.model, "steps_per_execution", 1)):
             self._show_state()
-        rows = self._metrics(logs or {})
+        rows = self._rows_of(logs or {})
         known = {(row.step, row.quantity) for row in self._metric_rows}
         self._add([row for row in rows if (row.step, row.quantity) not in known], is_early=False)
         if self._writer:
@@ -345,8 +346,9 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
 
     def _before_step(self, batch=None, batches=1):
         """Copy what is to be measured, if it is time."""
-        if self._clock.before(self._training.counts(), batch, batches):
-            self._look(at_start=not self._clock.age)
+        counts = self._training.counts()
+        if self._clock.before(counts, batch, batches):
+            self._look(at_start=not self._clock.age and not any(counts.values()))
             self._before = Before(self._training.monitored, self._training.optimizers.values())
 
     def _after_step(self, logs=None):
@@ -369,12 +371,12 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
         is_first = not self._rows
         self._rows = [Row(self._clock.step, self._clock.epoch, *facts) for facts in measured]
         judged = {name: logs[name] for name in ("loss", *ACCURACIES) if name in (logs or {})}
-        self._metric_rows = self._metrics(judged)
+        self._metric_rows = self._rows_of(judged)
         self._add([*self._rows, *self._metric_rows], event is not None and event.is_early)
         if self._writer and is_first:
             self._writer.write_configuration(optimizers, self._clock.step)
 
-    def _metrics(self, logs):
+    def _rows_of(self, logs):
         """Return the rows of those losses and metrics that are one number."""
         rows = []
         for name, value in logs.items():

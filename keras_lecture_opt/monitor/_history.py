@@ -2,6 +2,7 @@
 
 import csv
 import os
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -30,11 +31,11 @@ class History(list[Row]):
 
     limit: int | None = None  # rows above which old ones are dropped
 
-    def __init__(self, rows=()):
+    def __init__(self, rows: Iterable[Row] = ()):
         super().__init__(rows)
-        self._early = set()  # steps whose rows are never dropped
+        self._early: set[int] = set()  # steps whose rows are never dropped
         self._begin_at = 0  # the first row of the latest training
-        self._drop_at = None  # rows
+        self._drop_at = 0  # rows
 
     def begin(self) -> None:
         """Note that a training begins."""
@@ -54,7 +55,7 @@ class History(list[Row]):
         self.extend(row for row in rows if isinstance(row.value, float))
         if is_early:
             self._early |= {row.step for row in rows}
-        if self.limit is None or len(self) <= max(self.limit, self._drop_at or 0):
+        if self.limit is None or len(self) <= max(self.limit, self._drop_at):
             return False
         half, begin = len(self) // 2, self._begin_at
         kept = [row for row in self[:half] if row.step in self._early]

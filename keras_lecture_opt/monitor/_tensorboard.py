@@ -50,7 +50,7 @@ class RunWriter:
         self._forget()
 
     def _forget(self):
-        self._layout = self._configuration = None
+        self._laid_out = self._configuration = None
 
     def open(self):
         """Open new files.
@@ -120,8 +120,8 @@ class RunWriter:
 
     def write_layout(self, names, step):
         """Write what the Custom Scalars tab shows, if it is new."""
-        if names and names != self._layout:
-            self._layout = names
+        if names and names != self._laid_out:
+            self._laid_out = names
             self._write("train", layout(names, self._detail), step)
 
     def write_configuration(self, optimizers, step):

@@ -56,7 +56,7 @@ class Verdict(NamedTuple):
         return self.text
 
 
-CHECKS = []  # functions that yield what they find; first what may cause the rest
+CHECKS: list[tuple] = []  # functions that yield what they find; first what may cause the rest
 
 
 def check(needs):

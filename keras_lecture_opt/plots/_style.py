@@ -88,14 +88,11 @@ def size_of(default, figsize, dpi):
 
 def check_axes(ax, count):
     """Raise a TypeError if the user gave something else than that many plain Axes."""
-    given = [ax] if count == 1 else ax
     if ax is None:
         return
-    if (
-        not isinstance(given, (list, tuple, np.ndarray))
-        or len(given) != count
-        or not all(isinstance(a, Axes) and a.name == "rectilinear" for a in given)
-    ):
+    given = [ax] if count == 1 else ax
+    right_number = isinstance(given, (list, tuple, np.ndarray)) and len(given) == count
+    if not right_number or not all(isinstance(a, Axes) and a.name == "rectilinear" for a in given):
         allowed = "a matplotlib Axes" if count == 1 else "two matplotlib Axes"
         raise TypeError(must_be("ax", f"{allowed}, neither polar nor 3D", ax))
 
