@@ -3,16 +3,16 @@
     python benchmarks/bench.py [update] [settings] [fit] [size] [memory] [monitor] [descend]
         [machines] [epochs]
 
-Both sides run in turns in one process; a ratio is the median over the turns of ours divided by
-the built-in's, with its quartiles. Prints tables and writes `benchmarks/results.csv`. The part
+Both sides run in turns in one process; a ratio is the median over the turns of ours divided by the
+built-in's, with its quartiles. Prints tables and writes `benchmarks/results.csv`. The part
 `settings` compares updates with `clipnorm` and with `use_ema`. The part `fit` compares whole
 training steps, `steps_per_execution=16` with 1, and batches without tf.data's tuner with arrays.
-The part `monitor` compares a training step that is logged with one that is not ("ours" and "keras"
-in the table), in CPU time, and names the time before the first event. The part `descend` compares a descent of
-2000 steps, its compilation included, with as many eager calls of `apply`. The part `machines`
-trains in one and in two processes of this machine, which share its cores: it shows what the
-exchange of gradients costs, not what a second machine gains. The part `epochs` trains the lecture's
-network on MNIST, with and without `jit_compile`.
+The part `monitor` compares, in CPU time, a training step that is logged with one that is not
+("ours" and "keras" in the table), and names the time before the first event. The part `descend`
+compares a descent of 2000 steps, its compilation included, with as many eager calls of `apply`. The
+part `machines` trains in one and in two processes of this machine, which share its cores: it shows
+what the exchange of gradients costs, not what a second machine gains. The part `epochs` trains the
+lecture's network on MNIST, with and without `jit_compile`.
 """
 
 import argparse

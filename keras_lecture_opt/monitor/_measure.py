@@ -6,6 +6,7 @@ eager operations that costs time, and of large ones it is as fast.
 
 import functools
 import math
+import warnings
 
 import numpy as np
 import tensorflow as tf
@@ -36,8 +37,8 @@ BLOCK = 1 << 14  # weights that NumPy reduces at once: they stay in the cache
 def number(value):
     """Return a value as a Python number, None if it is not one number."""
     try:
-        array = np.asarray(value)
-        return float(array) if array.ndim == 0 and array.dtype.kind in "biuf" else None
+        with warnings.catch_warnings(action="ignore"):  # NumPy's, of an array of one number
+            return None if isinstance(value, (str, bytes)) else float(value)
     except Exception:  # anything may stand in a dict of logs
         return None
 
