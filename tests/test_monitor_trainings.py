@@ -362,3 +362,17 @@ def test_page_and_docstring_have_the_table_of_quantities():
     table = _quantities.table()
     assert table in (pathlib.Path(__file__).parents[1] / "docs" / "monitor.md").read_text()
     assert all(line in EffectiveLearningRateMonitor.__doc__ for line in table.splitlines())
+
+
+def test_fit_after_an_interruption_is_a_new_training(classes, tmp_path):
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if self.model.optimizer.iterations == 12:
+                raise KeyboardInterrupt
+
+    monitor = EffectiveLearningRateMonitor(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        classifier(50.0).fit(*classes, epochs=2, verbose=0, callbacks=[monitor, Stop()])
+    classifier(0.05).fit(*classes, epochs=2, verbose=0, callbacks=[monitor])
+    assert faults(monitor) == []
+    assert steps(monitor) == [1, 2, 5, 10, 13, 14, 17, 22, 32]

@@ -192,6 +192,10 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
     # A custom loop with a `CallbackList` may call only some of what follows.
 
     def on_train_begin(self, logs=None):
+        # Keras does not end a training that Ctrl-C or an error interrupts.
+        if self._writer:
+            self._writer.close()
+        self._is_open = self._has_begun = False
         self._open()
 
     def on_epoch_begin(self, epoch, logs=None):
