@@ -192,10 +192,7 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
     # A custom loop with a `CallbackList` may call only some of what follows.
 
     def on_train_begin(self, logs=None):
-        # Keras does not end a training that Ctrl-C or an error interrupts.
-        if self._writer:
-            self._writer.close()
-        self._is_open = self._has_begun = False
+        self._close()  # Keras does not end a training that Ctrl-C or an error interrupts
         self._open()
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -231,9 +228,7 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
                 self._show_state()
             if self._history.latest:
                 self._conclude()
-        if self._writer:
-            self._writer.close()
-        self._is_open = self._has_begun = False
+        self._close()
 
     # A custom loop without callbacks calls what follows.
 
@@ -326,6 +321,11 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
                 )
         self._is_open, self._has_begun = True, False
 
+    def _close(self):
+        if self._writer:
+            self._writer.close()
+        self._is_open = self._has_begun = False
+
     def _begin(self, steps_since=0):
         """Note where the training starts: only in the first epoch, when a backup is restored."""
         self._open()
@@ -357,8 +357,8 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
 
     def _after_step(self, logs=None):
         """Measure the step just taken, if it is time."""
-        has_moved = lambda: self._before.has_moved(self._training.monitored)  # noqa: E731
-        if event := self._clock.after(self._training.counts(), has_moved):
+        counts, monitored = self._training.counts(), self._training.monitored
+        if event := self._clock.after(counts, lambda: self._before.has_moved(monitored)):
             self._measure(event, logs)
             if event.is_shown:
                 self._show()

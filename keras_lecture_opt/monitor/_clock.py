@@ -53,7 +53,6 @@ class Clock:
 
     def __init__(self, update_freq):
         self.update_freq = update_freq
-        self.step = self.start = 0
         self.begin(0)
 
     def begin(self, step, length=None, epochs=None):

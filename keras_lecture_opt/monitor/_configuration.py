@@ -66,11 +66,11 @@ def chosen(configuration):
         if not is_off(value)
         and not argument.endswith(("name", "jit_compile"))
         # An average that is not used has a momentum all the same.
-        and ("ema_momentum" not in argument or configuration[argument.replace(*EMA)])
+        and (
+            "ema_momentum" not in argument
+            or configuration[argument.replace("ema_momentum", "use_ema")]
+        )
     }
-
-
-EMA = ("ema_momentum", "use_ema")
 
 
 def is_off(value):

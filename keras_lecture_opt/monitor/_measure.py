@@ -248,7 +248,7 @@ class SampledState:
 def thin(x):
     """Return a sample of a tensor as an array of one axis; little leaves a GPU."""
     size = math.prod(x.shape)
-    array = x if isinstance(x, np.ndarray) else in_place(x)
+    array = in_place(x)
     if size <= SAMPLE:
         return np.ravel(x if array is None else array)
     if array is not None:  # 10 times as fast as TensorFlow's gather

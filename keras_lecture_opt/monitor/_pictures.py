@@ -9,13 +9,8 @@ from matplotlib import colormaps
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from keras_lecture_opt.monitor._quantities import SCALES
+from keras_lecture_opt.monitor._quantities import QUANTITIES, SCALES
 
-TITLES = {
-    "step_to_weight": "RMS(step) / RMS(weights); healthy near 1e-3",
-    "execution_to_weight": "RMS(change in one execution) / RMS(weights)",
-    "effective_lr": "Median effective learning rate",
-}
 COLORS = colormaps["viridis"].with_extremes(bad="0.6")  # not measured, or not finite
 # TensorBoard shows a picture in 350 x 215 pixels until one asks for more: it has twice as many, for
 # sharp screens, and few names, in letters of 10 of those pixels.
@@ -83,7 +78,7 @@ def picture(history, quantity):
         figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
         ax = figure.subplots()
         mesh = draw_layers(ax, ([*map(shortened, names)], steps, values), quantity, every)
-        figure.suptitle(TITLES[quantity], fontsize=FONT)
+        figure.suptitle(QUANTITIES[quantity].title, fontsize=FONT)
         figure.colorbar(mesh, aspect=15, pad=0.03)
         file = io.BytesIO()
         figure.savefig(file, format="png")

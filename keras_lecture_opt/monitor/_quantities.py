@@ -15,12 +15,14 @@ class Quantity(NamedTuple):
         argument: the monitor's argument without which TensorBoard does not show it, if any.
         tag: of its card, with NAME for the variable's name.
         scale: the values of the darkest and of the brightest color, in pictures of all layers.
+        title: of these pictures.
     """
 
     meaning: str
     argument: str = ""
     tag: str = ""
     scale: tuple[float, float] | None = None
+    title: str = ""
 
 
 def of_quantile(quantile, share):
@@ -34,16 +36,19 @@ QUANTITIES = {
         "RMS(w after - w before) / RMS(w before) of a step. In a healthy run it is near 1e-3 for "
         "kernels; biases start at 0.",
         scale=(1e-6, 1.0),
+        title="RMS(step) / RMS(weights); healthy near 1e-3",
     ),
     "step": Quantity("RMS(w after - w before) of a step: momentum, clipping, decay, all in it."),
     "execution_to_weight": Quantity(
         "step_to_weight of several steps in one call, as with steps_per_execution.",
         scale=(1e-6, 1.0),
+        title="RMS(change in one execution) / RMS(weights)",
     ),
     "execution": Quantity("RMS(w after - w before) of several steps in one call."),
     "effective_lr": Quantity(
         "Median effective learning rate of the weights that have ever been updated.",
         scale=(1e-6, 1e2),
+        title="Median effective learning rate",
     ),
     "effective_lr_not_finite": Quantity("How many rates are NaN or infinite, if any are."),
     "weight": Quantity("RMS(w) after the step.", "detail"),

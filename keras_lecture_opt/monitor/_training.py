@@ -137,7 +137,7 @@ def optimizers_of(model):
         elif isinstance(value, (dict, list, tuple)) and not name.startswith("_"):
             pairs = value if isinstance(value, dict) else dict(enumerate(value))
             held += [
-                (f"{name.lstrip('_')}/{key}", one)
+                (f"{name}/{key}", one)
                 for key, one in pairs.items()
                 if isinstance(one, keras.optimizers.Optimizer)
             ]

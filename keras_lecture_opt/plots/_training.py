@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from keras_lecture_opt._arguments import must_be
 from keras_lecture_opt.landscapes import Pair
 from keras_lecture_opt.monitor import EffectiveLearningRateMonitor, _pictures
+from keras_lecture_opt.monitor._quantities import QUANTITIES, SCALES
 from keras_lecture_opt.plots._style import legend, size_of, style
 
 ROW = 0.2  # inches that the name of a layer needs
@@ -56,8 +57,8 @@ def training(
     >>> fitted = model.fit(x, y, batch_size=4, verbose=0, callbacks=[monitor])
     >>> training(monitor).savefig("steps.png")
     """
-    if quantity not in _pictures.SCALES:
-        allowed = f"one of {', '.join(map(repr, _pictures.SCALES))}"
+    if quantity not in SCALES:
+        allowed = f"one of {', '.join(map(repr, SCALES))}"
         raise ValueError(must_be("quantity", allowed, quantity))
     groups = {
         label: [_pictures.layers(history, quantity) for history in histories]
@@ -74,7 +75,7 @@ def training(
         axes = above.subplots(1, len(groups), squeeze=False)[0]
         for ax, (label, tables) in zip(axes, groups.items(), strict=True):
             mesh = _pictures.draw_layers(ax, tables[0], quantity)
-            ax.set_title(label or _pictures.TITLES[quantity], fontsize=14)
+            ax.set_title(label or QUANTITIES[quantity].title, fontsize=14)
         above.colorbar(mesh, ax=axes)
         ax = below.subplots()
         for label, tables in groups.items():
