@@ -22,6 +22,7 @@ import multiprocessing
 import os
 import pathlib
 import platform
+import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -36,7 +37,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_lecture_opt import _batches, _programs, mnist
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "examples"))
+import _programs
+
+from keras_lecture_opt import _batches, mnist
+from keras_lecture_opt.comparison._run import gpu_name, machine
 from keras_lecture_opt.several_machines import DistributedModel
 
 tf.get_logger().setLevel("ERROR")  # it would warn that we trace many functions
@@ -241,7 +246,7 @@ def untuned(batch=128, batches=469, test=10_000):
 
 def copy_of(n):
     """Return a function that copies n numbers within the memory of the device."""
-    if _programs.gpu_name():
+    if gpu_name():
         source = tf.ones(n)
         return lambda: tf.raw_ops.DeepCopy(x=source)
     source, target = np.ones(n, "float32"), np.empty(n, "float32")
@@ -487,17 +492,17 @@ def main():
     for name in names:
         if name not in parts:
             parser.error(f"there is no part {name!r}, only {known}")
-    machine = {
-        "machine": _programs.machine(),
-        "gpu": _programs.gpu_name() or "none",
+    made_on = {
+        "machine": machine(),
+        "gpu": gpu_name() or "none",
         "python": platform.python_version(),
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
     }
-    print(*(f"{key}: {value}" for key, value in machine.items()), sep="\n")
+    print(*(f"{key}: {value}" for key, value in made_on.items()), sep="\n")
     path = pathlib.Path(__file__).with_name("results.csv")
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [*COLUMNS, *machine])
+        writer = csv.DictWriter(file, [*COLUMNS, *made_on])
         writer.writeheader()
         for name in names or parts:
             headed = None
@@ -508,7 +513,7 @@ def main():
                     headed = cells.keys()
                     print("\n" + " ".join(f"{k:>{width(k)}}" for k in headed))
                 print(" ".join(f"{v:>{width(k)}}" for k, v in cells.items()), flush=True)
-                writer.writerow(cells | machine)
+                writer.writerow(cells | made_on)
                 file.flush()
     print(f"\nWritten to {path}")
 

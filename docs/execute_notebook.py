@@ -9,13 +9,15 @@ import copy
 import io
 import pathlib
 import re
+import sys
 import tempfile
 
 import nbclient
 import nbformat
 from PIL import Image
 
-from keras_lecture_opt import _programs
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "examples"))
+import _programs
 
 NOTEBOOK = pathlib.Path(__file__).resolve().parents[1] / "examples" / "lecture.ipynb"
 

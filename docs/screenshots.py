@@ -11,6 +11,7 @@ import contextlib
 import io
 import pathlib
 import shutil
+import sys
 import tempfile
 import time
 import urllib.parse
@@ -25,7 +26,11 @@ from selenium.webdriver.support.ui import WebDriverWait
 from tensorboard import program
 
 import keras_lecture_opt
-from keras_lecture_opt import _programs, explorer, mnist
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "examples"))
+import _programs
+
+from keras_lecture_opt import explorer, mnist
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SERIES = ("Close side pane",)

@@ -14,6 +14,7 @@ import functools
 import multiprocessing
 import os
 import pathlib
+import sys
 from concurrent.futures import ProcessPoolExecutor
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -23,7 +24,11 @@ import keras_lecture_opt as klo  # first: it keeps TensorFlow's start-up lines o
 import keras
 import numpy as np
 
-from keras_lecture_opt import _programs, mnist
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "examples"))
+import _programs
+
+from keras_lecture_opt import mnist
+from keras_lecture_opt.comparison._report import markdown_table
 
 HERE = pathlib.Path(__file__).parent
 CSV, PAGE = HERE / "verdicts.csv", HERE / "monitor.md"
@@ -245,7 +250,7 @@ def tables(rows):
             head += ["found of all", "with `x`", "verdicts, with `x`"]
         else:
             head = ["healthy", "trainings", "alarms", "with `x`", "verdicts, with `x`"]
-        written.append(_programs.markdown_table(head, lines))
+        written.append(markdown_table(head, lines))
     return "\n".join(written)
 
 

@@ -15,10 +15,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras_lecture_opt  # first: it keeps TensorFlow's start-up lines off the terminal
 
 # isort: split
+import _programs
 import keras
 import tensorflow as tf
 
-from keras_lecture_opt import _batches, _programs, mnist
+from keras_lecture_opt import _batches, mnist
 from keras_lecture_opt._resolve import optimizer_class
 
 TB_LOGS = pathlib.Path(__file__).resolve().parents[1] / "tb_logs"

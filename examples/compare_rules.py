@@ -17,7 +17,9 @@ import os
 import pathlib
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-from keras_lecture_opt import _programs, comparison, mnist
+import _programs
+
+from keras_lecture_opt import comparison, mnist
 from keras_lecture_opt._resolve import optimizer_class
 from keras_lecture_opt.rules import RULES
 

@@ -18,11 +18,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras_lecture_opt  # first: it keeps TensorFlow's start-up lines off the terminal
 
 # isort: split
+import _programs
 import keras
 import tensorflow as tf
 
-from keras_lecture_opt import _batches, _programs, mnist
+from keras_lecture_opt import _batches, mnist
 from keras_lecture_opt._resolve import optimizer_class
+from keras_lecture_opt.comparison._run import gpu_name
 from keras_lecture_opt.rules._hyperparameters import HYPERPARAMETERS
 
 TB_LOGS = pathlib.Path(__file__).resolve().parents[1] / "tb_logs"
@@ -78,7 +80,7 @@ def parse(argv=None):
 
 def main():
     args = parse()
-    if gpu := _programs.gpu_name():
+    if gpu := gpu_name():
         print(f"Training on the GPU: {gpu}")
     else:
         print(f"Training on the CPU ({os.cpu_count()} cores): TensorFlow sees no GPU")

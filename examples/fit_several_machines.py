@@ -24,10 +24,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras_lecture_opt  # first: it keeps TensorFlow's start-up lines off the terminal
 
 # isort: split
+import _programs
 import keras
 import tensorflow as tf
 
-from keras_lecture_opt import _batches, _programs, mnist
+from keras_lecture_opt import _batches, mnist
 from keras_lecture_opt._resolve import optimizer_class
 from keras_lecture_opt.rules._hyperparameters import check_argument
 from keras_lecture_opt.several_machines import Backup, DistributedModel, is_chief

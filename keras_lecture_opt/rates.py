@@ -267,14 +267,18 @@ def updated_mask(optimizer, variable, state=None):
     evidence = formula.evidence and state_of(state or optimizer, formula.evidence, variable)
     if evidence is None:
         return None
-    first = getattr(optimizer, "initial_accumulator_value", 0)
-    return tf.convert_to_tensor(evidence) != tf.cast(first, evidence.dtype)
+    return tf.convert_to_tensor(evidence) != tf.cast(first_evidence(optimizer), evidence.dtype)
+
+
+def first_evidence(optimizer):
+    return getattr(optimizer, "initial_accumulator_value", 0)
 
 
 def keeps_evidence(optimizer):
     """Whether the state still shows, 10,000 steps later, that a weight received a gradient."""
     formula = formula_of(optimizer)
-    if formula.evidence is None:
+    # A small squared gradient is lost beside a first value other than 0.
+    if formula.evidence is None or first_evidence(optimizer):
         return False
     # Of a squared gradient of 1e-20 this leaves 1e-30, which float32 holds.
     return formula.decay is None or getattr(optimizer, formula.decay) ** 10_000 > 1e-10

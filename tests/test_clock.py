@@ -33,7 +33,7 @@ def fit(clock, epochs, length, **options):
     for epoch, counts in enumerate(epochs):
         clock.begin_epoch(epoch)
         events += run(clock, counts, **options)
-        clock.end_epoch(batches_per_call=options.get("batches", 1))
+        clock.end_epoch({}, batches_per_call=options.get("batches", 1))
     return events
 
 
@@ -116,6 +116,23 @@ def test_ten_steps_in_one_call_of_a_custom_loop():
     assert events == [(10, True, True), (20, True, False)]
 
 
+def test_steps_outside_of_the_calls_of_a_custom_loop_count():
+    clock = Clock(1)
+    clock.begin(0, counts={"a": 0})
+    pairs = [({"a": a}, {"a": b}) for a, b in ((3, 4), (4, 5), (7, 8), (0, 1))]
+    assert shown(run(clock, pairs, batch_numbers=False)) == [4, 5, 8, 9]
+    assert clock.missed({"a": 4, "b": 7}) == 3
+
+
+def test_keras_counts_a_step_more_where_data_of_unknown_length_end():
+    clock = Clock("epoch")
+    clock.begin(0, None, 1)
+    clock.begin_epoch(0)
+    run(clock, series(*range(8)))
+    clock.end_epoch({"a": 8})
+    assert (clock.step, clock.missed({"a": 8})) == (7, 0)
+
+
 def test_calls_of_several_batches():
     clock = Clock(5)
     clock.begin(0, 7, 2)
@@ -135,10 +152,10 @@ def test_unknown_length_is_learned_in_the_first_epoch():
         clock.begin(0, None, 2)
         clock.begin_epoch(0)
         assert shown(run(clock, epochs[0], batches)) == []
-        assert clock.end_epoch(batches_per_call=batches)  # shown without its size
+        assert clock.end_epoch({}, batches_per_call=batches)  # shown without its size
         clock.begin_epoch(1)
         assert shown(run(clock, epochs[1], batches)) == [14]
-        assert not clock.end_epoch(batches_per_call=batches)
+        assert not clock.end_epoch({}, batches_per_call=batches)
 
 
 def test_where_no_optimizer_is_known_batches_count_if_weights_move():

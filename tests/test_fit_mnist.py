@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 
+import _programs
 import keras
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from digits import digits, small_build
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.util import tensor_util
 
-from keras_lecture_opt import _programs, mnist
+from keras_lecture_opt import mnist
 from keras_lecture_opt._resolve import optimizer_class
 
 SCRIPT = pathlib.Path(__file__).parents[1] / "examples" / "fit_mnist.py"

@@ -1,5 +1,6 @@
 """Several trainings, several optimizers, several models, and whatever stands in `logs`."""
 
+import math
 import pathlib
 
 import keras
@@ -14,6 +15,7 @@ import keras_lecture_opt
 from keras_lecture_opt import EffectiveLearningRateMonitor
 from keras_lecture_opt.monitor import _quantities
 from keras_lecture_opt.monitor._history import History, Row
+from keras_lecture_opt.monitor._measure import number
 
 pytestmark = pytest.mark.usefixtures("without_xla")
 
@@ -73,7 +75,8 @@ def test_warm_restarts_within_a_fit(tmp_path):
     assert Log(tmp_path / "train").steps("step/dense/kernel") == [3, 6, 9, 12, 15, 18, 21]
 
 
-def test_resumed_from_a_backup_by_another_process(tmp_path):
+@pytest.mark.parametrize("is_first", [False, True], ids=["monitor last", "monitor first"])
+def test_resumed_from_a_backup_by_another_process(is_first, tmp_path):
     class Crash(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             if self.model.optimizer.iterations == 10:
@@ -81,14 +84,29 @@ def test_resumed_from_a_backup_by_another_process(tmp_path):
 
     def train(*more):
         backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
-        monitor = EffectiveLearningRateMonitor(tmp_path / "run", "batch")
-        fit(network(optimizers.SGD()), backup, monitor, *more, epochs=3)
+        hparams = {"learning_rate": 0.01}
+        monitor = EffectiveLearningRateMonitor(tmp_path / "run", "batch", hparams=hparams)
+        callbacks = [backup, monitor][:: -1 if is_first else 1]
+        fit(network(optimizers.SGD(0.01)), *callbacks, *more, epochs=3)
 
     with pytest.raises(RuntimeError):
         train(Crash())
     train()
     # Epoch 1 is repeated: steps 8 to 10 of the crash are there, and 14 follow.
     assert Log(tmp_path / "run" / "train").steps("step/dense/kernel") == [*range(1, 25)]
+
+
+def test_steps_that_nobody_told_of_count(tmp_path):
+    model, monitor = network(optimizers.SGD(0.01)), EffectiveLearningRateMonitor(update_freq=7)
+    fit(model, monitor, epochs=1)
+    fit(model, epochs=1)
+    fit(model, monitor, epochs=1)
+    assert steps(monitor)[-1] == 21
+    model, monitor = network(optimizers.SGD(0.01)), EffectiveLearningRateMonitor()
+    unknown = tf.data.Dataset.from_tensor_slices(data()).filter(lambda x, y: True).batch(8)
+    for epoch in (1, 2):  # Keras counts one step more at the end of each
+        model.fit(unknown, callbacks=[monitor], verbose=0)
+        assert monitor.history[-1].step == 7 * epoch
 
 
 def test_two_monitors_on_one_folder_are_told(tmp_path):
@@ -270,6 +288,36 @@ def test_hparams_that_agree_or_cannot_be_compared():
     )
 
 
+def test_optimizers_in_containers_are_found():
+    class Parts(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = layers.Dense(2, name="one"), layers.Dense(2, name="two")
+            self._pairs = [(optimizers.SGD(0.1), self.one)]
+            self.by_name = {"second": {"two": optimizers.SGD(0.5)}}
+
+        def call(self, x):
+            return self.two(self.one(x))
+
+        def train_step(self, batch):
+            x, y = batch
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean((self(x) - y) ** 2)
+            parts = self.one.trainable_variables, self.two.trainable_variables
+            gradients = tape.gradient(loss, parts)
+            self._pairs[0][0].apply(gradients[0], parts[0])
+            self.by_name["second"]["two"].apply(gradients[1], parts[1])
+            return {"loss": loss}
+
+    model, monitor = Parts(), EffectiveLearningRateMonitor(update_freq="batch")
+    model.compile(loss="mse")
+    fit(model, monitor, epochs=1)
+    rates = {row.variable: row.value for row in monitor.history.select("effective_lr")}
+    assert rates == pytest.approx(
+        {f"{n}/{v}": lr for n, lr in (("one", 0.1), ("two", 0.5)) for v in ("kernel", "bias")}
+    )
+
+
 class Returns(keras.Sequential):
     def train_step(self, batch):
         return {**super().train_step(batch), **self.more(batch[0])}
@@ -301,6 +349,39 @@ def test_what_is_not_one_number_is_left_out(name, tmp_path):
         )  # Keras's at the epoch's end is one
     metrics = {tag for tag in Log(tmp_path / "hparams").tags if tag.startswith("metrics/")}
     assert metrics == {"metrics/loss"}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (np.ones((1, 1)), 1.0),
+        (tf.constant([2.0]), 2.0),
+        (tf.constant(3.0, "bfloat16"), 3.0),
+        (keras.Variable(4.0), 4.0),
+        (True, 1.0),
+        (1e300, 1e300),
+        ("5", None),
+        (b"5", None),
+        (np.array(["5"]), None),
+        ([1, [2]], None),
+        (1j, None),
+    ],
+)
+def test_what_is_one_number(value, expected):
+    assert number(value) == expected
+
+
+def test_numbers_that_float32_cannot_hold_end_nothing(tmp_path):
+    class Huge(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs["huge"] = 1e300
+
+    monitor = EffectiveLearningRateMonitor(tmp_path, "batch", detail=True, write_images=True)
+    with np.errstate(all="raise"):
+        fit(network(optimizers.SGD(1e38)), Huge(), monitor)
+    assert {row.value for row in monitor.history.select("huge")} == {1e300}
+    shown = Log(tmp_path / "hparams").values["metrics/huge"]
+    assert [value for _, value in shown] == [math.inf] * 2
 
 
 def test_losses_of_validation_are_rows_too():

@@ -7,14 +7,15 @@ import runpy
 import shlex
 import sys
 
+import _programs
 import pytest
 import tensorflow as tf
 
-from keras_lecture_opt import _programs
+from keras_lecture_opt.comparison._report import markdown_table
 
 ROOT = pathlib.Path(__file__).parents[1]
 PROGRAMS = [
-    *sorted(ROOT.glob("examples/*.py")),
+    *sorted(ROOT.glob("examples/[!_]*.py")),
     ROOT / "docs" / "execute_notebook.py",
     ROOT / "docs" / "figures" / "lecture_figures.py",
     ROOT / "docs" / "screenshots.py",
@@ -154,6 +155,6 @@ def test_folder_that_cannot_be_written_to(tmp_path):
 
 
 def test_table_in_markdown():
-    assert _programs.markdown_table(["a", "b"], [[1, "x"], [2, "y"]]) == (
+    assert markdown_table(["a", "b"], [[1, "x"], [2, "y"]]) == (
         "| a | b |\n| --- | --- |\n| 1 | x |\n| 2 | y |\n"
     )

@@ -15,8 +15,8 @@ import pathlib
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
-from keras_lecture_opt import _programs, rules
-from keras_lecture_opt.comparison._report import spread
+from keras_lecture_opt import rules
+from keras_lecture_opt.comparison._report import markdown_table, spread
 from keras_lecture_opt.plots._comparison import over_seeds
 from keras_lecture_opt.plots._style import canvas, legend, lines
 
@@ -79,7 +79,7 @@ def table(results, best):
             bold = "**" * (size == best_size)
             cells.append(f"{bold}{spread(losses)}, η {rate:g}{bold}")
         rows.append([name, *cells])
-    return _programs.markdown_table(["rule", *(f"batch {size}" for size in SIZES)], rows)
+    return markdown_table(["rule", *(f"batch {size}" for size in SIZES)], rows)
 
 
 def in_words(best):

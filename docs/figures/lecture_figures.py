@@ -10,6 +10,7 @@ import argparse
 import functools
 import os
 import pathlib
+import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras_lecture_opt  # first: it keeps TensorFlow's start-up lines off the terminal
@@ -18,6 +19,9 @@ import keras_lecture_opt  # first: it keeps TensorFlow's start-up lines off the 
 import numpy as np
 from matplotlib import pyplot as plt
 
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "examples"))
+import _programs
+
 from keras_lecture_opt import (
     AdaGrad,
     Adam,
@@ -25,10 +29,9 @@ from keras_lecture_opt import (
     Nesterov,
     RMSProp,
     SimplifiedAdam,
-    _programs,
     plots,
 )
-from keras_lecture_opt._programs import markdown_table
+from keras_lecture_opt.comparison._report import markdown_table
 from keras_lecture_opt.landscapes import beale, descend, quadratic, saddle
 from keras_lecture_opt.plots._style import legend, style
 

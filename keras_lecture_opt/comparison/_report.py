@@ -10,7 +10,6 @@ import numpy as np
 
 from keras_lecture_opt._arguments import check_local_path
 from keras_lecture_opt._files import replacing
-from keras_lecture_opt._programs import markdown_table
 from keras_lecture_opt.comparison._identity import versions
 from keras_lecture_opt.comparison._run import diverged
 from keras_lecture_opt.comparison._statistics import MOST, PROBABLE, SIGNIFICANT, probability
@@ -18,6 +17,12 @@ from keras_lecture_opt.comparison._statistics import MOST, PROBABLE, SIGNIFICANT
 MARK = "<!-- Written by keras_lecture_opt.comparison -->"
 FILES = ("README.md", "results.csv", "curves.png", "sensitivity.png")
 BUDGETS = (1, 3, 10)  # learning rates that a search tries
+
+
+def markdown_table(head, rows):
+    """Return a table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(map(str, line)) + " |\n" for line in lines)
 
 
 def table(study, ranking):

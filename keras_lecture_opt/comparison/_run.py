@@ -5,6 +5,7 @@ import dataclasses
 import errno
 import functools
 import json
+import os
 import pathlib
 import platform
 import time
@@ -19,7 +20,6 @@ import tensorflow as tf
 
 from keras_lecture_opt._files import replacing
 from keras_lecture_opt._keras_private import global_seed_state
-from keras_lecture_opt._programs import gpu_name, machine
 
 # A run has diverged when its loss over an epoch is not finite, or this many times the loss of the
 # network without training.
@@ -133,6 +133,27 @@ def train_epoch(model, workload, seed, epoch, limit):
 
 
 @functools.cache
+def gpu_name():
+    """Return the name of the first GPU that TensorFlow sees, or None."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return None
+    return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")
+
+
+def machine():
+    """Return the processor, the cores and, where the system tells it, the memory."""
+    name, memory = platform.machine(), ""
+    with contextlib.suppress(OSError):  # only Linux has this file
+        lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+        name = next(named, name)
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+        memory = f", {memory:.0f} GiB"
+    return f"{name}, {os.cpu_count()} cores{memory}"
+
+
 def device():
     """Return where this process trains, and with which Python."""
     return f"{gpu_name() or machine()}, Python {platform.python_version()}"

@@ -210,7 +210,8 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self._begin()
         batches_per_step = self._training.batches_per_step()
-        if self._clock.end_epoch(batches_per_step, getattr(self.model, "steps_per_execution", 1)):
+        batches_per_call = getattr(self.model, "steps_per_execution", 1)
+        if self._clock.end_epoch(self._training.counts(), batches_per_step, batches_per_call):
             self._show_state()
         rows = self._rows_of(logs or {})
         known = {(row.step, row.quantity) for row in self._metric_rows}
@@ -292,33 +293,19 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
     # What the calls above have in common.
 
     def _open(self):
-        """Raise before the first step if an argument does not fit, or the folder is closed."""
+        """Raise before the first step if the folder is closed."""
         if self._is_open:
             return
-        is_trained = any(self._training.counts().values())
-        if problem := _configuration.contradiction(self.hparams, self._training.optimizers):
-            if is_trained:  # its learning rate may have changed since
-                self._warn(problem)
-            else:
-                raise ValueError(problem)
         is_writing = self.log_dir is not None and all(
             is_chief(model.distribute_strategy) for model in self._training.models
         )  # else another machine's monitor writes
-        is_new = self._writer is None or self._writer.folder != self.log_dir
         if not is_writing:
             self._writer = None
         else:
-            if is_new:
+            if self._writer is None or self._writer.folder != self.log_dir:
                 self._writer = RunWriter(self.log_dir, self.hparams, self.detail)
                 self._clock.step = 0
             self._writer.open()
-            if self._writer.others and is_new and not is_trained:
-                self._warn(
-                    f"`log_dir` {self.log_dir!r} holds what another monitor has written, up to "
-                    f"step {self._writer.last_step}. TensorBoard shows both as one run: these "
-                    "curves go on after that step. If the other one still writes, the curves jump "
-                    "between the two. Give each training a folder of its own."
-                )
         self._is_open, self._has_begun = True, False
 
     def _close(self):
@@ -331,14 +318,26 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
         self._open()
         if self._has_begun:
             return
-        self._has_begun = True
         counts = self._training.counts()
         taken = min(filter(None, counts.values()), default=steps_since) - steps_since
+        if problem := _configuration.contradiction(self.hparams, self._training.optimizers):
+            if not taken:
+                raise ValueError(problem)
+            self._warn(problem)  # its learning rate may have changed since
+        self._has_begun = True
         written = self._writer.last_step if self._writer else 0
+        if self._writer and self._writer.others and not (self._clock.step or taken):
+            self._warn(
+                f"`log_dir` {self.log_dir!r} holds what another monitor has written, up to step "
+                f"{written}. TensorBoard shows both as one run: these curves go on after that "
+                "step. If the other one still writes, the curves jump between the two. Give each "
+                "training a folder of its own."
+            )
+        if self._clock.step:
+            taken = self._clock.step + self._clock.missed(counts)
         params = self.params or {}
-        self._clock.begin(
-            max(self._clock.step, taken, written), params.get("steps"), params.get("epochs")
-        )
+        known = {} if steps_since else counts
+        self._clock.begin(max(taken, written), params.get("steps"), params.get("epochs"), known)
         self._history.begin()
         self._rows = []
         if self.detail:  # it needs the weights before training

@@ -55,19 +55,20 @@ class Clock:
         self.update_freq = update_freq
         self.begin(0)
 
-    def begin(self, step, length=None, epochs=None):
+    def begin(self, step, length=None, epochs=None, counts=None):
         """Begin a training, a `fit` or a `watch`.
 
         Args:
             step: how many steps the run has taken before it.
             length: batches of an epoch, None if unknown.
             epochs: number of the last epoch, from 1; None if unknown.
+            counts: dict from each optimizer's key to the steps that it has taken, if known.
         """
         self.step = self.start = self._batches = step
         self.epoch, self._length, self._epochs = None, length, epochs
         self._is_due = self._is_awaited = False
         self._shown_at = None  # after how many batches
-        self._counts = {}  # of each optimizer, when last looked at
+        self._counts = counts or {}  # of each optimizer, when last looked at
         self._stepped = set()  # optimizers that have stepped in this training
         self._idle = 0  # batches since the last step
         self._call = None  # batches in the present call of TensorFlow
@@ -86,12 +87,14 @@ class Clock:
         """Return whether to measure the step to come.
 
         Args:
-            counts: dict from each optimizer's key to the steps that it has taken.
+            counts: as for `begin`.
             batch: number of the batch in its epoch, None in a custom loop.
             batches: how many batches the call is compiled for; the last one may have fewer.
         """
         if batch is not None and self._length:
             batches = max(1, min(batches, self._length - batch))
+        if batch is None:
+            self.step += self.missed(counts)
         self._counts, self._call = counts, batches
         ends_epoch = batch is not None and batch + batches == self._length
         return self._plan(batches, ends_epoch)
@@ -102,7 +105,7 @@ class Clock:
         While gradients accumulate and after an overflow no step is taken: the next one is due.
 
         Args:
-            counts: as for `before`.
+            counts: as for `begin`.
             has_moved: function that returns whether weights have moved since a copy was made. It
                 is asked where no known optimizer steps.
         """
@@ -132,10 +135,17 @@ class Clock:
         self._is_due = self._is_awaited = False
         return event
 
-    def end_epoch(self, batches_per_step=1, batches_per_call=1):
+    def missed(self, counts):
+        """Return how many steps nobody told of, since the optimizers were last looked at."""
+        last = self._counts
+        missed = {count - last.get(key, count) for key, count in counts.items()}
+        return min((steps for steps in missed if steps > 0), default=0)
+
+    def end_epoch(self, counts, batches_per_step=1, batches_per_call=1):
         """Return whether to show the state now: nobody foresaw that the epoch would end here.
 
         Args:
+            counts: as for `begin`. Keras counts a step more where data of unknown length end.
             batches_per_step: how many batches one optimizer step takes, as gradients accumulate.
             batches_per_call: how many batches one call is compiled for.
         """
@@ -144,7 +154,7 @@ class Clock:
             missing = self._batches_of_epoch - self._steps_of_epoch * batches_per_step
             self._batches -= max(0, missing)
             self._batches_of_epoch -= max(0, missing)
-        self._length = self._batches_of_epoch
+        self._counts, self._length = counts, self._batches_of_epoch
         return self.update_freq == "epoch" and self.age > 0 and self._show_now()
 
     def end(self):

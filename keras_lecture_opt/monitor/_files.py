@@ -28,7 +28,7 @@ class RunFile:
         self.is_lost = False
         name = (
             f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}."
-            f"{os.getpid()}.{next(numbers)}{OWN}"
+            f"{os.getpid()}.{next(numbers):06}{OWN}"  # TensorBoard reads them in this order
         )
         self.path = os.path.join(folder, name)
         self._size = 0

@@ -6,7 +6,6 @@ eager operations that costs time, and of large ones it is as fast.
 
 import functools
 import math
-import warnings
 
 import numpy as np
 import tensorflow as tf
@@ -37,8 +36,8 @@ BLOCK = 1 << 14  # weights that NumPy reduces at once: they stay in the cache
 def number(value):
     """Return a value as a Python number, None if it is not one number."""
     try:
-        with warnings.catch_warnings(action="ignore"):  # NumPy's, of an array of one number
-            return None if isinstance(value, (str, bytes)) else float(value)
+        one = np.asarray(value).item() if np.ndim(value) else value
+        return None if isinstance(one, (str, bytes)) else float(one)
     except Exception:  # anything may stand in a dict of logs
         return None
 
@@ -61,6 +60,7 @@ class Before:
         return any(tf.reduce_any(self.copies[id(v)] != read(v)) for v in copied)
 
 
+@np.errstate(all="ignore")  # whatever a user has set, numbers that are not finite are measured
 def measure(monitored, optimizers, before, detail, event=None):
     """Measure a step.
 
@@ -312,11 +312,10 @@ def sums_of_squares(before, after, dtype):
         halves = [tf.nn.l2_loss(w) for w in (after - before, before, after)]
         return 2 * tf.stack(halves).numpy()
     before, after, sums = before.ravel(), after.ravel(), np.zeros(3)
-    with np.errstate(invalid="ignore", over="ignore"):  # inf - inf; a square beyond float32
-        for start in range(0, before.size, BLOCK):
-            block = slice(start, start + BLOCK)
-            old, new = (w[block].astype(dtype, copy=False) for w in (before, after))
-            sums += [np.dot(w, w) for w in (new - old, old, new)]
+    for start in range(0, before.size, BLOCK):
+        block = slice(start, start + BLOCK)
+        old, new = (w[block].astype(dtype, copy=False) for w in (before, after))
+        sums += [np.dot(w, w) for w in (new - old, old, new)]
     return sums
 
 

@@ -79,6 +79,7 @@ class RunWriter:
             file.close()
         self._files = {}
 
+    @np.errstate(all="ignore")  # of a number beyond float32
     def write(self, rows):
         """Write the rows of one step: scalars, histograms and maps."""
         summaries = {name: Summary() for name in SUBFOLDERS}
@@ -105,6 +106,7 @@ class RunWriter:
             meaning = QUANTITIES[row.quantity].meaning if row.variable else None
             summary.MergeFrom(scalar_pb(name, row.value, meaning))
 
+    @np.errstate(all="ignore")
     def draw(self, history, step, at_end=False):
         """Write the pictures of all layers, as often as they cost little of the training."""
         now = time.monotonic()

@@ -20,6 +20,8 @@ from keras_lecture_opt.rates import (
     unknown_formula,
 )
 
+MOST_NESTED = 3  # an optimizer in a list in a dict: a container may hold itself
+
 
 @dataclasses.dataclass(eq=False)
 class MonitoredVariable:
@@ -125,22 +127,21 @@ class Training:
 
 
 def optimizers_of(model):
-    """Return pairs of a label and an optimizer that is an attribute of the model, or in one.
+    """Return pairs of a label and an optimizer that an attribute of the model holds.
 
-    A custom `train_step` often has others than the compiled one.
+    A custom `train_step` often has others than the compiled one, also in lists and dicts.
     """
-    attributes = {"optimizer": getattr(model, "optimizer", None), **vars(model)}
-    held = []
-    for name, value in attributes.items():
-        if isinstance(value, keras.optimizers.Optimizer):
-            held.append((name.lstrip("_"), value))
-        elif isinstance(value, (dict, list, tuple)) and not name.startswith("_"):
-            pairs = value if isinstance(value, dict) else dict(enumerate(value))
-            held += [
-                (f"{name}/{key}", one)
-                for key, one in pairs.items()
-                if isinstance(one, keras.optimizers.Optimizer)
-            ]
+    held, last = [], [("optimizer", getattr(model, "optimizer", None)), *vars(model).items()]
+    for _ in range(MOST_NESTED):
+        inner = []
+        for name, value in last:
+            if isinstance(value, keras.optimizers.Optimizer):
+                held.append((name.lstrip("_"), value))
+            elif isinstance(value, dict):
+                inner += [(f"{name}/{key}", one) for key, one in value.items()]
+            elif isinstance(value, (list, tuple)):
+                inner += [(f"{name}/{i}", one) for i, one in enumerate(value)]
+        last = inner
     return held
 
 

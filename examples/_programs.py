@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import pathlib
-import platform
 import shlex
 import signal
 import socket
@@ -72,27 +71,6 @@ def add_mnist_options(parser):
         help="train on the first N; default: all",
     )
     parser.add_argument("--data-dir", type=folder, help="where TFDS keeps MNIST; default: TFDS's")
-
-
-def gpu_name():
-    """Return the name of the first GPU that TensorFlow sees, or None."""
-    gpus = tf.config.list_physical_devices("GPU")
-    if not gpus:
-        return None
-    return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")
-
-
-def machine():
-    """Return the processor, the cores and, where the system tells it, the memory."""
-    name, memory = platform.machine(), ""
-    with contextlib.suppress(OSError):  # only Linux has this file
-        lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-        name = next(named, name)
-    with contextlib.suppress(AttributeError, OSError, ValueError):
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-        memory = f", {memory:.0f} GiB"
-    return f"{name}, {os.cpu_count()} cores{memory}"
 
 
 def load_mnist(args):
@@ -162,12 +140,6 @@ def shown(path):
     """Return the path as one would type it here."""
     inside = pathlib.Path(path).is_relative_to(pathlib.Path.cwd())
     return os.path.relpath(path) if inside else str(path)
-
-
-def markdown_table(head, rows):
-    """Return a table in Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join("| " + " | ".join(map(str, line)) + " |\n" for line in lines)
 
 
 def run(main, interrupted="Interrupted."):
