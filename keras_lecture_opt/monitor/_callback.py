@@ -42,23 +42,22 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
     are all in it. Of several steps in one call (`steps_per_execution`, or a `train_step` that calls
     an optimizer several times) only the sum can be seen: it is called `execution`.
 
-    `keras_lecture_opt.effective_learning_rate` has the definition and each optimizer's formula.
-    Without one, a warning says so, and the steps are logged all the same. A weight behind a dead
-    input has never taken a step; an adaptive rule would give it the enormous `learning_rate /
-    epsilon`, so medians and quantiles leave it out, as far as the optimizer's state shows it.
-    Without `detail`, the median of a variable of more than 4,096 weights is that of 4,096 of them,
-    chosen at random but always the same. Where the state forgets within 10,000 steps which weights
-    were updated (momentum, RMSProp, a small beta_2), `detail` keeps a copy of the weights before
-    training.
+    `keras_lecture_opt.effective_learning_rate` has the definition and each optimizer's formula. A
+    weight behind a dead input has never taken a step; an adaptive rule would give it the enormous
+    `learning_rate / epsilon`, so medians and quantiles leave it out, as far as the optimizer's
+    state shows it. (Where the state forgets it within 10,000 steps, `detail` keeps a copy of the
+    weights before training.) Without `detail`, a median is that of at most 4,096 weights, chosen at
+    random but always the same.
 
     The monitor only reads: training with it equals training without it, bit for bit, and so do the
     files that are saved. (A learning rate that is a Python callable is called once more at each
-    event.) The weights are copied before a step that will be logged, and the copy is freed after
-    it. `history` also holds steps 1, 2, 5, 10, 20, 50, … of each training, whatever `update_freq`
-    is. In the first epoch of data of unknown length, the last step is logged without its size.
+    event.) The weights are copied before a step that will be logged. `history` also holds steps 1,
+    2, 5, 10, 20, 50, … of each training, whatever `update_freq` is. In the first epoch of data of
+    unknown length, the last step is logged without its size.
 
-    Steps go on when a model is compiled anew, when `iterations` is assigned, and when a training is
-    resumed in the same folder. Each `fit` or `watch` is a training; `diagnose` judges the latest.
+    Each `fit` or `watch` is a training; `diagnose` judges the latest. Steps go on from one to the
+    next, whatever is compiled, assigned or resumed. Optimizers are found in attributes of the
+    model, and in lists and dicts there.
 
     Args:
         log_dir: folder of the run, `~` for the home folder. Events go to its subfolder `train`,
