@@ -20,7 +20,9 @@ from keras_lecture_opt.rates import (
     unknown_formula,
 )
 
-MOST_NESTED = 3  # an optimizer in a list in a dict: a container may hold itself
+# Keras's own containers, which grow with the model: to look through them would take time.
+LARGE = {"_layers", "_operations", "_operations_by_depth", "_nodes_by_depth"}
+MOST_NESTED = 4  # the model, an attribute, a list in it, a pair: a container may hold itself
 
 
 @dataclasses.dataclass(eq=False)
@@ -131,17 +133,18 @@ def optimizers_of(model):
 
     A custom `train_step` often has others than the compiled one, also in lists and dicts.
     """
-    held, last = [], [("optimizer", getattr(model, "optimizer", None)), *vars(model).items()]
+    held = []
+    containers = [("", {"optimizer": getattr(model, "optimizer", None), **vars(model)})]
     for _ in range(MOST_NESTED):
         inner = []
-        for name, value in last:
-            if isinstance(value, keras.optimizers.Optimizer):
-                held.append((name.lstrip("_"), value))
-            elif isinstance(value, dict):
-                inner += [(f"{name}/{key}", one) for key, one in value.items()]
-            elif isinstance(value, (list, tuple)):
-                inner += [(f"{name}/{i}", one) for i, one in enumerate(value)]
-        last = inner
+        for prefix, container in containers:
+            pairs = container.items() if isinstance(container, dict) else enumerate(container)
+            for key, value in pairs:
+                if isinstance(value, keras.optimizers.Optimizer):
+                    held.append((f"{prefix}{key}".lstrip("_"), value))
+                elif isinstance(value, (dict, list, tuple)) and key not in LARGE:
+                    inner.append((f"{prefix}{key}/", value))
+        containers = inner
     return held
 
 
