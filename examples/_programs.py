@@ -10,11 +10,12 @@ import signal
 import socket
 import sys
 
-import tensorflow as tf
-
-from keras_lecture_opt import mnist
+from keras_lecture_opt import mnist  # first: it keeps TensorFlow's start-up lines off the terminal
 from keras_lecture_opt._resolve import optimizer_class
 from keras_lecture_opt.rules import RULES
+
+# isort: split
+import tensorflow as tf
 
 
 def optimizer_type(text):
