@@ -18,6 +18,7 @@ from keras_lecture_opt import mnist, rules, several_machines
 from keras_lecture_opt.monitor import EffectiveLearningRateMonitor
 from keras_lecture_opt.rates import effective_learning_rate, has_formula
 from keras_lecture_opt.rules import *  # noqa: F403
+from keras_lecture_opt.verdicts import check
 
 __version__ = "0.1.0"
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "effective_learning_rate",
     "has_formula",
     "EffectiveLearningRateMonitor",
+    "check",
     "mnist",
     "several_machines",
 ]

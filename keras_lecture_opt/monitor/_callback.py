@@ -26,8 +26,9 @@ from keras_lecture_opt.monitor._measure import Before, measure, number
 from keras_lecture_opt.monitor._names import Names
 from keras_lecture_opt.monitor._tensorboard import RunWriter
 from keras_lecture_opt.monitor._training import Training
-from keras_lecture_opt.monitor._verdicts import ACCURACIES, Evidence, Verdict, judge, summarize
+from keras_lecture_opt.monitor._verdicts import ACCURACIES, Evidence, judge, summarize
 from keras_lecture_opt.several_machines import is_chief
+from keras_lecture_opt.verdicts import Verdict
 
 
 class EffectiveLearningRateMonitor(keras.callbacks.Callback):
@@ -148,25 +149,28 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
         """What was measured so far, in all trainings: a list of `Row`; see `History`."""
         return self._history
 
-    def diagnose(self, x: Any = None) -> list[Verdict]:
+    def diagnose(self, x: Any = None, y: Any = None) -> list[Verdict]:
         """Say what is wrong with the latest training so far, as far as its numbers tell.
 
-        "Verdicts in words" in `docs/monitor.md` lists the faults, how often each was found when it
-        was planted, and what no number tells. With `steps_per_execution` above 1, most cannot be
-        seen.
+        `docs/verdicts.md` lists the faults, how often each was found when it was planted, how often
+        the advice cured it, and what no number tells. `keras_lecture_opt.check` is included. With
+        `steps_per_execution` above 1, most cannot be seen.
 
         Args:
-            x: a batch of a few hundred inputs, as for the model. With it, the outputs of ReLUs and
-                of a classifier are judged, too. Defaults to None.
+            x: a batch of a few hundred inputs, as for the model. With it, the inputs, the outputs
+                of ReLUs and those of the model are judged, too. Defaults to None.
+            y: their labels, as for `fit`. With them, the labels and the loss of any kind are
+                judged, too. Defaults to None.
 
         Returns:
             A list of `Verdict`, which may be printed; its attributes are `fault`, `where`, `step`,
-            `value` and `text`. It is empty if nothing was found.
+            `value`, `text` and `certainty`. What is certain comes first; symptoms and hints come
+            last. It is empty if nothing was found.
 
         Raises:
             RuntimeError: nothing has been measured yet.
-            ValueError: there is an `x`, and several models or one that is neither sequential nor
-                functional.
+            ValueError: `x` or `y` does not belong to the model; there is an `x`, and several
+                models.
 
         Example:
 
@@ -182,7 +186,7 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
             raise RuntimeError(
                 "Nothing has been measured yet: call `diagnose` after training with this callback."
             )
-        return self._judge(x)[0]
+        return self._judge(x, y)[0]
 
     def set_model(self, model):
         super().set_model(model)
@@ -408,10 +412,10 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
             self._writer.write_layout(names, self._clock.step)
             self._writer.write(self._rows)
 
-    def _judge(self, x=None):
+    def _judge(self, x=None, y=None):
         models, optimizers = self._training.models, self._training.optimizers.values()
         names, start = Names(models).of, self._clock.start
-        return judge(Evidence(self._history.latest, models, optimizers, names, start, x))
+        return judge(Evidence(self._history.latest, models, optimizers, names, start, x, y))
 
     def _conclude(self):
         """Say what the training was like, to whoever listens."""

@@ -1,26 +1,34 @@
-"""What is wrong with a training, in words.
+"""What is wrong with a training, in words: by its rows, and by a batch.
 
 Each threshold separates planted faults from healthy trainings: `docs/verdicts.py` repeats that, and
-`docs/monitor.md` shows its table. Kernels are judged: the variables of two or more dimensions that
-do not start at zero.
+`docs/verdicts.md` shows its tables. Kernels are judged: the variables of two or more dimensions
+that do not start at zero.
 """
 
 import functools
 import math
-import statistics
-import warnings
-from typing import NamedTuple
+from statistics import median_low
 
 import keras
 import numpy as np
 
 from keras_lecture_opt.monitor._pictures import layer_of
+from keras_lecture_opt.verdicts._check import look, outputs
+from keras_lecture_opt.verdicts._inside import dead_relus
+from keras_lecture_opt.verdicts._objective import (
+    CROSS_ENTROPIES,
+    best_constant,
+    is_mean_alone,
+    loss_of,
+)
+from keras_lecture_opt.verdicts._verdict import Checks, and_others, in_order
 
 STARTED = 10  # steps
-TOO_FAST = 0.3  # step_to_weight; healthy: 0.08, and 0.23 with a rate 3 times too high
-FAST, GROWN = 0.05, 5.0  # step_to_weight, and size over the first size: both together
+TOO_FAST = 0.3  # a step over the kernel's size; healthy: 0.08, and 0.23 at a rate 3 times too high
+EXPLODED = 10.0  # the same, of any step
+FAST, GROWN = 0.05, 5.0  # the same, and size over the first size: both together
+HEALTHY, SLOW = 0.05, 1e-3  # the same: advice aims at the first from above, the other from below
 TOO_SLOW = 1e-4  # step_to_weight of the fastest kernel; healthy: at least 1.8e-4
-TINY = 0.1  # of the median kernel's first size
 FEW = 64  # weights
 LAGGING = 0.02  # a kernel's fastest step_to_weight over the median kernel's
 SHRUNK = 0.7  # size over the first size; healthy: at least 0.98
@@ -28,64 +36,47 @@ BAD_START = 5.0  # the first loss over that of guessing; healthy: at most 2.9
 GUESSING = 0.9  # a loss over that of guessing
 LEARNED = 0.5  # the same
 FALLEN = 0.5  # a loss over the first loss
+PROGRESS = 0.8  # the same, of a training that learns something
 ENOUGH = 150  # steps after which a loss must have fallen
 ACCURATE = 0.85
-ACCURACIES = ("accuracy", "acc", "sparse_categorical_accuracy", "categorical_accuracy")
-DEAD = 0.75  # share of a layer's ReLUs; healthy: at most 0.59
-ALIKE = 0.1  # spread of outputs over their size; healthy: at least 0.5
+ACCURACIES = (
+    *("accuracy", "acc", "sparse_categorical_accuracy", "categorical_accuracy"),
+    "binary_accuracy",
+)
+DEAD = 0.95  # share of a layer's ReLUs; healthy: at most 0.88
+ALIKE = 0.1  # spread of the outputs of a softmax over their size; healthy: at least 0.5
+SAME = 0.01  # the same of any outputs, or over the spread of the labels
 
-
-class Verdict(NamedTuple):
-    """Something that is wrong with a training. `str(verdict)` is its text.
-
-    Attributes:
-        fault: what is wrong, always in the same words: "steps too large", "no learning", ….
-        where: names of the variables or layers that show it; empty for the whole model.
-        step: the number of the step at which it shows.
-        value: the number that shows it.
-        text: sentences: what is wrong, the number, where; a likely cause; one experiment.
-    """
-
-    fault: str
-    where: tuple[str, ...]
-    step: int
-    value: float
-    text: str
-
-    def __str__(self):
-        return self.text
-
-
-CHECKS: list[tuple] = []  # functions that yield what they find; first what may cause the rest
-
-
-def check(needs):
-    """Register a check: a generator function that bears its fault's name.
-
-    Args:
-        needs: function of `Evidence` that returns whether the check can be made.
-    """
-
-    def enter(function):
-        CHECKS.append((function.__name__.replace("_", " "), needs, function))
-        return function
-
-    return enter
+CHECKS = Checks()  # first what may cause the rest
 
 
 def judge(evidence):
-    """Return the list of verdicts on a training, and the list of the checks that were made."""
+    """Return the list of verdicts on a training, and the list of faults that were looked for."""
     verdicts, made = [], []
-    for fault, needs, function in CHECKS:
-        found = {verdict.fault for verdict in verdicts}
-        if "not finite" in found:
-            break  # nothing else can be told
-        if fault in ("steps too small", "layer lags") and "no gradient" in found:
-            continue
-        if needs(evidence):
-            made.append(fault)
-            verdicts += [Verdict(fault, *facts) for facts in function(evidence)]
-    return verdicts, made
+    for model in evidence.models:
+        found, names = look(model, evidence.x, evidence.y) if model.compiled else ([], [])
+        verdicts, made = verdicts + found, made + names
+    causes = [v for v in verdicts if v.certainty in ("certain", "likely")]
+    if evidence.has_learned:  # what is odd has done no harm
+        verdicts = [v for v in verdicts if v.certainty == "certain"]
+    shown, names = CHECKS.run(evidence)
+    faults = {v.fault for v in shown}
+    if "not finite" in faults:  # nothing else can be told
+        shown = [v for v in shown if v.fault in ("not finite", "steps too large", "negative loss")]
+    if "no gradient" in faults:
+        shown = [v for v in shown if v.fault not in ("steps too small", "layer lags")]
+    shown = [
+        follows(v) if causes or (v.certainty == "symptom" and v != shown[0]) else v for v in shown
+    ]
+    return in_order(verdicts + shown), [*dict.fromkeys(made + names)]
+
+
+def follows(verdict):
+    """Return a verdict as a symptom of what stands before it."""
+    what = verdict.text.partition(" Likely cause: ")[0]
+    return verdict._replace(
+        text=f"{what} This follows from what is said above.", certainty="symptom"
+    )
 
 
 def summarize(verdicts, made, age):
@@ -107,13 +98,16 @@ class Evidence:
         names: dict from the ids of the models' variables to their names in the history.
         start: the run step after which the training began.
         x: a batch of inputs, or None.
+        y: its labels, or None.
 
     Raises:
-        ValueError: the models cannot be called with `x`, or their layers cannot be seen.
+        ValueError: there are several models, or the model cannot be called with `x`.
     """
 
-    def __init__(self, history, models, optimizers, names, start=0, x=None):
-        self.models, self.names, self.start = models, names, start
+    def __init__(self, history, models, optimizers, names, start=0, x=None, y=None):
+        if x is not None and len(models) > 1:
+            raise ValueError(f"`x` needs one model: {len(models)} are trained.")
+        self.models, self.names, self.start, self.x, self.y = models, names, start, x, y
         self.decays = any(o.weight_decay for o in optimizers) or any(m.losses for m in models)
         series = {}
         for row in history:
@@ -122,19 +116,24 @@ class Evidence:
         self.last_step = history[-1].step if history else start
         self.loss = series.get(("", "loss"), {})
         self.accuracy = next(filter(None, (series.get(("", name)) for name in ACCURACIES)), {})
-        self.matrices = [
-            names[id(variable)]
+        shapes = {
+            names[id(variable)]: tuple(variable.shape)
             for model in models
             for variable in model.trainable_variables
             # A few weights may all pass through zero.
             if len(variable.shape) > 1 and math.prod(variable.shape) >= FEW
-        ]
-        sizes = {name: self._first_size(name) for name in self.matrices}
+        }
+        self.matrices = [*shapes]
+        sizes = {name: self._first_size(name) for name in shapes}
         self.kernels = {name: size for name, size in sizes.items() if size}  # the first sizes
-        [model] = models if len(models) == 1 else [None]
-        self.classes = classes_of(model)
-        self.guessing = self.classes and math.log(self.classes)
-        self.outputs, self.dead = (None, {}) if x is None else look_inside(self, x)
+        self._usual = {name: usual_size(shapes[name]) for name in self.kernels}
+        found = outputs(models[0], x, y) if len(models) == 1 else []
+        # Of several losses, nobody can tell the parts.
+        self.output = found[0] if len(found) == 1 else None
+        self.kind = self.output and self.output.objective.kind
+        self.guessing = self._guessing()
+        self.error = self._error()
+        self.dead = {} if x is None else self._dead(x)
 
     def age(self, step):
         """Return the training step of a run step."""
@@ -154,10 +153,62 @@ class Evidence:
                 return moved / ratio if ratio else self.of(name, "weight")[step]
         return None
 
+    def _guessing(self):
+        """The mean loss of the best constant output, or None where it is not known."""
+        if self.output is None or not is_mean_alone(self.models[0]):
+            return None
+        y = self.output.y
+        if y is not None and np.isfinite(y).all():
+            return best_constant(self.output.objective, y) or None
+        if self.kind == "binary":
+            return math.log(2)
+        return math.log(self.classes) if self.classes > 1 else None
+
+    @property
+    def classes(self):
+        """Of a classifier with one right answer, else 0."""
+        return (self.kind in ("categorical", "sparse") and self.output.objective.units) or 0
+
+    def _error(self):
+        """The loss of what the model puts out for `x`, or None. It has no dropout."""
+        if self.guessing is None or self.output.y is None or self.output.values is None:
+            return None
+        return loss_of(self.models[0], self.output.y, self.output.values)
+
+    def _dead(self, x):
+        shares = dead_relus(self.models[0], x)
+        return {self.name_of(layer): share for layer, share in shares.items()}
+
+    def name_of(self, layer):
+        """Return a layer's name as the monitor writes it."""
+        names = [self.names[id(w)] for w in layer.weights if id(w) in self.names]
+        return layer_of(names[0]) if names else layer.name
+
+    @property
+    def latest_loss(self):
+        """That of the batch, or else the latest mean of an epoch; infinite if unknown."""
+        [*_, last] = self.loss.values() or [math.inf]
+        return last if self.error is None else self.error
+
+    @property
+    def has_learned(self):
+        """Whether the loss is far below that of guessing."""
+        return self.guessing is not None and self.latest_loss < LEARNED * self.guessing
+
+    @property
+    def makes_progress(self):
+        """Whether the loss has fallen, whatever it is that guessing costs."""
+        first = next(iter(self.loss.values()), 0)
+        return self.has_learned or self.latest_loss < PROGRESS * first
+
     def size(self, name):
         """The latest RMS of a variable, over the first one."""
         [*_, latest] = self.of(name, "weight").values()
         return latest / self.kernels[name]
+
+    def growth(self, name):
+        """The latest RMS of a variable, over the first or over the usual one if that is larger."""
+        return self.size(name) * min(1, self.kernels[name] / self._usual[name])
 
     @property
     def saw_the_start(self):
@@ -169,96 +220,112 @@ class Evidence:
 
     @functools.cached_property
     def fastest(self):
-        """The step and the largest step_to_weight of each kernel that has one.
-
-        Embeddings, and heads that start with tiny weights, are left out: healthy ones grow to many
-        times their first size.
-        """
-        usual = statistics.median_low(self.kernels.values()) if self.kernels else 0
+        """The step and the largest step_to_weight of each kernel that has one."""
         found = {}
-        for name, first_size in self.kernels.items():
+        for name in self.kernels:
             # The first steps are the rush of an adaptive rule.
-            paces = {
+            ratios = {
                 s: v for s, v in self.of(name, "step_to_weight").items() if self.age(s) >= STARTED
             }
-            if paces and not name.endswith("embeddings") and first_size > TINY * usual:
-                found[name] = max(paces.items(), key=lambda pace: pace[1])
+            # Healthy embeddings grow to many times their first size.
+            if ratios and not name.endswith("embeddings"):
+                found[name] = max(ratios.items(), key=lambda ratio: ratio[1])
+        return found
+
+    @functools.cached_property
+    def paces(self):
+        """The step and the size of the largest step of each kernel, in units of the kernel's size.
+
+        Kernels that start with tiny weights grow to their usual size in healthy trainings: that is
+        the unit for them.
+        """
+        found = {}
+        for name in self.kernels:
+            if name.endswith("embeddings"):
+                continue
+            for step, moved in self.of(name, "step").items():
+                ratio = self.of(name, "step_to_weight").get(step) or math.inf
+                pace = moved / max(moved / ratio, self._usual[name])
+                if self.age(step) < STARTED and not pace > EXPLODED:
+                    continue
+                if name not in found or pace > found[name][1]:
+                    found[name] = step, pace
         return found
 
 
-def classes_of(model):
-    """Return the number of classes if the loss is the mean cross-entropy of a classifier, or None.
-
-    None, too, if anything else may be in the loss: a penalty, a weight, a method of the user's own.
-    """
-    if model is None or model.losses:
-        return None
-    own, keras_own = type(model), keras.Model
-    if own.train_step is not keras_own.train_step or own.compute_loss is not keras_own.compute_loss:
-        return None
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            config = model.get_compile_config()
-        loss = keras.losses.get(model.loss)
-    except Exception:  # a loss that cannot be written down
-        return None
-    # Not compiled, or `model.loss` is an earlier one.
-    if not config.get("loss") or config.get("loss_weights"):
-        return None
-    shape = getattr(model, "output_shape", None)
-    if not isinstance(shape, tuple) or not isinstance(shape[-1], int):
-        return None
-    if type(loss) in (
-        keras.losses.CategoricalCrossentropy,
-        keras.losses.SparseCategoricalCrossentropy,
-    ):
-        is_mean = str(loss.reduction).startswith(("sum_over_batch_size", "mean"))
-    else:
-        functions = ("categorical_crossentropy", "sparse_categorical_crossentropy")
-        is_mean = loss in [getattr(keras.losses, name) for name in functions]
-    return shape[-1] if is_mean and shape[-1] > 1 else None
+def usual_size(shape):
+    """Return the standard deviation of Glorot and Bengio's initial weights (2010, eq. 16)."""
+    *field, fan_in, fan_out = shape
+    return math.sqrt(2 / ((fan_in + fan_out) * math.prod(field)))
 
 
-@check(lambda e: e.fastest)
+@CHECKS.enter(lambda e: e.loss and e.kind in CROSS_ENTROPIES, "certain")
+def negative_loss(evidence):
+    step, loss = min(evidence.loss.items(), key=lambda item: item[1])
+    if loss < 0:
+        text = (
+            f"The loss is {loss:.3g} at step {step}, and no cross-entropy of labels from 0 to 1 is "
+            "negative. Look at the labels: binary cross-entropy takes 0 and 1, not −1 or 2."
+        )
+        yield (), step, loss, text
+
+
+@CHECKS.enter(lambda e: e.paces)
 def steps_too_large(evidence):
-    fastest = evidence.fastest
-    fast = {name: pace for name, (_, pace) in fastest.items()}
+    paces = {name: pace for name, (_, pace) in evidence.paces.items()}
     guilty = [
         name
-        for name, pace in fast.items()
-        if pace > TOO_FAST or (pace > FAST and evidence.size(name) > GROWN)
+        for name, pace in paces.items()
+        if pace > TOO_FAST or (pace > FAST and evidence.growth(name) > GROWN)
     ]
     if guilty:
-        worst = max(guilty, key=fast.get)
-        step, pace = fastest[worst]
-        grown = evidence.size(worst)
-        if grown > GROWN:
-            more = f"It has grown to {grown:.3g} times its first size."
+        worst = max(guilty, key=paces.get)
+        step, pace = evidence.paces[worst]
+        grown = evidence.growth(worst)
+        if GROWN < grown < math.inf:
+            more = f"It has grown to {grown:.3g} times its usual size."
         else:
             more = "Healthy steps change a kernel by less than 8%."
+        recurrent = any(
+            isinstance(layer, keras.layers.RNN)
+            for model in evidence.models
+            for layer in all_layers(model)
+        )
+        first = "`clipnorm=1`, as the gradients of recurrent layers explode, then " * recurrent
         text = (
-            f"Step {step} changed {worst} by {pace:.0%} of its size{and_others(guilty)}. {more} "
-            "Likely cause: the learning rate is too high, or all layers start with tiny weights. "
-            "Try a tenth of the learning rate."
+            f"Step {step} changed {worst} by {percent(pace)} of its size{and_others(guilty)}. "
+            f"{more} Likely cause: the learning rate is too high. Try {first}{parts(pace)} of the "
+            "learning rate."
         )
         yield tuple(guilty), step, pace, text
 
 
-@check(lambda e: e.guessing and e.start + 1 in e.loss)
+def percent(share):
+    return f"{share:.0%}" if share < EXPLODED else f"{share:.2g} times"
+
+
+def parts(pace):
+    """Return the power of ten that brings a pace to that of healthy trainings, in words."""
+    words = ("a tenth", "a hundredth", "a thousandth")
+    return words[min(max(math.ceil(math.log10(pace / HEALTHY)), 1), 3) - 1]
+
+
+@CHECKS.enter(lambda e: e.guessing and e.start + 1 in e.loss)
 def bad_start(evidence):
     step = evidence.start + 1
     first = evidence.loss[step]
-    if first > BAD_START * evidence.guessing:
+    if first > BAD_START * evidence.guessing and not evidence.has_learned:
         times = first / evidence.guessing
         text = (
-            f"The first loss is {first:.3g}, {times:.0f} times that of guessing "
+            f"The first loss is {first:.3g}, {times:.3g} times that of guessing "
             f"({evidence.guessing:.2f}). Likely cause: inputs that are not scaled, or a layer that "
-            "starts with large weights. Try inputs of mean 0 and standard deviation 1."
+            "starts with large weights. Try inputs of mean 0 and standard deviation 1. (Large "
+            "class or sample weights multiply the loss, too.)"
         )
         yield (), step, times, text
 
 
-@check(lambda e: e.kernels or e.loss)
+@CHECKS.enter(lambda e: e.kernels or e.loss, "symptom")
 def not_finite(evidence):
     bad = {}
     for name in evidence.kernels:
@@ -281,27 +348,35 @@ def not_finite_at(values):
     return [step for step, value in values.items() if not math.isfinite(value)]
 
 
-@check(lambda e: e.matrices and e.age(e.last_step) >= STARTED)
+@CHECKS.enter(lambda e: e.matrices and e.age(e.last_step) >= STARTED)
 def no_gradient(evidence):
-    still = []
+    still = {}  # name -> the last step that moved it
     for name in evidence.matrices:
         moved = evidence.of(name, "step") | evidence.of(name, "execution")
+        steps = [step for step, size in moved.items() if size]
+        since = [step for step in moved if step > max(steps, default=0)]
         # Between two measured steps it may have moved, too.
-        sizes = set(evidence.of(name, "weight").values())
-        if len(moved) > 1 and len(sizes) == 1 and not any(moved.values()):
-            still.append(name)
-    if still:
+        sizes = {evidence.of(name, "weight")[step] for step in since}
+        rates = [evidence.of(name, "effective_lr").get(step, 1) for step in since]
+        if len(since) > 1 and len(sizes) == 1 and any(rates) and math.isfinite(sum(sizes)):
+            still[name] = max(steps, default=evidence.start)
+    if still and not evidence.has_learned:
+        name = min(still, key=still.get)
+        since = evidence.age(still[name])
         text = (
-            f"{still[0]} has not moved by a single bit in {evidence.age(evidence.last_step)} "
-            f"steps{and_others(still)}. Likely cause: no gradient arrives, because of dead units "
-            "(ReLUs at 0, weights of 0) or `stop_gradient` on the way to the loss; or a learning "
-            "rate of 0, or steps that rounding loses (bfloat16, float16). Look at each layer's "
-            "outputs for one batch: `diagnose(x)`."
+            f"{name} has not moved by a single bit since step {since}{and_others(still)}. Likely "
+            "cause: no gradient arrives, because of dead units (ReLUs at 0, weights of 0), outputs "
+            "that a large step has saturated, or `stop_gradient` on the way to the loss; or a "
+            "learning rate of 0, or steps that rounding loses (bfloat16, float16). "
         )
-        yield tuple(still), evidence.last_step, 0.0, text
+        if since:
+            text += "Try a tenth of the learning rate, and inputs of standard deviation 1."
+        else:
+            text += "Look at each layer's outputs for one batch: `diagnose(x)`."
+        yield tuple(still), evidence.last_step, float(since), text
 
 
-@check(lambda e: e.models)
+@CHECKS.enter(lambda e: e.models)
 def frozen(evidence):
     names = []
     for model in evidence.models:
@@ -339,7 +414,7 @@ def is_initial(layer, weight):
 
 
 # Without decay, trained weights may be smaller than the first ones all the same.
-@check(lambda e: e.decays and e.kernels)
+@CHECKS.enter(lambda e: e.decays and e.kernels)
 def decay_too_strong(evidence):
     sizes = {name: evidence.size(name) for name in evidence.kernels}
     shrunk = [name for name, size in sizes.items() if size < SHRUNK]
@@ -352,61 +427,76 @@ def decay_too_strong(evidence):
         yield tuple(shrunk), evidence.last_step, sizes[worst], text
 
 
-@check(lambda e: e.dead)
+@CHECKS.enter(lambda e: e.dead)
 def dead_units(evidence):
     guilty = [name for name, share in evidence.dead.items() if share > DEAD]
-    if guilty:
+    if guilty and not evidence.has_learned:
         worst = max(guilty, key=evidence.dead.get)
         share = evidence.dead[worst]
         text = (
-            f"{share:.0%} of the ReLUs of {worst} are 0 for all {len(evidence.outputs)} examples"
-            f"{and_others(guilty)}. Likely cause: a learning rate that is, or was, too high, or "
-            "biases far below 0. Try a tenth of the learning rate from the start."
+            f"{share:.0%} of the ReLUs of {worst} are 0 for all {len(evidence.output.values)} "
+            f"examples{and_others(guilty)}. Likely cause: a learning rate that is, or was, too "
+            "high, inputs that are not scaled, or biases far below 0. Try a tenth of the learning "
+            "rate from the start."
         )
         yield tuple(guilty), evidence.last_step, share, text
 
 
 # A sequence model first learns how often each class occurs, the same for all examples.
-@check(
+@CHECKS.enter(
     lambda e: (
-        e.classes and e.outputs is not None and e.outputs.ndim == 2 and e.age(e.last_step) >= ENOUGH
-    )
+        e.output is not None
+        and e.output.values is not None
+        and e.output.values.ndim == 2
+        and e.age(e.last_step) >= ENOUGH
+        and (e.kind in CROSS_ENTROPIES or e.output.y is not None)
+    ),
+    "symptom",
 )
 def outputs_alike(evidence):
-    last = evidence.outputs
-    spread = float(np.mean(np.std(last, axis=0)) / np.mean(np.abs(last)))
-    if spread < ALIKE:
+    last = evidence.output.values
+    spread, size = float(np.mean(np.std(last, axis=0))), float(np.mean(np.abs(last)))
+    limit = ALIKE if evidence.classes else SAME
+    if evidence.kind not in CROSS_ENTROPIES:
+        size = float(np.mean(np.std(evidence.output.y, axis=0)))
+    share = spread / size if size else 0.0
+    if share < limit and (size or not evidence.has_learned):
+        zero = "exactly 0" if not np.any(last) else "nearly the same"
         text = (
-            f"The outputs are nearly the same for all {len(last)} examples: they vary by "
-            f"{spread:.1g} of their size. Likely cause: a layer passes nothing on, or nothing "
-            "has been learned. Try to learn ten examples by heart."
+            f"The outputs are {zero} for all {len(last)} examples: they vary by {share:.1g} of "
+            "their size. Likely cause: a layer passes nothing on, or nothing has been learned. Try "
+            "to learn ten examples by heart."
         )
-        yield (), evidence.last_step, spread, text
+        yield (), evidence.last_step, share, text
 
 
 # The last steps alone would be those of a learning rate that has decayed.
-@check(lambda e: e.saw_the_start)
+@CHECKS.enter(lambda e: e.saw_the_start)
 def steps_too_small(evidence):
     fastest = evidence.fastest
-    [*_, loss] = evidence.loss.values() or [math.inf]
-    has_learned = evidence.guessing and loss < LEARNED * evidence.guessing
     name = max(fastest, key=lambda name: fastest[name][1])
     step, pace = fastest[name]
-    if pace < TOO_SLOW and not has_learned:
+    if 0 < pace < TOO_SLOW and not evidence.makes_progress:
+        factor = 10 ** min(max(math.ceil(math.log10(SLOW / pace)), 1), 3)
         text = (
             f"No step has changed a kernel by more than {pace:.1g} of its size ({name}, step "
             f"{step}); healthy steps reach 1e-3. Likely cause: the learning rate is too low, "
-            "or gradients are clipped to a tiny norm. Try ten times the learning rate."
+            f"or gradients are clipped to a tiny norm. Try {factor} times the learning rate."
         )
         yield tuple(fastest), step, pace, text
 
 
-@check(lambda e: len(e.fastest) > 2)
+@CHECKS.enter(lambda e: len(e.fastest) > 2)
 def layer_lags(evidence):
     fastest = {name: pace for name, (_, pace) in evidence.fastest.items()}
-    usual = statistics.median(fastest.values())
-    slow = [name for name, pace in fastest.items() if pace < LAGGING * usual]
-    if slow:
+    usual = median_low(fastest.values())
+    slow = [
+        name
+        for name, pace in fastest.items()
+        # Attention may stay uniform in a healthy network.
+        if pace < LAGGING * usual and not name.endswith(("query/kernel", "key/kernel"))
+    ]
+    if slow and not evidence.has_learned:
         worst = min(slow, key=fastest.get)
         text = (
             f"No step has changed {worst} by more than {fastest[worst]:.1g} of its size"
@@ -420,7 +510,7 @@ def layer_lags(evidence):
 
 # The loss of a softmax over probabilities that are all right. With fewer classes, a network that
 # is unsure reaches it, too.
-@check(lambda e: (e.classes or 0) >= 10 and e.accuracy and e.age(max(e.accuracy)) >= ENOUGH)
+@CHECKS.enter(lambda e: e.classes >= 10 and e.accuracy and e.age(max(e.accuracy)) >= ENOUGH)
 def probabilities_squashed(evidence):
     step, accuracy = max(evidence.accuracy.items())
     loss = evidence.loss.get(step, 0)
@@ -434,83 +524,55 @@ def probabilities_squashed(evidence):
         yield (), step, loss, text
 
 
-@check(lambda e: e.classes and e.loss and e.age(max(e.loss)) >= ENOUGH)
+@CHECKS.enter(
+    lambda e: e.guessing and e.kind in CROSS_ENTROPIES and e.loss and e.accuracy, "certain"
+)
+def accuracy_contradicts_the_loss(evidence):
+    step = max(evidence.loss)
+    loss, accuracy = evidence.loss[step], evidence.accuracy.get(step, 1)
+    chance = 1 / (evidence.classes or 2)
+    if 0 <= loss < LEARNED * evidence.guessing and accuracy <= chance + (1 - chance) / 10:
+        text = (
+            f"The loss, {loss:.3g}, is far below that of guessing ({evidence.guessing:.3g}), and "
+            f"the accuracy is {accuracy:.0%}, that of guessing. What is predicted is not what is "
+            "trained. Look at the last activation, at the metric, and at the form of the labels."
+        )
+        yield (), step, accuracy, text
+
+
+@CHECKS.enter(lambda e: e.guessing and e.error is not None and e.age(e.last_step) < ENOUGH)
+def too_few_steps(evidence):
+    age = evidence.age(evidence.last_step)
+    if evidence.error > GUESSING * evidence.guessing:
+        text = (
+            f"After {age} steps the loss is {evidence.error:.3g}, and that of guessing is "
+            f"{evidence.guessing:.3g}. Likely cause: the training was too short. Train for at "
+            f"least {ENOUGH} steps: more epochs, or smaller batches."
+        )
+        yield (), evidence.last_step, float(age), text
+
+
+@CHECKS.enter(
+    lambda e: (
+        e.guessing
+        and (e.loss or e.error is not None)
+        and e.age(max(e.loss, default=e.last_step)) >= ENOUGH
+    ),
+    "symptom",
+)
 def no_learning(evidence):
-    step, loss = max(evidence.loss.items())
-    # The loss is Keras's mean since the epoch began: a bad first batch stays in it.
-    has_fallen = loss < FALLEN * evidence.loss.get(evidence.start + 1, 0)
-    chance = 1 / evidence.classes
-    is_better = evidence.accuracy.get(step, 0) > chance + (1 - chance) / 10
+    step = max(evidence.loss, default=evidence.last_step)
+    loss, chance = evidence.latest_loss, 1 / (evidence.classes or 2)
+    # A mean of the epoch so far, which has a bad first batch in it.
+    has_fallen = evidence.error is None and loss < FALLEN * evidence.loss.get(evidence.start + 1, 0)
+    is_better = (
+        evidence.kind in CROSS_ENTROPIES
+        and evidence.accuracy.get(step, 0) > chance + (1 - chance) / 10
+    )
     if loss >= GUESSING * evidence.guessing and not has_fallen | is_better:
         text = (
-            f"After {evidence.age(step)} steps the mean loss of the epoch is {loss:.3g}, and "
-            f"guessing costs {evidence.guessing:.3g}: nothing has been learned. Likely cause: what "
-            "is said above, or else labels that do not belong to the inputs. Try to learn ten "
-            "examples by heart."
+            f"After {evidence.age(step)} steps the loss is {loss:.3g}, and guessing costs "
+            f"{evidence.guessing:.3g}: nothing has been learned. Likely cause: what is said above, "
+            "or else labels that do not belong to the inputs. Try to learn ten examples by heart."
         )
         yield (), step, loss / evidence.guessing, text
-
-
-def look_inside(evidence, x):
-    """Return the model's outputs for a batch, and the share of dead ReLUs of each layer."""
-    if len(evidence.models) != 1 or not getattr(evidence.models[0], "inputs", None):
-        kinds = ", ".join(type(model).__name__ for model in evidence.models)
-        raise ValueError(
-            "`x` needs one sequential or functional model: the outputs of the layers of "
-            f"{kinds} cannot be seen."
-        )
-    [model] = evidence.models
-    try:
-        last = outputs_of(model, x)[0]
-    except Exception as error:  # of any layer
-        raise ValueError(
-            f"`x` must be a batch of inputs, as the model takes it: {error}"
-        ) from error
-    if len(last) < 2:
-        raise ValueError(f"`x` must have at least 2 examples, not {len(last)}.")
-    outputs = [(layer, output_of_relu(layer)) for layer in model.layers]
-    rectifiers = {layer: output for layer, output in outputs if output is not None}
-    rectified, dead = {}, {}
-    try:
-        # A sequential model hides its input. A name of its own leaves Keras's numbering alone.
-        given = getattr(model, "input", model.inputs[0])
-        if rectifiers:
-            probe = keras.Model(given, [*rectifiers.values()], name="probe")
-            rectified = dict(zip(rectifiers, outputs_of(probe, x), strict=True))
-    except (ValueError, KeyError):  # layers from another model: Keras 3.12 sees it in the call
-        pass
-    for layer, output in rectified.items():
-        units = output.reshape(-1, output.shape[-1])
-        dead[name_of(layer, evidence)] = float(np.mean(~np.any(units != 0, axis=0)))
-    return last, dead
-
-
-def outputs_of(model, x):
-    """Return the model's outputs as a list, without a change of any of its variables."""
-    trainable, others = (
-        [v.value for v in w] for w in (model.trainable_variables, model.non_trainable_variables)
-    )
-    outputs, _ = model.stateless_call(trainable, others, x, training=False)
-    return [np.asarray(keras.ops.cast(y, "float32")) for y in keras.tree.flatten(outputs)]
-
-
-def output_of_relu(layer):
-    """Return what a layer of ReLUs puts out, a symbolic tensor, or None."""
-    is_relu = getattr(layer, "activation", None) is keras.activations.relu
-    if is_relu or (isinstance(layer, keras.layers.ReLU) and not layer.negative_slope):
-        try:
-            return layer.output
-        except (AttributeError, ValueError):  # a layer that is used twice has several
-            pass
-    return None
-
-
-def name_of(layer, evidence):
-    """Return a layer's name as the monitor writes it."""
-    names = [evidence.names[id(w)] for w in layer.weights if id(w) in evidence.names]
-    return layer_of(names[0]) if names else layer.name
-
-
-def and_others(names):
-    others = len(names) - 1
-    return f" (and {others} more)" if others > 0 else ""

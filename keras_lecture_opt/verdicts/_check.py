@@ -1,0 +1,420 @@
+"""What can be seen before training: in the configuration, the labels, the inputs."""
+
+import math
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from keras_lecture_opt._arguments import must_be
+from keras_lecture_opt.verdicts._inside import outputs_of
+from keras_lecture_opt.verdicts._objective import (
+    CROSS_ENTROPIES,
+    RANGES,
+    Objective,
+    is_ordinary,
+    objectives,
+    takes_any_scale,
+)
+from keras_lecture_opt.verdicts._verdict import Checks, Verdict, in_order
+
+LARGE_INPUTS = 30.0  # root mean square; healthy programs: at most 13
+LARGE_TARGETS = 100.0
+FAR_APART = 1e5  # the largest spread of a column over the smallest
+FAR_FROM_0 = 30.0  # the mean over the spread
+MANY = 20  # labels
+MOST = 1000  # examples that are looked at inside the model
+PROBABLE = ("softmax", "sigmoid", "hard_sigmoid")
+OUTPUTS, INPUTS = Checks(), Checks()
+
+
+class Output(NamedTuple):
+    """An output of a model, and what is known of it.
+
+    Attributes:
+        model: it.
+        objective: of the output.
+        y: its labels, an array, or None.
+        values: what the model puts out, an array, or None.
+    """
+
+    model: keras.Model
+    objective: Objective
+    y: Any
+    values: Any
+
+    @property
+    def where(self):
+        return (self.objective.name,) if self.objective.name else ()
+
+    @property
+    def title(self):
+        return self.objective.name or "the output"
+
+    @property
+    def are_classes(self):
+        """Whether the labels are 0 and 1 alone."""
+        return self.y is not None and bool(np.isin(self.y, (0, 1)).all())
+
+
+def check(model: keras.Model, x: Any = None, y: Any = None) -> list[Verdict]:
+    """Say what is wrong with a compiled model and its data, before any training.
+
+    Most faults need no training to be seen: an activation that does not fit the loss, labels that
+    no output can reach, inputs that are not scaled. Nothing is trained, built or changed.
+
+    Args:
+        model: a compiled `keras.Model`.
+        x: some hundred inputs, arrays or tensors as for the model. Defaults to None: the
+            configuration alone is judged.
+        y: their labels, as for `fit`. Defaults to None.
+
+    Returns:
+        A list of `Verdict`, which may be printed; what is certain comes first, hints come last. It
+        is empty if nothing was found.
+
+    Raises:
+        TypeError: `model` is not a `keras.Model`.
+        ValueError: it is not compiled; or `x` and `y` do not belong to it, or not to one another.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1, "softmax")])
+    >>> model.compile("adam", "binary_crossentropy")
+    >>> [verdict.fault for verdict in keras_lecture_opt.check(model)]
+    ['softmax over one unit']
+    """
+    if not isinstance(model, keras.Model):
+        raise TypeError(must_be("model", "a keras.Model", model))
+    if not model.compiled:
+        raise ValueError(must_be("model", "compiled", model))
+    return in_order(look(model, x, y)[0])
+
+
+def look(model, x, y):
+    """Return the verdicts on a compiled model and its data, and the faults looked for."""
+    verdicts, made = [], []
+    for checks, cases in ((OUTPUTS, outputs(model, x, y)), (INPUTS, inputs(model, x))):
+        for case in cases:
+            found, names = checks.run(case)
+            verdicts, made = verdicts + found, made + names
+    return verdicts, made
+
+
+# Certain, from the configuration.
+
+
+@OUTPUTS.enter(lambda o: (o.objective.activation, o.objective.units) == ("softmax", 1), "certain")
+def softmax_over_one_unit(output):
+    text = (
+        f"The softmax of {output.title} is over one unit, so the model predicts 1 for every input. "
+        "(Within a cross-entropy Keras trains it as a sigmoid: the loss falls all the same.) Use "
+        "`sigmoid` and binary cross-entropy for two classes, and no activation for a quantity."
+    )
+    yield output.where, 0, 1.0, text
+
+
+@OUTPUTS.enter(
+    lambda o: (
+        o.objective.activation == "softmax"
+        and o.objective.units != 1
+        and o.objective.kind in ("squared", "absolute", "binary")
+    ),
+    "certain",
+)
+def softmax_with_another_loss(output):
+    several = output.y is not None and not sums_to_1(output.y)
+    if several and output.are_classes:
+        advice = "Several of the labels may be 1: use `sigmoid` and binary cross-entropy."
+    elif several:
+        advice = "The labels are quantities: use no activation."
+    else:
+        advice = (
+            "If one of the classes is right, use categorical cross-entropy; if several may be, "
+            "`sigmoid` and binary cross-entropy."
+        )
+    text = (
+        f"{output.title} ends in a softmax, whose outputs sum to 1, and {output.objective.words} "
+        f"judges each output by itself. {advice}"
+    )
+    yield output.where, 0, math.nan, text
+
+
+@OUTPUTS.enter(lambda o: o.objective.kind in CROSS_ENTROPIES, "certain")
+def loss_takes_logits_or_not(output):
+    """What the loss takes and what the model puts out, by its activation, or else by its values."""
+    objective, values = output.objective, output.values
+    activation = objective.activation
+    right = "sigmoid" if objective.kind == "binary" else "softmax"
+    takes = "logits" if objective.from_logits else "probabilities"
+    if objective.from_logits and activation in PROBABLE:
+        advice = f"Leave out `from_logits=True`, or the {activation}."
+    elif objective.from_logits and activation not in (None, "linear"):
+        advice = f"Use no activation: {activation} gives no values below {RANGES[activation][0]}."
+    elif not objective.from_logits and activation == "linear":
+        advice = f"Use `from_logits=True`, or `{right}` as the activation."
+    elif not objective.from_logits and activation not in (None, *PROBABLE):
+        advice = f"Use `{right}` instead of {activation}."
+    elif activation is None and values is not None and are_wrong(values, objective):
+        advice = "Look at `from_logits` and at the last activation."
+    else:
+        return
+    gives = "puts out" if activation is None else f"ends in {with_article(activation)}, which gives"
+    low, high = RANGES[activation] if activation else (values.min(), values.max())
+    text = (
+        f"{capitalized(objective.words)} takes {takes} here, and {output.title} {gives} values "
+        f"from {low:.3g} to {high:.3g}. {advice}"
+    )
+    yield output.where, 0, math.nan, text
+
+
+def are_wrong(values, objective):
+    """Whether outputs can only be logits where probabilities are wanted, or the reverse."""
+    are_probabilities = values.min() >= 0 and values.max() <= 1
+    if not objective.from_logits:
+        return not are_probabilities
+    return are_probabilities and values.shape[-1] > 1 and sums_to_1(values)
+
+
+@OUTPUTS.enter(
+    lambda o: o.objective.units == 1 and o.objective.kind in ("categorical", "sparse"), "certain"
+)
+def one_unit_for_all_classes(output):
+    text = (
+        f"{output.title} has one unit, and {output.objective.words} needs one for each class: over "
+        "a single class it is 0, whatever is predicted. Use binary cross-entropy for two classes, "
+        "or as many units as there are classes."
+    )
+    yield output.where, 0, 0.0, text
+
+
+@OUTPUTS.enter(
+    lambda o: (
+        o.objective.kind in ("categorical", "sparse")
+        and o.objective.activation in ("sigmoid", "hard_sigmoid")
+        and not o.objective.from_logits
+        and o.objective.units != 1
+    ),
+    "hint",
+)
+def sigmoid_with_categorical_loss(output):
+    text = (
+        f"{output.title} ends in a sigmoid, and {output.objective.words} is meant for a softmax: "
+        "the outputs are no probabilities that sum to 1. Use `softmax`, or binary cross-entropy if "
+        "several classes may be right."
+    )
+    yield output.where, 0, math.nan, text
+
+
+@OUTPUTS.enter(lambda o: True, "hint")
+def nothing_nonlinear_between(output):
+    for first, second in output.objective.linear_pairs:
+        text = (
+            f"Nothing nonlinear stands between {first} and {second}: together they are one linear "
+            "layer. Give the first an activation, such as `relu`, or leave it out."
+        )
+        yield (first, second), 0, math.nan, text
+
+
+# Certain, with labels.
+
+
+@OUTPUTS.enter(lambda o: o.y is not None and not np.isfinite(o.y).all(), "certain")
+def labels_not_finite(output):
+    yield output.where, 0, math.nan, not_finite(output.y, f"labels of {output.title}")
+
+
+@OUTPUTS.enter(lambda o: o.y is not None and np.isfinite(o.y).all(), "certain")
+def labels_do_not_fit(output):
+    """Labels that no output can reach, or that the loss takes for something else."""
+    objective, y = output.objective, output.y
+    low, high = float(y.min()), float(y.max())
+    reach = f"reach from {low:.4g} to {high:.4g}"
+    if objective.kind == "sparse":
+        if np.any(y != np.round(y)):
+            problem = f"{reach} and are not whole numbers"
+            advice = "It takes the number of the class: 0, 1, 2, …."
+        elif low < 0 or (objective.units or math.inf) <= high:
+            problem = f"{reach}, and there are {objective.units} outputs"
+            advice = "Number the classes from 0, and give each an output."
+        else:
+            return
+    elif objective.kind == "binary" and (low < 0 or high > 1):
+        problem = reach
+        advice = "It takes labels from 0 to 1. Use 0 and 1 for two classes, and categorical "
+        advice += "cross-entropy for more."
+    elif objective.kind == "categorical" and (low < 0 or not sums_to_1(y)):
+        problem = f"{reach}, and their rows do not sum to 1"
+        advice = "It takes one 1 in each row. If several may be 1, use `sigmoid` and binary "
+        advice += "cross-entropy."
+    elif objective.kind in ("squared", "absolute") and objective.activation in RANGES:
+        least, most = RANGES[objective.activation]
+        if low >= least and high <= most:
+            return
+        problem = f"{reach}, and {objective.activation} gives values from {least:g} to {most:g}"
+        advice = "Use no activation at the end, or scale the labels into that range."
+    else:
+        return
+    text = f"The labels of {output.title} {problem}. {capitalized(objective.words)}: {advice}"
+    yield output.where, 0, high, text
+
+
+@OUTPUTS.enter(
+    lambda o: o.y is not None and len(o.y) >= MANY and o.objective.kind in CROSS_ENTROPIES, "likely"
+)
+def one_class_only(output):
+    y = output.y.reshape(len(output.y), -1)
+    if np.isfinite(y).all() and (y == y[0]).all():
+        text = (
+            f"All {len(y)} labels of {output.title} are the same. Shuffle the data, or look where "
+            "the labels come from."
+        )
+        yield output.where, 0, float(y[0].max()), text
+
+
+@OUTPUTS.enter(lambda o: o.objective.kind == "absolute" and o.are_classes, "likely")
+def absolute_error_of_classes(output):
+    text = (
+        f"The labels of {output.title} are 0 and 1, and {output.objective.words} is least where "
+        "the answer is always the more frequent one. Use binary cross-entropy."
+    )
+    yield output.where, 0, math.nan, text
+
+
+@OUTPUTS.enter(
+    lambda o: (
+        o.y is not None
+        and o.objective.kind in ("squared", "absolute")
+        and o.objective.activation in (None, "linear")
+    )
+)
+def targets_not_scaled(output):
+    size = rms(output.y)
+    if size > LARGE_TARGETS:
+        text = (
+            f"The targets of {output.title} have a root mean square of {size:.3g}, where the first "
+            "outputs are near 1: the first gradients are as large. Train on targets of mean 0 and "
+            "standard deviation 1."
+        )
+        yield output.where, 0, size, text
+
+
+# Likely, with inputs.
+
+
+class Input(NamedTuple):
+    """One input of a model.
+
+    Attributes:
+        values: an array of numbers.
+        is_scaled: whether the model scales it, or nobody can see what it does with it.
+    """
+
+    values: Any
+    is_scaled: bool
+
+
+@INPUTS.enter(lambda i: not np.isfinite(i.values).all(), "certain")
+def inputs_not_finite(given):
+    yield (), 0, math.nan, not_finite(given.values, "inputs")
+
+
+@INPUTS.enter(lambda i: not i.is_scaled and np.isfinite(i.values).all())
+def inputs_not_scaled(given):
+    size = rms(given.values)
+    columns = given.values.reshape(-1, given.values.shape[-1]) if given.values.ndim == 2 else None
+    advice = (
+        "Standardize each column to mean 0 and standard deviation 1, or begin with a "
+        "`keras.layers.Normalization` that is adapted to the data; pixels: `Rescaling(1 / 255)`."
+    )
+    spreads = [] if columns is None else columns.std(axis=0)
+    spreads = [s for s in spreads if s > 0]
+    mean, spread = float(np.mean(given.values)), float(np.std(given.values))
+    if size > LARGE_INPUTS:
+        text = f"The inputs have a root mean square of {size:.3g}; healthy ones are near 1."
+        yield (), 0, size, f"{text} {advice}"
+    elif spreads and max(spreads) > FAR_APART * min(spreads):
+        ratio = float(max(spreads) / min(spreads))
+        text = f"The largest spread of a column is {ratio:.2g} times the smallest."
+        yield (), 0, ratio, f"{text} {advice}"
+    elif spread and abs(mean) > FAR_FROM_0 * spread:
+        text = (
+            f"The mean of the inputs, {mean:.3g}, is {abs(mean) / spread:.0f} times their spread."
+        )
+        yield (), 0, abs(mean) / spread, f"{text} {advice}"
+
+
+# What the checks have in common.
+
+
+def outputs(model, x, y):
+    """Return an `Output` for each loss of the model."""
+    found = objectives(model) if is_ordinary(model) else []
+    labels = [None] * len(found) if y is None else parts(y, model, len(found), "y")
+    if x is None or not model.built:
+        values = [None] * len(found)
+    else:
+        some = keras.tree.map_structure(lambda part: part[:MOST], x)
+        values = outputs_of(model, some)
+        if len(values) != len(found):
+            values = [None] * len(found)
+    return [Output(model, *facts) for facts in zip(found, labels, values, strict=True)]
+
+
+def parts(given, model, number, argument):
+    """Return labels as a list of arrays, one for each loss."""
+    if isinstance(given, dict):
+        given = [given[name] for name in model.output_names if name in given]
+    arrays = given if isinstance(given, (list, tuple)) and number > 1 else [given]
+    if len(arrays) != number:
+        raise ValueError(must_be(argument, f"the labels of {number} outputs", given))
+    return [as_numbers(array, argument) for array in arrays]
+
+
+def as_numbers(values, argument):
+    """Return an array of numbers, in float64."""
+    try:
+        return np.asarray(values).astype("float64")
+    except (TypeError, ValueError) as error:
+        raise ValueError(must_be(argument, "numbers", values)) from error
+
+
+def inputs(model, x):
+    """Return an `Input` for each array that the model takes as numbers."""
+    if x is None:
+        return []
+    arrays = [np.asarray(part) for part in keras.tree.flatten(x)]
+    given = keras.tree.flatten(getattr(model, "inputs", None) or [None] * len(arrays))
+    if len(given) != len(arrays):
+        given = [None] * len(arrays)
+    return [
+        Input(array.astype("float64"), tensor is None or takes_any_scale(model, tensor))
+        for tensor, array in zip(given, arrays, strict=True)
+        if array.dtype.kind in "fiu"
+    ]
+
+
+def capitalized(words):
+    return words[0].upper() + words[1:]
+
+
+def with_article(activation):
+    known = {"relu": "a ReLU", "linear": "no activation", "tanh": "tanh"}
+    return known.get(activation, f"a {activation}")
+
+
+def rms(values):
+    return float(np.sqrt(np.mean(np.square(values))))
+
+
+def sums_to_1(y):
+    return y.ndim > 1 and bool(np.allclose(y.sum(axis=-1), 1, atol=1e-3))
+
+
+def not_finite(values, what):
+    bad = ~np.isfinite(values)
+    row = int(np.flatnonzero(bad.reshape(len(values), -1).any(axis=1))[0])
+    return (
+        f"{int(bad.sum())} of the {what} are NaN or infinite, first in row {row}. One of them "
+        "makes all weights NaN. Remove or replace these rows."
+    )

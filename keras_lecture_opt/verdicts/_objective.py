@@ -1,0 +1,251 @@
+"""What a compiled model is asked for: its outputs, their activations, and the losses on them."""
+
+import warnings
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+# Classes of Keras's losses; its functions have the same names in snake case.
+KINDS = {
+    "binary": ("BinaryCrossentropy", "BinaryFocalCrossentropy"),
+    "categorical": ("CategoricalCrossentropy", "CategoricalFocalCrossentropy"),
+    "sparse": ("SparseCategoricalCrossentropy",),
+    "squared": ("MeanSquaredError",),
+    "absolute": ("MeanAbsoluteError", "Huber", "LogCosh"),
+}
+WORDS = {
+    "binary": "binary cross-entropy",
+    "categorical": "categorical cross-entropy",
+    "sparse": "sparse categorical cross-entropy",
+    "squared": "the squared error",
+    "absolute": "the absolute error",
+    None: "the loss",
+}
+CROSS_ENTROPIES = ("binary", "categorical", "sparse")
+# The values that an activation can take.
+RANGES = {
+    "softmax": (0.0, 1.0),
+    "sigmoid": (0.0, 1.0),
+    "hard_sigmoid": (0.0, 1.0),
+    "tanh": (-1.0, 1.0),
+    "softsign": (-1.0, 1.0),
+    "relu": (0.0, np.inf),
+    "relu6": (0.0, 6.0),
+    "softplus": (0.0, np.inf),
+    "exponential": (0.0, np.inf),
+    "elu": (-1.0, np.inf),
+    "linear": (-np.inf, np.inf),
+}
+PASSING = (keras.layers.Flatten, keras.layers.Reshape, keras.layers.Dropout)
+NORMALIZING = (keras.layers.BatchNormalization, keras.layers.LayerNormalization)
+WEIGHTED = (keras.layers.Dense, keras.layers.EinsumDense, keras.layers.Conv1D, keras.layers.Conv2D)
+
+
+class Objective(NamedTuple):
+    """One output of a model, and the loss on it.
+
+    Attributes:
+        name: of the layer that ends in this output; "" where nobody can see it.
+        activation: name of its activation, a key of `RANGES`, or None if unknown.
+        units: length of its last axis, None if unknown.
+        kind: of its loss, a key of `KINDS`, or None for any other.
+        from_logits: whether the loss takes logits.
+        linear_pairs: names of two layers with weights, each, with nothing nonlinear between them.
+    """
+
+    name: str
+    activation: str | None
+    units: int | None
+    kind: str | None
+    from_logits: bool
+    linear_pairs: list
+
+    @property
+    def words(self):
+        """What the loss is called."""
+        return WORDS[self.kind]
+
+
+def objectives(model):
+    """Return the objectives of a compiled model, one for each output that has a loss."""
+    outputs = getattr(model, "outputs", None) or [None]
+    names = getattr(model, "output_names", None) or [""] * len(outputs)  # Sequential has none
+    losses = getattr(model, "loss", None)
+    if isinstance(losses, dict):
+        losses = [losses.get(name) for name in names]
+    elif not isinstance(losses, (list, tuple)):
+        losses = [losses] * len(outputs)
+    found = []
+    for output, loss in zip(outputs, losses, strict=False):
+        if loss:
+            units = None if output is None or not output.shape else output.shape[-1]
+            pairs = [] if found else linear_pairs(model)
+            found.append(Objective(*ending(model, output), units, *kind_of(loss), pairs))
+    return found
+
+
+def is_ordinary(model):
+    """Whether a model trains as Keras trains it: else its loss may be used in other ways."""
+    return all(
+        getattr(type(model), name) is getattr(keras.Model, name)
+        for name in ("train_step", "compute_loss")
+    )
+
+
+def kind_of(loss):
+    """Return which kind of loss it is, or None, and whether it takes logits."""
+    try:
+        loss = keras.losses.get(loss)
+    except (TypeError, ValueError):
+        return None, False
+    for kind, classes in KINDS.items():
+        for name in classes:
+            if type(loss) is getattr(keras.losses, name):
+                return kind, bool(getattr(loss, "from_logits", False))
+            if loss is keras.losses.get(snake_case(name)):
+                return kind, False
+    return None, False
+
+
+def ending(model, output):
+    """Return the name of the layer that ends in an output, and the name of its activation.
+
+    Either may be unknown: "" and None.
+    """
+    name = ""
+    while (layer := layer_before(model, output)) is not None:
+        name = name or layer.name
+        if isinstance(layer, keras.Model):
+            return name, ending(layer, layer.outputs[0])[1] if len(layer.outputs) == 1 else None
+        if not passes(layer):
+            return name, activation_of(layer)
+        output = layer.input
+    return name, None
+
+
+def layer_before(model, tensor):
+    """Return the layer or operation of a model that a symbolic tensor comes from, or None."""
+    found = (layer for layer in layers_of(model) if tensor is not None and seen(layer)[1] is tensor)
+    return next(found, None)
+
+
+def layers_after(model, tensor):
+    """Return the layers and operations of a model that take a symbolic tensor."""
+    return [layer for layer in layers_of(model) if any(t is tensor for t in seen(layer)[0])]
+
+
+def layers_of(model):
+    layers = getattr(model, "operations", model.layers)  # Sequential has layers only
+    return [layer for layer in layers if not isinstance(layer, keras.layers.InputLayer)]
+
+
+def seen(layer):
+    """Return the symbolic inputs of a layer, and its output; none if it was called twice."""
+    try:
+        return keras.tree.flatten(layer.input), layer.output
+    except (AttributeError, ValueError):
+        return [], None
+
+
+def linear_pairs(model):
+    """Return pairs of names of layers with weights that nothing nonlinear separates."""
+    pairs = []
+    for layer in layers_of(model):
+        if isinstance(layer, WEIGHTED) and activation_of(layer) == "linear":
+            following = layers_after(model, seen(layer)[1])
+            while len(following) == 1 and passes(following[0]):
+                following = layers_after(model, seen(following[0])[1])
+            if len(following) == 1 and isinstance(following[0], WEIGHTED):
+                pairs.append((layer.name, following[0].name))
+    return pairs
+
+
+def passes(layer):
+    """Whether a layer only passes on what it gets."""
+    is_linear = isinstance(layer, keras.layers.Activation) and activation_of(layer) == "linear"
+    return is_linear or isinstance(layer, PASSING)
+
+
+def takes_any_scale(model, tensor):
+    """Whether a model scales one of its inputs, or nobody can see what it does with it."""
+    takers = layers_after(model, tensor)
+    while len(takers) == 1 and passes(takers[0]):
+        tensor = seen(takers[0])[1]
+        takers = layers_after(model, tensor)
+    if len(takers) == 1 and isinstance(takers[0], keras.Model) and takers[0].inputs:
+        return takes_any_scale(takers[0], takers[0].inputs[0])
+    following = [layer for taker in takers for layer in layers_after(model, seen(taker)[1])]
+    return (
+        not takers
+        or not all(isinstance(taker, (*WEIGHTED, keras.layers.RNN)) for taker in takers)
+        or any(isinstance(layer, NORMALIZING) for layer in following)
+    )
+
+
+def activation_of(layer):
+    """Return the name of a layer's activation, a key of `RANGES`, or None if it is unknown."""
+    if isinstance(layer, (keras.layers.Softmax, keras.layers.ReLU)):
+        is_plain = isinstance(layer, keras.layers.Softmax) or not layer.negative_slope
+        return snake_case(type(layer).__name__).replace("re_lu", "relu") if is_plain else None
+    if isinstance(layer, (*WEIGHTED, keras.layers.Activation)):
+        name = getattr(layer.activation, "__name__", None)
+    else:  # an operation such as keras.ops.softmax
+        name = None if isinstance(layer, keras.Layer) else snake_case(type(layer).__name__)
+    return name if name in RANGES else None
+
+
+def snake_case(name):
+    return "".join(f"_{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(name))
+
+
+def best_constant(objective, y):
+    """Return the loss of the best constant output for labels, or None where it is not known."""
+    y = np.asarray(y, "float64")
+    if objective.kind == "sparse":
+        _, counts = np.unique(y, return_counts=True)
+        return entropy(counts / counts.sum())
+    if objective.kind == "categorical":
+        return entropy(y.reshape(-1, y.shape[-1]).mean(axis=0))
+    y = y.reshape(len(y), -1)
+    if objective.kind == "binary":
+        return float(np.mean([entropy([p, 1 - p]) for p in np.clip(y.mean(axis=0), 0, 1)]))
+    if objective.kind == "squared":
+        return float(y.var(axis=0).mean())
+    if objective.kind == "absolute":
+        return float(np.abs(y - np.median(y, axis=0)).mean())
+    return None
+
+
+def entropy(shares):
+    return -sum(float(p) * float(np.log(p)) for p in shares if p > 0)
+
+
+def is_mean_alone(model):
+    """Whether the loss that is shown is the mean of one loss, without penalties or weights."""
+    penalty = sum(float(loss) for loss in model.losses)
+    if penalty:
+        return False
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            config = model.get_compile_config()
+        loss = keras.losses.get(model.loss)
+    except Exception:  # a loss that cannot be written down
+        return False
+    # Not compiled, or `model.loss` is an earlier one.
+    if not config.get("loss") or config.get("loss_weights"):
+        return False
+    reduction = str(getattr(loss, "reduction", "mean"))
+    return reduction.startswith(("sum_over_batch_size", "mean"))
+
+
+def loss_of(model, y, outputs):
+    """Return the mean loss of outputs for labels, or None if they do not fit."""
+    if y.shape != outputs.shape and y.size == outputs.size:
+        y = y.reshape(outputs.shape)
+    try:
+        losses = keras.losses.get(model.loss)(y.astype("float32"), outputs)
+        return float(np.mean(keras.ops.convert_to_numpy(losses)))
+    except (TypeError, ValueError, tf.errors.OpError):
+        return None
