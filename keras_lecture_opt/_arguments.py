@@ -1,5 +1,6 @@
 """Checks of arguments: a wrong type is a TypeError, a wrong value a ValueError, always by name."""
 
+import math
 import numbers
 import os
 import pathlib
@@ -11,17 +12,8 @@ import numpy as np
 def check_number(argument, value, allowed, is_allowed, owner="", kind=numbers.Real):
     """Return the value as a Python number.
 
-    Args:
-        argument: name of the argument, for the message.
-        value: what was given. NumPy scalars are numbers, booleans are not.
-        allowed: what the argument may be, for the message.
-        is_allowed: function from a number to a boolean. NaN is never allowed.
-        owner: name of what takes the argument, for the message.
-        kind: `numbers.Real` or `numbers.Integral`.
-
-    Raises:
-        TypeError: the value is not a number of that kind.
-        ValueError: the number is not allowed.
+    `allowed` says in the message which numbers `is_allowed` accepts, `owner` what takes the
+    argument. NumPy scalars are numbers, booleans are not, and NaN is never allowed.
     """
     number = as_python(value)
     message = must_be(argument, allowed, value, owner)
@@ -32,17 +24,12 @@ def check_number(argument, value, allowed, is_allowed, owner="", kind=numbers.Re
     return int(number) if isinstance(number, numbers.Integral) else float(number)
 
 
-def check_integer(argument, value, least, most=None, otherwise="", owner=""):
+def check_integer(argument, value, least, most=math.inf, otherwise="", owner=""):
     """Return the value as a Python integer; `otherwise` names what else the argument may be."""
-    limit = "" if most is None else f" and <= {most}"
-    return check_number(
-        argument,
-        value,
-        f"{otherwise}an integer >= {least}{limit}",
-        lambda n: n >= least and (most is None or n <= most),
-        owner,
-        numbers.Integral,
-    )
+    limit = f" and <= {most}" if most < math.inf else ""
+    allowed = f"{otherwise}an integer >= {least}{limit}"
+    kind = numbers.Integral
+    return check_number(argument, value, allowed, lambda n: least <= n <= most, owner, kind)
 
 
 def check_numbers(argument, value, shape, allowed, owner=""):

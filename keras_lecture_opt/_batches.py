@@ -12,12 +12,7 @@ UNTUNED.autotune.enabled = False
 
 
 def gathered(indices, arrays):
-    """Return the examples whose indices a dataset holds, in batches of its own.
-
-    Args:
-        indices: `tf.data.Dataset` of integer vectors.
-        arrays: array, or nested structure of arrays, of one length.
-    """
+    """Return the examples of (nested) arrays whose indices a dataset holds, batch by batch."""
     tensors = keras.tree.map_structure(tf.constant, arrays)
 
     def examples(i):

@@ -9,9 +9,7 @@ import os
 def replacing(path, message="{} cannot be written: {}"):
     """Yield a path to write to; what is there in the end replaces the file, if nothing fails.
 
-    Args:
-        path: a `pathlib.Path` in a folder that exists.
-        message: what an OSError says of the path and of what happened.
+    The folder must exist. `message` is what an OSError says of the path and of what happened.
     """
     # The ending names a film's format. Several processes may write the same file.
     part = path.with_name(f"part.{os.getpid()}.{path.name}")

@@ -37,12 +37,11 @@ class Formula:
 FORMULAS: dict[type, Formula] = {}
 
 
-def formula(*classes, elementwise=True, **facts):
-    """Enter the decorated factor for some classes of Keras."""
+def formula(cls, elementwise=True, **facts):
+    """Enter the decorated factor for a class."""
 
     def enter(factor):
-        for cls in classes:
-            FORMULAS[cls] = Formula(factor, elementwise=elementwise, **facts)
+        FORMULAS[cls] = Formula(factor, elementwise=elementwise, **facts)
         return factor
 
     return enter
@@ -59,12 +58,8 @@ def power(beta, t):
 
 
 @formula(optimizers.SGD, evidence="momentums", decay="momentum")
-def sgd(optimizer, variable, learning_rate, t):
-    return learning_rate
-
-
 @formula(optimizers.Lion, evidence="momentums", decay="beta_2")
-def lion(optimizer, variable, learning_rate, t):
+def same_for_all_weights(optimizer, variable, learning_rate, t):
     return learning_rate
 
 

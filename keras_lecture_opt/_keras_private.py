@@ -41,16 +41,14 @@ class UpdateHook(keras.optimizers.Optimizer):
         ]
 
     def _distributed_tf_update_step(self, distribution, grads_and_vars, learning_rate):
-        gradients, variables = zip(*grads_and_vars, strict=True)
-        self.update_all(distribution, gradients, variables, learning_rate)
+        self.update_all(distribution, grads_and_vars, learning_rate)
 
-    def update_all(self, distribution, gradients, variables, learning_rate):
-        """Update each `tf.Variable` with its gradient, a tensor.
+    def update_all(self, distribution, grads_and_vars, learning_rate):
+        """Update each `tf.Variable` with its gradient, a tensor: a list of these pairs.
 
         This is the cross-replica context of the `tf.distribute.Strategy`, the default one included.
         """
-        pairs = zip(gradients, variables, strict=True)
-        super()._distributed_tf_update_step(distribution, pairs, learning_rate)
+        super()._distributed_tf_update_step(distribution, grads_and_vars, learning_rate)
 
     def _update_model_variables_moving_average(self, trainable_variables):
         self.update_averages(trainable_variables)

@@ -8,16 +8,7 @@ from keras_lecture_opt.rules import RULES
 
 
 def optimizer_class(name):
-    """Find an optimizer's class by its name.
-
-    Args:
-        name: a rule of this package, such as "Adam", or keras.NAME for one of Keras, such as
-            "keras.Lion".
-
-    Raises:
-        TypeError: `name` is not a string.
-        ValueError: there is no such class.
-    """
+    """Return the class of that name; raise a ValueError if there is none."""
     if not isinstance(name, str):
         raise TypeError(f"The name of an optimizer must be a string, not {name!r}.")
     known = known_optimizers()
@@ -48,8 +39,5 @@ def known_optimizers():
 
 def optimizer_name(cls):
     """Return the name of an optimizer's class: that by which it is found, if there is one."""
-    known = known_optimizers()
-    for name in (cls.__name__, f"keras.{cls.__name__}"):
-        if known.get(name) is cls:
-            return name
-    return f"{cls.__module__}.{cls.__qualname__}"
+    names = {known: name for name, known in known_optimizers().items()}
+    return names.get(cls, f"{cls.__module__}.{cls.__qualname__}")

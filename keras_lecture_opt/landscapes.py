@@ -1,5 +1,6 @@
 """Losses of two weights, and the paths that optimizers take on them."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 
@@ -16,8 +17,7 @@ from keras_lecture_opt.rates import (
     missing_rate,
     next_learning_rate,
 )
-from keras_lecture_opt.rules import Nesterov
-from keras_lecture_opt.rules._compiled import uncompiled
+from keras_lecture_opt.rules import LectureOptimizer, Nesterov
 from keras_lecture_opt.rules._hyperparameters import HYPERPARAMETERS
 
 __all__ = ["Surface", "Descent", "descend", "quadratic", "saddle", "rosenbrock", "beale"]
@@ -315,20 +315,19 @@ def descend(
     if not np.isfinite(surface(*start)):
         raise ValueError(f"`start` must have a finite loss, not {start.tolist()}.")
     # A MultiOptimizer has no optimizer before `build`.
-    slot_names = next((getattr(o, "slot_names", ()) for o in inner_optimizers(optimizer)), ())
-    if velocity is not None:
-        if "velocity" not in slot_names:
-            name = type(optimizer).__name__
-            raise ValueError(f"`velocity` must be left out: {name} has none.")
+    rolls = any("velocity" in getattr(o, "slot_names", ()) for o in inner_optimizers(optimizer))
+    if velocity is None:
+        velocity = np.zeros(2) if rolls else None
+    elif rolls:
         velocity = check_numbers("velocity", velocity, *PAIR)
-    elif "velocity" in slot_names:
-        velocity = np.zeros(2)
+    else:
+        raise ValueError(f"`velocity` must be left out: {type(optimizer).__name__} has none.")
 
     variable = keras.Variable(start, dtype="float64", name="w")
     optimizer.build([variable])
     rule = inner_optimizers(optimizer)[0]
     if velocity is not None:
-        rule.slots(variable)[slot_names.index("velocity")].assign(velocity)
+        rule.velocity[0].assign(velocity)
         if isinstance(rule, Nesterov):
             variable.assign(start + rule.momentum * velocity)
     return _descend(surface, optimizer, rule, variable, velocity, steps)
@@ -376,28 +375,31 @@ def _descend(surface, optimizer, rule, variable, velocity, steps):
         *_, rows = tf.while_loop(lambda i, goes_on, _: (i < steps) & goes_on, step, (0, True, rows))
         return rows.stack()
 
-    # Each descent has a function of its own that is called once, which is no retracing.
-    with uncompiled(inner_optimizers(optimizer)):
+    # Without XLA: a cluster takes up to 0.1 ms to start, longer than the whole update.
+    with contextlib.ExitStack() as afterwards:
+        for inner in inner_optimizers(optimizer):
+            if isinstance(inner, LectureOptimizer):
+                afterwards.callback(setattr, inner, "jit_compile", inner.jit_compile)
+                inner.jit_compile = False
+        # Each descent has a function of its own that is called once, which is no retracing.
         rows = loop.get_concrete_function()().numpy()
+    stopped = None
+    if not np.all(np.isfinite(rows[-1, :3])):
+        stopped = f"step {len(rows) - 1} is not finite"
+        rows = rows[:-1]
+    elif not np.all(surface.contains(rows[-1, :2])):
+        stopped = f"left the domain in step {len(rows) - 1}"
     parts = np.split(rows, [2, 3, 5, 7], axis=1)
     path, losses, lookahead, gradients, rates = map(np.ascontiguousarray, parts)
-    losses, gradients, rates = losses[:, 0], gradients[1:], rates[1:]
-    rates = np.where(rates == -1, np.nan, rates)
-    taken, stopped = len(gradients), None
-    if not (np.all(np.isfinite(path[-1])) and np.isfinite(losses[-1])):
-        stopped = f"step {taken} is not finite"
-        taken -= 1
-    elif not np.all(surface.contains(path[-1])):
-        stopped = f"left the domain in step {taken}"
     return Descent(
         surface,
         optimizer,
         hyperparameters,
         velocity,
-        path[: taken + 1],
-        losses[: taken + 1],
-        gradients[:taken],
-        rates[:taken] if has_rates else None,
-        lookahead[: taken + 1] if looks_ahead else None,
+        path,
+        losses[:, 0],
+        gradients[1:],
+        np.where(rates == -1, np.nan, rates)[1:] if has_rates else None,
+        lookahead if looks_ahead else None,
         stopped,
     )

@@ -137,7 +137,8 @@ def effective_learning_rate(
     inner = optimizer_of(optimizer, variable)
     if tf.executing_eagerly() and not steps_taken(inner):
         raise ValueError(f"{inner.name} has not taken a step yet. Train a step first.")
-    return rate_after_step(inner, variable, latest_learning_rate(inner))
+    factor = factor_after_step(inner, variable, latest_learning_rate(inner))
+    return tf.broadcast_to(factor, variable.shape)
 
 
 def has_formula(optimizer: keras.optimizers.Optimizer) -> bool:
@@ -171,11 +172,7 @@ def unknown_formula(optimizer):
 
 
 def missing_rate(optimizer, variable):
-    """Return why a variable has no effective learning rate, though its optimizer has a formula.
-
-    Returns:
-        A clause for an error message, or None if the variable has a rate.
-    """
+    """Why a variable has no rate though its optimizer has a formula: a clause; None if it has."""
     inner = optimizer_of(optimizer, variable)
     if inner is None:
         return (
@@ -219,15 +216,11 @@ def formula_of(optimizer):
             return None
 
 
-def rate_after_step(optimizer, variable, learning_rate):
-    """The effective learning rate, given the scalar one of the latest step."""
-    return tf.broadcast_to(factor_after_step(optimizer, variable, learning_rate), variable.shape)
-
-
 def factor_after_step(optimizer, variable, learning_rate, state=None):
-    """As `rate_after_step`, but a scalar where all weights have the same rate.
+    """The effective learning rate, as a scalar where all weights have the same.
 
-    `state` is what the formula takes for the optimizer, if not the optimizer.
+    `learning_rate` is the scalar one of the latest step, `state` what the formula takes for the
+    optimizer, if not the optimizer.
     """
     dtype = compute_dtype(variable)
     t = tf.cast(optimizer.iterations, dtype)
@@ -256,12 +249,9 @@ def steps_taken(optimizer):
 
 
 def updated_mask(optimizer, variable, state=None):
-    """Which weights have received a gradient other than 0, as far as the state shows.
+    """Which weights have received a gradient other than 0: None where the state does not show it.
 
     `state` is whose state, if not the optimizer's.
-
-    Returns:
-        A boolean tensor of the variable's shape, or None where the state does not show it.
     """
     formula = formula_of(optimizer)
     evidence = formula.evidence and state_of(state or optimizer, formula.evidence, variable)

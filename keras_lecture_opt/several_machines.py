@@ -238,7 +238,6 @@ class Backup(keras.callbacks.Callback):
         return epochs
 
     def _read(self, path):
-        """Restore one backup."""
         other = f"The backup {path} is of another model or optimizer"
         rule = tf.train.load_checkpoint(path).get_tensor("rule/.ATTRIBUTES/VARIABLE_VALUE").decode()
         if rule != self._rule:

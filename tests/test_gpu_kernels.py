@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework import kernels  # the list has no public name
 
-from keras_lecture_opt.rates import rate_after_step
+from keras_lecture_opt.rates import factor_after_step
 
 SHAPES = [(300, 200), (200,)]
 SMALL = 8192  # bytes that an operation may read or write in the memory of the CPU
@@ -88,7 +88,7 @@ def test_rates_of_the_monitor(rule):
 
     @tf.function(autograph=False)
     def event(learning_rate, mask):
-        rate = rate_after_step(optimizer, variable, learning_rate)
+        rate = factor_after_step(optimizer, variable, learning_rate)
         return rate, mask | (tf.convert_to_tensor(variable) != 0)
 
     mask = tf.TensorSpec(SHAPES[0], tf.bool)

@@ -271,7 +271,8 @@ KEEPS = {  # (optimizer, whether its state shows an update 10,000 steps later)
     "Keras's Adam": (lambda: optimizers.Adam(), True),
     "Keras's Adam, beta_2 0.9": (lambda: optimizers.Adam(beta_2=0.9), False),
     "RMSprop, rho 0.9999": (lambda: optimizers.RMSprop(rho=0.9999), True),
-    "Adagrad": (lambda: optimizers.Adagrad(), True),
+    "Adagrad": (lambda: optimizers.Adagrad(), False),  # 1e-5 squared is lost beside 0.1
+    "Adagrad from 0": (lambda: optimizers.Adagrad(initial_accumulator_value=0.0), True),
     "Adafactor": (lambda: optimizers.Adafactor(), False),
 }
 

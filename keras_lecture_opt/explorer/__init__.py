@@ -98,14 +98,9 @@ def show() -> None:
     """
     from IPython.display import HTML, display  # every notebook has it
 
-    packed = html.escape(UNPACK.format(encoded(gzip.compress(page().encode(), mtime=0))))
-    picture = encoded((FOLDER / "page.png").read_bytes())
-    display(HTML(FRAME.format(packed=packed, picture=picture)))
-
-
-def encoded(content):
-    """Return bytes as base64, a string."""
-    return base64.b64encode(content).decode()
+    packed = base64.b64encode(gzip.compress(page().encode(), mtime=0)).decode()
+    picture = base64.b64encode((FOLDER / "page.png").read_bytes()).decode()
+    display(HTML(FRAME.format(packed=html.escape(UNPACK.format(packed)), picture=picture)))
 
 
 def page():
@@ -144,7 +139,6 @@ def page():
 
 
 def read(name):
-    """Return the text of a file of this folder."""
     return (FOLDER / name).read_text(encoding="utf-8")
 
 
@@ -208,7 +202,12 @@ def surface_figure(sources):
         *grid, levels, greys = shades(surface, points=120)
         contour = f.contour(*grid, levels, fill_color=greys)
         contour.visible = False
-        rounded(contour.fill_renderer.data_source.data)
+        bands = contour.fill_renderer.data_source.data
+        for axis in ("xs", "ys"):  # rounded to less than a pixel: the page becomes half as large
+            bands[axis] = [
+                [[ring.round(3).tolist() for ring in polygon] for polygon in band]
+                for band in bands[axis]
+            ]
         shade = contour.fill_renderer.glyph
         shade.line_color, shade.line_alpha, shade.line_width = CONTOUR, 1, 0.6
         contours[surface.name.lower()] = contour
@@ -227,15 +226,6 @@ def surface_figure(sources):
     f.scatter("x", "y", marker="diamond", size=18, fill_color="#FFFFFF", **ahead)
     add_ends(f, sources["ends"])
     return f, contours
-
-
-def rounded(bands):
-    """Round the corners of contours to less than a pixel: the page becomes half as large."""
-    for axis in ("xs", "ys"):
-        bands[axis] = [
-            [[ring.round(3).tolist() for ring in polygon] for polygon in band]
-            for band in bands[axis]
-        ]
 
 
 def add_ends(f, source):

@@ -20,8 +20,8 @@ from keras_lecture_opt.rates import (
     unknown_formula,
 )
 
-# Keras's own containers, which grow with the model: to look through them would take time.
-LARGE = {"_layers", "_operations", "_operations_by_depth", "_nodes_by_depth"}
+# Entries of a container that is looked through: Keras's own have all layers, which takes time.
+MOST_ENTRIES = 16
 MOST_NESTED = 4  # the model, an attribute, a list in it, a pair: a container may hold itself
 
 
@@ -142,7 +142,7 @@ def optimizers_of(model):
             for key, value in pairs:
                 if isinstance(value, keras.optimizers.Optimizer):
                     held.append((f"{prefix}{key}".lstrip("_"), value))
-                elif isinstance(value, (dict, list, tuple)) and key not in LARGE:
+                elif isinstance(value, (dict, list, tuple)) and len(value) <= MOST_ENTRIES:
                     inner.append((f"{prefix}{key}/", value))
         containers = inner
     return held

@@ -126,6 +126,5 @@ def over_seeds(ax, x, values, line, **options):
 
 
 def check_study(study):
-    """Raise a TypeError unless this is a study."""
     if not isinstance(study, Study):
         raise TypeError(must_be("study", "a keras_lecture_opt.comparison.Study", study))

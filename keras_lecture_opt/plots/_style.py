@@ -63,16 +63,20 @@ def color(optimizer: keras.optimizers.Optimizer | type) -> str:
 
 @contextlib.contextmanager
 def canvas(ax, default, figsize, dpi, columns=1):
-    """Yield the user's axes, or those of a new figure in this project's style."""
-    check_axes(ax, columns)
+    """Yield the user's axes, if they are plain ones, or those of a new figure in this style."""
     size = size_of(default, figsize, dpi)
     if ax is None:
         with style():
             yield plt.figure(**size).subplots(1, columns, sharey=True)
-    elif figsize is None and dpi is None:
-        yield ax
-    else:
+        return
+    given = [ax] if columns == 1 else ax
+    right_number = isinstance(given, (list, tuple, np.ndarray)) and len(given) == columns
+    if not right_number or not all(isinstance(a, Axes) and a.name == "rectilinear" for a in given):
+        allowed = "a matplotlib Axes" if columns == 1 else "two matplotlib Axes"
+        raise TypeError(must_be("ax", f"{allowed}, neither polar nor 3D", ax))
+    if figsize is not None or dpi is not None:
         raise ValueError("`figsize` and `dpi` must be left out with `ax`: its figure has a size.")
+    yield ax
 
 
 def size_of(default, figsize, dpi):
@@ -84,17 +88,6 @@ def size_of(default, figsize, dpi):
     if dpi is not None:
         dpi = check_number("dpi", dpi, "a finite number > 0", lambda x: 0 < x < np.inf)
     return {"figsize": default if figsize is None else figsize, "dpi": dpi}
-
-
-def check_axes(ax, count):
-    """Raise a TypeError if the user gave something else than that many plain Axes."""
-    if ax is None:
-        return
-    given = [ax] if count == 1 else ax
-    right_number = isinstance(given, (list, tuple, np.ndarray)) and len(given) == count
-    if not right_number or not all(isinstance(a, Axes) and a.name == "rectilinear" for a in given):
-        allowed = "a matplotlib Axes" if count == 1 else "two matplotlib Axes"
-        raise TypeError(must_be("ax", f"{allowed}, neither polar nor 3D", ax))
 
 
 def lines(optimizers):

@@ -49,7 +49,6 @@ def trace(ax, descent, dots, line, label=None):
 
 
 def mark_start(ax, descent, line):
-    """Draw a ring at the start."""
     size = line["linewidth"] + 6
     ring = {"markersize": size, "markerfacecolor": "#FFFFFF", "markeredgewidth": 1.5, "zorder": 3}
     ax.plot(*descent.path[0], "o", color=line["color"], **ring)

@@ -1,6 +1,5 @@
 """All that is about XLA: it compiles the update of all variables."""
 
-import contextlib
 import math
 import platform
 import re
@@ -44,10 +43,10 @@ class CompiledUpdate(UpdateHook):
         """Clip, but for a `clipnorm` that `update_all` applies on the way."""
         return gradients if self._clips_in_cluster() else super().clip_all(gradients)
 
-    def update_all(self, distribution, gradients, variables, learning_rate):
+    def update_all(self, distribution, grads_and_vars, learning_rate):
         """Update all variables, in clusters of their own for each replica."""
         if not self._compiles():
-            super().update_all(distribution, gradients, variables, learning_rate)
+            super().update_all(distribution, grads_and_vars, learning_rate)
             return
 
         def update_replica(first, others, gradients, learning_rate):
@@ -55,7 +54,7 @@ class CompiledUpdate(UpdateHook):
 
         # Keras calls `extended.update` for each variable. One call for all of them gives each
         # replica its own copies and gradients.
-        first, *others = variables
+        gradients, (first, *others) = zip(*grads_and_vars, strict=True)
         rate = tf.ensure_shape(learning_rate, [])  # a schedule by tf.py_function hides its shape
         arguments = (others, list(gradients), rate)
         distribution.extended.update(first, update_replica, args=arguments, group=False)
@@ -129,22 +128,6 @@ class CompiledUpdate(UpdateHook):
         else:
             with tf.device(devices.pop()):
                 cluster(*flat)
-
-
-@contextlib.contextmanager
-def uncompiled(optimizers):
-    """Within this context, the updates of these optimizers run without XLA.
-
-    A cluster takes up to 0.1 ms to start, longer than the whole update of a few weights.
-    """
-    compiled = [o for o in optimizers if isinstance(o, CompiledUpdate) and o.jit_compile]
-    try:
-        for optimizer in compiled:
-            optimizer.jit_compile = False
-        yield
-    finally:
-        for optimizer in compiled:
-            optimizer.jit_compile = True
 
 
 def clip_scale(gradient, clipnorm):

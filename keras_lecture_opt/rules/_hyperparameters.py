@@ -21,7 +21,6 @@ UNIT = ("a number in [0, 1]", lambda x: 0 <= x <= 1)
 BELOW_ONE = ("a number in [0, 1)", lambda x: 0 <= x < 1)
 NOT_NEGATIVE = ("a number >= 0 that float32 can hold", lambda x: 0 <= x <= LARGEST)
 POSITIVE = ("a number > 0 that float32 can hold", lambda x: 0 < x <= LARGEST)
-FINITE = ("a finite number", math.isfinite)
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def check_argument(rule, argument, value):
             return None
         allowed, is_allowed, kind = KERAS_ARGUMENTS[argument]
         return check_number(argument, value, allowed, is_allowed, rule, kind)
-    known = HYPERPARAMETERS.get(argument) or Hyperparameter("", *FINITE)
+    known = HYPERPARAMETERS.get(argument) or Hyperparameter("", "a finite number", math.isfinite)
     return check_number(argument, value, known.allowed, known.is_allowed, rule)
 
 
