@@ -360,7 +360,8 @@ def no_gradient(evidence):
         rates = [evidence.of(name, "effective_lr").get(step, 1) for step in since]
         if len(since) > 1 and len(sizes) == 1 and any(rates) and math.isfinite(sum(sizes)):
             still[name] = max(steps, default=evidence.start)
-    if still and not evidence.has_learned:
+    # Of a loss of 0, too, there is no gradient.
+    if still and (evidence.start in still.values() or not evidence.has_learned):
         name = min(still, key=still.get)
         since = evidence.age(still[name])
         text = (

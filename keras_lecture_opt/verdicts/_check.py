@@ -350,33 +350,43 @@ def inputs_not_scaled(given):
 def outputs(model, x, y):
     """Return an `Output` for each loss of the model."""
     found = objectives(model) if is_ordinary(model) else []
-    labels = [None] * len(found) if y is None else parts(y, model, len(found), "y")
-    if x is None or not model.built:
+    labels = [None] * len(found) if y is None or not found else parts(y, model, len(found))
+    if x is not None:
+        examples = len(keras.tree.flatten(x)[0])
+        for array in labels:
+            if array is not None and len(array) != examples:
+                lengths = f"{examples} and {len(array)}"
+                raise ValueError(f"`x` and `y` must be equally long, not {lengths}.")
+    values = [] if x is None or not model.built else values_of(model, x)
+    if len(values) != len(found):
         values = [None] * len(found)
-    else:
-        some = keras.tree.map_structure(lambda part: part[:MOST], x)
-        values = outputs_of(model, some)
-        if len(values) != len(found):
-            values = [None] * len(found)
     return [Output(model, *facts) for facts in zip(found, labels, values, strict=True)]
 
 
-def parts(given, model, number, argument):
+def values_of(model, x):
+    """Return what a model puts out for the first examples."""
+    try:
+        values = outputs_of(model, keras.tree.map_structure(lambda part: part[:MOST], x))
+    except Exception as error:  # of any layer
+        raise ValueError(
+            f"`x` must be a batch of inputs, as the model takes it: {error}"
+        ) from error
+    if any(len(value) < 2 for value in values):
+        raise ValueError(f"`x` must have at least 2 examples, not {len(values[0])}.")
+    return values
+
+
+def parts(given, model, number):
     """Return labels as a list of arrays, one for each loss."""
     if isinstance(given, dict):
         given = [given[name] for name in model.output_names if name in given]
     arrays = given if isinstance(given, (list, tuple)) and number > 1 else [given]
     if len(arrays) != number:
-        raise ValueError(must_be(argument, f"the labels of {number} outputs", given))
-    return [as_numbers(array, argument) for array in arrays]
-
-
-def as_numbers(values, argument):
-    """Return an array of numbers, in float64."""
+        raise ValueError(f"`y` must have labels for {number} outputs, not for {len(arrays)}.")
     try:
-        return np.asarray(values).astype("float64")
+        return [np.asarray(array).astype("float64") for array in arrays]
     except (TypeError, ValueError) as error:
-        raise ValueError(must_be(argument, "numbers", values)) from error
+        raise ValueError(f"`y` must be numbers: {error}") from error
 
 
 def inputs(model, x):

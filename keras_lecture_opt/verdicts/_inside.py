@@ -1,5 +1,7 @@
 """What the layers of a model put out for a batch."""
 
+import warnings
+
 import keras
 import numpy as np
 
@@ -9,7 +11,11 @@ def outputs_of(model, x):
     trainable, others = (
         [v.value for v in w] for w in (model.trainable_variables, model.non_trainable_variables)
     )
-    outputs, _ = model.stateless_call(trainable, others, x, training=False)
+    with warnings.catch_warnings(action="ignore"):  # such as Keras's, of a softmax over one unit
+        try:
+            outputs, _ = model.stateless_call(trainable, others, x, training=False)
+        except TypeError:  # its `call` takes no such argument
+            outputs, _ = model.stateless_call(trainable, others, x)
     return [np.asarray(keras.ops.cast(y, "float32")) for y in keras.tree.flatten(outputs)]
 
 

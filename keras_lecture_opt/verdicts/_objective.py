@@ -127,8 +127,12 @@ def ending(model, output):
 
 def layer_before(model, tensor):
     """Return the layer or operation of a model that a symbolic tensor comes from, or None."""
-    found = (layer for layer in layers_of(model) if tensor is not None and seen(layer)[1] is tensor)
-    return next(found, None)
+    if tensor is None:
+        return None
+    layers = layers_of(model)
+    if tensor is model.outputs[-1] and layers and isinstance(layers[-1], keras.Model):
+        return layers[-1]  # its `output` is what it puts out alone
+    return next((layer for layer in layers if seen(layer)[1] is tensor), None)
 
 
 def layers_after(model, tensor):

@@ -1,0 +1,286 @@
+"""`check`: what is wrong before training, from the configuration, the labels and the inputs."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers, losses
+
+import keras_lecture_opt
+from keras_lecture_opt import check
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(60, 4)).astype("float32")
+CLASSES = np.arange(60) % 3
+ONE_HOT = np.eye(3)[CLASSES]
+SEVERAL = RNG.integers(0, 2, size=(60, 3))
+TWO = (np.arange(60) % 2)[:, np.newaxis]
+
+
+def network(units, activation=None, *middle):
+    inputs = [keras.Input((4,)), layers.Dense(8, "relu", name="hidden"), *middle]
+    return keras.Sequential([*inputs, layers.Dense(units, activation, name="last")])
+
+
+def found(units, activation, loss, x=None, y=None):
+    model = network(units, activation)
+    model.compile("sgd", loss)
+    return check(model, x, y)
+
+
+def faults(*arguments, **options):
+    return [verdict.fault for verdict in found(*arguments, **options)]
+
+
+LOGITS = "loss takes logits or not"
+
+
+@pytest.mark.parametrize(
+    ("units", "activation", "loss", "fault", "certainty"),
+    [
+        (1, "softmax", "binary_crossentropy", "softmax over one unit", "certain"),
+        (1, "softmax", "mse", "softmax over one unit", "certain"),
+        (3, "softmax", "mse", "softmax with another loss", "certain"),
+        (3, "softmax", losses.MeanAbsoluteError(), "softmax with another loss", "certain"),
+        (3, "softmax", "binary_crossentropy", "softmax with another loss", "certain"),
+        (3, None, "categorical_crossentropy", LOGITS, "certain"),
+        (3, "relu", "sparse_categorical_crossentropy", LOGITS, "certain"),
+        (3, "tanh", losses.CategoricalCrossentropy(), LOGITS, "certain"),
+        (1, None, losses.BinaryCrossentropy(), LOGITS, "certain"),
+        (1, "sigmoid", losses.BinaryCrossentropy(from_logits=True), LOGITS, "certain"),
+        (3, "softmax", losses.SparseCategoricalCrossentropy(from_logits=True), LOGITS, "certain"),
+        (3, "relu", losses.CategoricalCrossentropy(from_logits=True), LOGITS, "certain"),
+        (1, "sigmoid", "categorical_crossentropy", "one unit for all classes", "certain"),
+        (3, "sigmoid", "categorical_crossentropy", "sigmoid with categorical loss", "hint"),
+        (3, "softmax", "categorical_crossentropy", None, None),
+        (3, "softmax", losses.SparseCategoricalCrossentropy(), None, None),
+        (3, "sigmoid", "binary_crossentropy", None, None),
+        (1, None, losses.BinaryCrossentropy(from_logits=True), None, None),
+        (1, None, "mse", None, None),
+        (1, "relu", "mae", None, None),
+        (3, None, lambda y, p: keras.ops.mean(p), None, None),
+    ],
+)
+def test_configuration(units, activation, loss, fault, certainty):
+    verdicts = found(units, activation, loss)
+    assert [v.fault for v in verdicts] == ([fault] if fault else [])
+    for verdict in verdicts:
+        assert verdict.certainty == certainty
+        assert verdict.where == ("last",)
+        assert verdict.step == 0
+        assert "last" in verdict.text
+
+
+def test_each_advice_is_for_its_case():
+    def advice(*arguments, **options):
+        [verdict] = found(*arguments, **options)
+        return verdict.text
+
+    sparse = "sparse_categorical_crossentropy"
+    from_logits = losses.SparseCategoricalCrossentropy(from_logits=True)
+    assert "Use `from_logits=True`, or `softmax` as the activation." in advice(3, None, sparse)
+    assert "Use `softmax` instead of relu." in advice(3, "relu", sparse)
+    assert "Leave out `from_logits=True`, or the softmax." in advice(3, "softmax", from_logits)
+    assert "Use no activation" in advice(3, "relu", from_logits)
+    assert "categorical cross-entropy" in advice(3, "softmax", "mse", y=ONE_HOT)
+    several = advice(3, "softmax", "mse", y=SEVERAL)
+    assert several.endswith(
+        "Several of the labels may be 1: use `sigmoid` and binary cross-entropy."
+    )
+
+
+@pytest.mark.parametrize(
+    ("units", "activation", "loss", "y", "fault"),
+    [
+        (3, "softmax", "sparse_categorical_crossentropy", CLASSES / 255, "labels do not fit"),
+        (3, "softmax", "sparse_categorical_crossentropy", CLASSES + 1, "labels do not fit"),
+        (3, "softmax", "sparse_categorical_crossentropy", CLASSES - 1, "labels do not fit"),
+        (3, "softmax", "sparse_categorical_crossentropy", CLASSES[:, np.newaxis], None),
+        (3, "softmax", "categorical_crossentropy", SEVERAL, "labels do not fit"),
+        (3, "softmax", "categorical_crossentropy", ONE_HOT * 0.9 + 0.1 / 3, None),
+        (1, "sigmoid", "binary_crossentropy", 2 * TWO - 1, "labels do not fit"),
+        (1, "sigmoid", "binary_crossentropy", CLASSES, "labels do not fit"),
+        (1, "sigmoid", "binary_crossentropy", TWO * 0.9, None),
+        (1, "sigmoid", "binary_crossentropy", 0 * TWO, "one class only"),
+        (1, "sigmoid", "mse", TWO * 100 + 3, "labels do not fit"),
+        (1, "relu", "mse", TWO - 0.5, "labels do not fit"),
+        (1, "tanh", "mse", 2 * TWO - 1, None),
+        (1, "sigmoid", "mse", TWO, None),
+        (1, "sigmoid", "mae", TWO, "absolute error of classes"),
+        (1, None, "mse", 1000 * TWO, "targets not scaled"),
+        (1, None, "mse", 20.0 * TWO, None),
+        (1, None, "mse", np.where(TWO, np.nan, 1.0), "labels not finite"),
+    ],
+)
+def test_labels(units, activation, loss, y, fault):
+    assert faults(units, activation, loss, y=y) == ([fault] if fault else [])
+
+
+def scaled(factor, column=slice(None), shift=0.0):
+    x = X.astype("float64")
+    x[:, column] = x[:, column] * factor + shift
+    return x
+
+
+@pytest.mark.parametrize(
+    ("x", "fault"),
+    [
+        (X, None),
+        (scaled(10), None),
+        (scaled(100), "inputs not scaled"),
+        (scaled(1e-6, 2), "inputs not scaled"),
+        (scaled(0.1, shift=5), "inputs not scaled"),
+        (scaled(1, shift=5), None),
+        (np.where(X > 9, np.nan, X), None),
+        (np.where(X > 2, np.inf, X), "inputs not finite"),
+    ],
+)
+def test_inputs(x, fault):
+    assert faults(1, None, "mse", x=x) == ([fault] if fault else [])
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        [layers.Rescaling(1 / 255)],
+        [layers.Normalization()],
+        [layers.Lambda(lambda x: x / 255)],
+        [layers.Dense(8), layers.BatchNormalization()],
+    ],
+)
+def test_inputs_that_the_model_scales(first):
+    model = keras.Sequential([keras.Input((4,)), *first, layers.Dense(8, "relu"), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    assert check(model, 100 * X) == []
+    shallow = keras.Sequential([keras.Input((4,)), layers.Flatten(), layers.Dense(1)])
+    shallow.compile("sgd", "mse")
+    assert [v.fault for v in check(shallow, 100 * X)] == ["inputs not scaled"]
+
+
+def test_numbers_of_tokens_need_no_scale():
+    tokens = layers.Embedding(5000, 4)
+    model = keras.Sequential([keras.Input((6,)), tokens, layers.Flatten(), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    assert check(model, np.full((50, 6), 4000)) == []
+
+
+def test_activations_are_found_wherever_they_stand():
+    inputs = keras.Input((4,))
+    hidden = layers.Dense(3)(inputs)
+    for output in (
+        layers.Activation("softmax")(hidden),
+        layers.Softmax()(hidden),
+        keras.ops.softmax(hidden),
+        layers.Reshape((3,))(layers.Activation("linear")(layers.Softmax()(hidden))),
+        keras.Model(inputs, layers.Softmax()(hidden))(inputs),
+    ):
+        model = keras.Model(inputs, output)
+        model.compile("sgd", "mse")
+        assert [v.fault for v in check(model)] == ["softmax with another loss"]
+
+
+def test_a_model_that_nobody_can_see_into_is_judged_by_its_values():
+    class Own(keras.Model):
+        def __init__(self, activation):
+            super().__init__()
+            self.dense = layers.Dense(3, activation)
+
+        def call(self, x):
+            return self.dense(x)
+
+    for activation, from_logits, is_right in (
+        (None, False, False),
+        ("softmax", False, True),
+        ("softmax", True, False),
+        (None, True, True),
+    ):
+        model = Own(activation)
+        model.compile("sgd", losses.SparseCategoricalCrossentropy(from_logits=from_logits))
+        assert check(model, X, CLASSES) == []  # it has no weights yet, and gets none
+        assert not model.built
+        model(X)
+        assert [v.fault for v in check(model, X, CLASSES)] == [LOGITS] * (not is_right)
+
+
+def test_several_outputs_are_judged_one_by_one():
+    inputs = keras.Input((4,))
+    outputs = {"one": layers.Dense(1, "softmax", name="one")(inputs)}
+    outputs["three"] = layers.Dense(3, "softmax", name="three")(inputs)
+    two = {"one": "binary_crossentropy", "three": "sparse_categorical_crossentropy"}
+    for given, loss, y in (
+        ([*outputs.values()], [*two.values()], [TWO, CLASSES + 1]),
+        (outputs, two, {"three": CLASSES + 1, "one": TWO}),
+    ):
+        model = keras.Model(inputs, given)
+        model.compile("sgd", loss)
+        assert {(v.fault, v.where) for v in check(model, X, y)} == {
+            ("softmax over one unit", ("one",)),
+            ("labels do not fit", ("three",)),
+        }
+
+
+def test_linear_layers_in_a_row_are_a_hint():
+    middle = [layers.Dense(8, name="linear"), layers.Dropout(0.1), layers.Activation("linear")]
+    model = network(3, "softmax", *middle)
+    model.compile("sgd", "categorical_crossentropy")
+    [verdict] = check(model)
+    assert verdict.certainty == "hint"
+    assert verdict.where == ("linear", "last")
+    for between in (layers.BatchNormalization(), layers.ReLU(), layers.Activation("tanh")):
+        model = network(3, "softmax", layers.Dense(8), between)
+        model.compile("sgd", "categorical_crossentropy")
+        assert check(model) == []
+
+
+def test_what_is_certain_comes_first():
+    model = network(3, "relu", layers.Dense(8))
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    found = check(model, 100 * X, CLASSES)
+    assert [v.certainty for v in found] == ["certain", "likely", "hint"]
+
+
+def test_a_training_of_ones_own_may_use_its_loss_as_it_likes():
+    class Own(keras.Sequential):
+        def train_step(self, data):
+            return super().train_step(data)
+
+    model = Own(network(3, "softmax").layers)
+    model.compile("sgd", "mse")
+    assert check(model, X, ONE_HOT) == []
+
+
+def test_nothing_is_built_or_changed():
+    model = network(3, "softmax", layers.BatchNormalization(), layers.Dropout(0.5))
+    model.compile(keras_lecture_opt.Adam(), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    before = [np.array(v) for v in model.variables]
+    state = np.random.get_state()[1].copy()
+    x, y = X.copy(), CLASSES.copy()
+    check(model, x, y)
+    check(model, tf.constant(x), tf.constant(y))
+    assert not model.optimizer.built
+    assert np.array_equal(x, X)
+    assert np.array_equal(y, CLASSES)
+    assert np.array_equal(np.random.get_state()[1], state)
+    for old, new in zip(before, model.variables, strict=True):
+        assert np.array_equal(old, np.array(new))
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        (X[:, :2], None, "`x` must be a batch of inputs, as the model takes it"),
+        (X[:1], None, "`x` must have at least 2 examples, not 1"),
+        (X, CLASSES[:50], "`x` and `y` must be equally long, not 60 and 50"),
+        (X, np.array(["cat"] * 60), "`y` must be numbers"),
+    ],
+)
+def test_arrays_that_do_not_fit(x, y, message):
+    with pytest.raises(ValueError, match=message):
+        found(3, "softmax", "sparse_categorical_crossentropy", x, y)
+
+
+def test_models_that_cannot_be_checked():
+    with pytest.raises(TypeError, match=r"`model` must be a keras\.Model, not 3"):
+        check(3)
+    with pytest.raises(ValueError, match="`model` must be compiled"):
+        check(network(3))
