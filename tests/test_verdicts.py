@@ -63,10 +63,10 @@ def history(pace=None, size=None, loss=None, accuracy=None, steps=STEPS):
     return rows
 
 
-def faults(model, x=None, decay=0.01, **changes):
+def faults(model, x=None, y=None, decay=0.01, **changes):
     names = {id(v): "/".join(v.path.split("/")[-2:]) for v in model.weights}
     optimizers = [keras.optimizers.SGD(weight_decay=decay)]
-    verdicts, _ = judge(Evidence(history(**changes), [model], optimizers, names, x=x))
+    verdicts, _ = judge(Evidence(history(**changes), [model], optimizers, names, x=x, y=y))
     return {v.fault: v for v in verdicts}
 
 
@@ -143,6 +143,159 @@ def test_every_verdict_has_its_number(model):
     assert "(and 1 more)" in str(shrunk)
 
 
+def died(step):
+    """A kernel's pace: it is healthy, and then exactly 0."""
+    return lambda now: 0.01 * (now < step)
+
+
+def test_a_kernel_that_died_is_not_slow(model):
+    paces, flat = dict.fromkeys(KERNELS, died(10)), dict.fromkeys(STEPS, 2.0)
+    found = faults(model, pace=paces, loss=flat, accuracy=dict.fromkeys(STEPS, 0.3))
+    assert [*found] == ["no gradient"]
+    assert found["no gradient"].where == KERNELS
+    assert found["no gradient"].value == 5
+    assert "since step 5" in str(found["no gradient"])
+    assert "ten times" not in str(found["no gradient"])
+    # A loss of 0 has no gradient: it has learned all that there is.
+    assert not faults(model, pace=paces, loss=dict.fromkeys(STEPS, 0.0), accuracy={})
+    # A training that never moved a kernel is told, even if the others have learned.
+    assert [*faults(model, pace={KERNELS[0]: 0.0})] == ["no gradient"]
+
+
+def test_a_kernel_that_starts_tiny_may_grow_to_its_usual_size():
+    """Of 28 * 28 * 32 weights the usual size is 0.05, and that of `history` is 2."""
+    tiny = {"pace": {"first/kernel": 0.4}, "size": {"first/kernel": 8}}
+    rows = history(**tiny)
+    small = [
+        row._replace(value=row.value / 200)
+        if row.variable == "first/kernel" and row.quantity in ("step", "weight")
+        else row
+        for row in rows
+    ]
+    model = network()
+    names = {id(v): "/".join(v.path.split("/")[-2:]) for v in model.weights}
+    assert "steps too large" in faults(model, **tiny)
+    verdicts, _ = judge(Evidence(small, [model], [], names))
+    assert verdicts == []
+
+
+def test_the_first_steps_of_an_explosion_are_told():
+    model = keras.Sequential(
+        [keras.Input((5, 8)), layers.SimpleRNN(8), layers.Dense(10, "softmax")]
+    )
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    names = {id(v): "/".join(v.path.split("/")[-2:]) for v in model.weights}
+    name = next(name for name in names.values() if name.endswith("recurrent_kernel"))
+    rows = [
+        Row(1, 0, name, "step", 2.9e26),
+        Row(1, 0, name, "step_to_weight", 1e27),
+        Row(1, 0, name, "weight", 2.9e26),
+        Row(1, 0, "", "loss", 3.98e17),
+    ]
+    found = {v.fault: v for v in judge(Evidence(rows, [model], [], names))[0]}
+    assert [*found] == ["steps too large", "bad start"]
+    assert "Try `clipnorm=1`" in str(found["steps too large"])
+    assert "1.73e+17 times" in str(found["bad start"])
+
+
+def test_how_much_less_or_more_is_said(model):
+    for pace, factor in ((0.31, "a tenth"), (3.0, "a hundredth"), (3e6, "a thousandth")):
+        said = str(faults(model, pace={KERNELS[1]: pace})["steps too large"])
+        assert f"Try {factor} of the learning rate" in said
+    flat = dict.fromkeys(STEPS, 1.9)
+    for pace, factor in ((9e-5, 100), (1e-5, 100), (1e-9, 1000)):
+        said = str(faults(model, pace=dict.fromkeys(KERNELS, pace), loss=flat)["steps too small"])
+        assert f"Try {factor} times the learning rate" in said
+
+
+def test_fine_tuning_takes_small_steps(model):
+    small = {"pace": dict.fromkeys(KERNELS, 2e-5), "accuracy": dict.fromkeys(STEPS, 0.6)}
+    assert not faults(model, **small, loss={1: 2.0, 200: 1.5})
+    flat = {**dict.fromkeys(STEPS, 2.0), 200: 1.7}
+    assert [*faults(model, **small, loss=flat)] == ["steps too small"]
+
+
+def test_attention_may_stay_uniform():
+    attention = layers.MultiHeadAttention(2, 8, name="attention")
+    inputs = keras.Input((6, 16))
+    hidden = layers.GlobalAveragePooling1D()(attention(inputs, inputs))
+    model = keras.Model(inputs, layers.Dense(10, "softmax")(layers.Dense(16, "relu")(hidden)))
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    names = {id(v): "/".join(v.path.split("/")[-2:]) for v in model.weights}
+    kernels = [name for name in names.values() if name.endswith("kernel")]
+    for slow, fault in (("query/kernel", []), ("value/kernel", ["layer lags"])):
+        rows = []
+        for step in STEPS:
+            for name in kernels:
+                ratio = 1e-5 if name == slow else 0.01
+                facts = {"step": ratio, "weight": 1.0, "step_to_weight": ratio}
+                rows += [Row(step, 0, name, quantity, v) for quantity, v in facts.items()]
+            rows.append(Row(step, 0, "", "loss", 1.5))
+        found = judge(Evidence(rows, [model], [], names))[0]
+        assert [v.fault for v in found] == fault
+
+
+def binary(activation="sigmoid"):
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(1, activation)])
+    model.compile("sgd", "binary_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def test_losses_of_two_classes():
+    flat = dict.fromkeys(STEPS, math.log(2))
+    half = dict.fromkeys(STEPS, 0.5)
+    assert [*faults(binary(), loss=flat, accuracy=half)] == ["no learning"]
+    low = {**flat, 200: 0.02}
+    assert [*faults(binary(), loss=low, accuracy=half)] == ["accuracy contradicts the loss"]
+    found = faults(binary(), loss={200: -1354.0})
+    assert [*found] == ["negative loss"]
+    assert found["negative loss"].certainty == "certain"
+    both = faults(binary("softmax"), loss=flat, accuracy=half)
+    assert [v.certainty for v in both.values()] == ["certain", "symptom"]
+    assert str(both["no learning"]).endswith("This follows from what is said above.")
+
+
+def test_any_loss_is_compared_with_that_of_the_best_constant():
+    x = np.random.default_rng(0).normal(size=(60, 4)).astype("float32")
+    y = x @ [[1.0], [2.0], [0.5], [0.0]] + 5
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(1)])
+    for loss in ("mse", "mae", keras.losses.MeanSquaredError()):
+        model.compile("sgd", loss)
+        model.set_weights([np.zeros((4, 1)), np.median(y, axis=0)])
+        assert [*faults(model, x, y=y)] == ["outputs alike", "no learning"]
+        assert not faults(model, x)  # nobody knows the labels
+        model.set_weights([np.array([[1.0], [2.0], [0.5], [0.0]]), np.array([5.0])])
+        assert not faults(model, x, y=y)
+        model.set_weights([np.array([[-1.0], [2.0], [3.0], [0.0]]), np.array([5.0])])
+        assert [*faults(model, x, y=y)] == ["no learning"]
+        few = {"steps": STEPS[:5]}
+        assert [*faults(model, x, y=y, **few)] == ["too few steps"]
+
+
+def test_outputs_of_exactly_0_are_alike():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3, "relu")])
+    model.compile("sgd", "mse")
+    model.set_weights([-np.ones((4, 3)), -np.ones(3)])
+    x = np.random.default_rng(0).uniform(size=(60, 4)).astype("float32")
+    found = faults(model, x, y=x[:, :3])
+    assert "exactly 0" in str(found["outputs alike"])
+    assert found["outputs alike"].value == 0
+    assert "dead units" not in found  # of the last layer, it is the activation's fault
+
+
+def test_what_is_odd_and_does_no_harm_is_not_told():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(8), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    x = 100 * np.random.default_rng(0).normal(size=(60, 4)).astype("float32")
+    y = model(x).numpy()
+    assert not faults(model, x, y=y)
+    assert [*faults(model, x, y=-y)] == [
+        "inputs not scaled",
+        "no learning",
+        "nothing nonlinear between",
+    ]
+
+
 class Weighted(keras.losses.SparseCategoricalCrossentropy):
     def call(self, y_true, y_pred):
         return 10 * super().call(y_true, y_pred)
@@ -175,6 +328,8 @@ def test_losses_with_more_in_them_are_not_compared_with_guessing():
     model = network()
     assert {*faults(model, **FLAT)} == {"bad start", "no learning"}
     assert not faults(network(kernel_regularizer="l2"), **FLAT)
+    nothing = network(kernel_regularizer=keras.regularizers.L2(0))  # a penalty of 0 is none
+    assert {*faults(nothing, **FLAT)} == {"bad start", "no learning"}
     model.compile("sgd", "sparse_categorical_crossentropy", loss_weights=10.0)
     assert not faults(model, **FLAT)
     own = OwnLoss(model.layers)

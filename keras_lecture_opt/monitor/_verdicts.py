@@ -66,7 +66,10 @@ def judge(evidence):
     if "no gradient" in faults:
         shown = [v for v in shown if v.fault not in ("steps too small", "layer lags")]
     shown = [
-        follows(v) if causes or (v.certainty == "symptom" and v != shown[0]) else v for v in shown
+        follows(v)
+        if (causes and v.fault != "too few steps") or (v.certainty == "symptom" and v != shown[0])
+        else v
+        for v in shown
     ]
     return in_order(verdicts + shown), [*dict.fromkeys(made + names)]
 
@@ -318,7 +321,7 @@ def bad_start(evidence):
         times = first / evidence.guessing
         text = (
             f"The first loss is {first:.3g}, {times:.3g} times that of guessing "
-            f"({evidence.guessing:.2f}). Likely cause: inputs that are not scaled, or a layer that "
+            f"({evidence.guessing:.3g}). Likely cause: inputs that are not scaled, or a layer that "
             "starts with large weights. Try inputs of mean 0 and standard deviation 1. (Large "
             "class or sample weights multiply the loss, too.)"
         )

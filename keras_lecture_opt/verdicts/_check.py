@@ -106,10 +106,13 @@ def look(model, x, y):
 
 @OUTPUTS.enter(lambda o: (o.objective.activation, o.objective.units) == ("softmax", 1), "certain")
 def softmax_over_one_unit(output):
+    more = ""
+    if output.objective.kind in CROSS_ENTROPIES:
+        more = "(Within this loss Keras trains it as a sigmoid: the loss falls all the same.) "
     text = (
         f"The softmax of {output.title} is over one unit, so the model predicts 1 for every input. "
-        "(Within a cross-entropy Keras trains it as a sigmoid: the loss falls all the same.) Use "
-        "`sigmoid` and binary cross-entropy for two classes, and no activation for a quantity."
+        f"{more}Use `sigmoid` and binary cross-entropy for two classes, and no activation for a "
+        "quantity."
     )
     yield output.where, 0, 1.0, text
 
@@ -229,33 +232,28 @@ def labels_do_not_fit(output):
     """Labels that no output can reach, or that the loss takes for something else."""
     objective, y = output.objective, output.y
     low, high = float(y.min()), float(y.max())
-    reach = f"reach from {low:.4g} to {high:.4g}"
-    if objective.kind == "sparse":
-        if np.any(y != np.round(y)):
-            problem = f"{reach} and are not whole numbers"
-            advice = "It takes the number of the class: 0, 1, 2, …."
-        elif low < 0 or (objective.units or math.inf) <= high:
-            problem = f"{reach}, and there are {objective.units} outputs"
-            advice = "Number the classes from 0, and give each an output."
-        else:
-            return
+    loss = objective.words
+    if objective.kind == "sparse" and np.any(y != np.round(y)):
+        problem, advice = "and are not whole numbers", f"{loss} takes the number of the class"
+    elif objective.kind == "sparse" and (low < 0 or (objective.units or math.inf) <= high):
+        problem = f"and do not fit the {objective.units} outputs"
+        advice = "number the classes from 0, and give each an output"
     elif objective.kind == "binary" and (low < 0 or high > 1):
-        problem = reach
-        advice = "It takes labels from 0 to 1. Use 0 and 1 for two classes, and categorical "
-        advice += "cross-entropy for more."
+        problem = f"and {loss} takes 0 to 1"
+        advice = "use 0 and 1 for two classes, and categorical cross-entropy for more"
     elif objective.kind == "categorical" and (low < 0 or not sums_to_1(y)):
-        problem = f"{reach}, and their rows do not sum to 1"
-        advice = "It takes one 1 in each row. If several may be 1, use `sigmoid` and binary "
-        advice += "cross-entropy."
+        problem = "and their rows do not sum to 1"
+        advice = f"{loss} takes one 1 in each row; if several may be 1, use `sigmoid` and binary "
+        advice += "cross-entropy"
     elif objective.kind in ("squared", "absolute") and objective.activation in RANGES:
         least, most = RANGES[objective.activation]
         if low >= least and high <= most:
             return
-        problem = f"{reach}, and {objective.activation} gives values from {least:g} to {most:g}"
-        advice = "Use no activation at the end, or scale the labels into that range."
+        problem = f"and {objective.activation} gives values from {least:g} to {most:g}"
+        advice = "use no activation at the end, or scale the labels into that range"
     else:
         return
-    text = f"The labels of {output.title} {problem}. {capitalized(objective.words)}: {advice}"
+    text = f"The labels of {output.title} reach from {low:.4g} to {high:.4g}, {problem}: {advice}."
     yield output.where, 0, high, text
 
 
