@@ -36,7 +36,7 @@ BAD_START = 5.0  # the first loss over that of guessing; healthy: at most 2.9
 GUESSING = 0.9  # a loss over that of guessing
 LEARNED = 0.5  # the same
 FALLEN = 0.5  # a loss over the first loss
-PROGRESS = 0.8  # the same, of a training that learns something
+PROGRESS = 0.8  # the same, or over that of guessing, of a training that learns something
 ENOUGH = 150  # steps after which a loss must have fallen
 ACCURATE = 0.85
 ACCURACIES = (
@@ -46,6 +46,10 @@ ACCURACIES = (
 DEAD = 0.95  # share of a layer's ReLUs; healthy: at most 0.88
 ALIKE = 0.1  # spread of the outputs of a softmax over their size; healthy: at least 0.5
 SAME = 0.01  # the same of any outputs, or over the spread of the labels
+
+# What nothing that can be seen before training explains; what an earlier verdict explains.
+INDEPENDENT = ("frozen", "decay too strong", "too few steps")
+LATE = ("no gradient", "dead units")  # the first only where there was a gradient once
 
 CHECKS = Checks()  # first what may cause the rest
 
@@ -65,12 +69,10 @@ def judge(evidence):
         shown = [v for v in shown if v.fault in ("not finite", "steps too large", "negative loss")]
     if "no gradient" in faults:
         shown = [v for v in shown if v.fault not in ("steps too small", "layer lags")]
-    shown = [
-        follows(v)
-        if (causes and v.fault != "too few steps") or (v.certainty == "symptom" and v != shown[0])
-        else v
-        for v in shown
-    ]
+    for i, verdict in enumerate(shown):
+        is_late = verdict.certainty == "symptom" or (verdict.fault in LATE and verdict.value)
+        if (causes and verdict.fault not in INDEPENDENT) or (i and is_late):
+            shown[i] = follows(verdict)
     return in_order(verdicts + shown), [*dict.fromkeys(made + names)]
 
 
@@ -200,9 +202,9 @@ class Evidence:
 
     @property
     def makes_progress(self):
-        """Whether the loss has fallen, whatever it is that guessing costs."""
+        """Whether the loss has fallen below the first one, and below that of guessing."""
         first = next(iter(self.loss.values()), 0)
-        return self.has_learned or self.latest_loss < PROGRESS * first
+        return self.latest_loss < PROGRESS * min(first, self.guessing or math.inf)
 
     def size(self, name):
         """The latest RMS of a variable, over the first one."""
@@ -296,7 +298,7 @@ def steps_too_large(evidence):
         )
         first = "`clipnorm=1`, as the gradients of recurrent layers explode, then " * recurrent
         text = (
-            f"Step {step} changed {worst} by {percent(pace)} of its size{and_others(guilty)}. "
+            f"Step {step} changed {worst} by {percent(pace)} its size{and_others(guilty)}. "
             f"{more} Likely cause: the learning rate is too high. Try {first}{parts(pace)} of the "
             "learning rate."
         )
@@ -304,7 +306,7 @@ def steps_too_large(evidence):
 
 
 def percent(share):
-    return f"{share:.0%}" if share < EXPLODED else f"{share:.2g} times"
+    return f"{share:.0%} of" if share < EXPLODED else f"{share:.3g} times"
 
 
 def parts(pace):
