@@ -107,10 +107,11 @@ def main():
     if interruptions:
         print("\nInterrupted. Results so far:")
     _, accuracy = model.evaluate(*test, verbose=0)
-    all_runs = TB_LOGS if TB_LOGS in args.log_dir.parents else args.log_dir
     print(f"Test accuracy: {accuracy:.2%}")
     print(f"Wrote {_programs.shown(args.log_dir)}")
-    print(f"See it: {_programs.tensorboard_command(all_runs)}")
+    print(f"See it: {_programs.tensorboard_command(args.log_dir)}")
+    if TB_LOGS in args.log_dir.parents:
+        print(f"Beside other runs: {_programs.tensorboard_command(TB_LOGS)}")
     return 130 if interruptions else 0
 
 

@@ -63,6 +63,8 @@ def test_what_is_shown(update_freq, expected):
         ("warm restarts", [series(0, 1, 2, 3), series(0, 1, 2, 3), series(0, 1)], [1, 2, 5]),
         ("assigned between the calls", [[({"a": 0}, {"a": 1}), ({"a": 0}, {"a": 1})]], [1, 2]),
         ("assigned within a call", [[({"a": 5}, {"a": 6}), ({"a": 6}, {"a": 0})]], [1, 2]),
+        ("assigned to a small number", [[({"a": 5}, {"a": 6}), ({"a": 6}, {"a": 3})]], [1, 2]),
+        ("assigned to a large number", [[({"a": 5}, {"a": 6}), ({"a": 6}, {"a": 1000})]], [1, 2]),
         ("accumulation", [series(0, 0, 0, 1, 1, 1, 2)], [1, 2]),
         ("skipped overflows", [series(0, 0, 0, 1, 2)], [1, 2]),
         ("compiled anew", [series(0, 1), [({"b": 0}, {"b": 1})]], [1, 2]),

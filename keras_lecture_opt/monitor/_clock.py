@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 # Faults often show in the first steps only: these are measured whatever `update_freq` is.
 EARLY = frozenset(digit * 10**zeros for zeros in range(12) for digit in (1, 2, 5))
+MOST_STEPS = 100  # of an optimizer in one batch
 
 
 class Event(NamedTuple):
@@ -170,8 +171,10 @@ class Clock:
         before = self._counts.get(key)
         if before is None:  # it was not known then
             return min(count, batches)
-        # Who assigned 0 to `iterations` in between left no other trace than a smaller count.
-        return count - before if count >= before else max(1, count)
+        # Who assigned to `iterations` in between left no other trace than an odd count.
+        if before <= count <= before + MOST_STEPS * batches:
+            return count - before
+        return max(1, min(count, batches))
 
     def _plan(self, batches, ends_epoch):
         """Decide whether to measure; once decided, it stays until a step is taken."""

@@ -41,10 +41,10 @@ def layers(history, quantity):
     return [*shown], steps, np.array(values)
 
 
-def draw_layers(ax, table, quantity, every=1):
+def draw_layers(ax, table, quantity, most_names=None):
     """Draw what `layers` returned, which is not empty; return the mesh, for a color bar.
 
-    Every layer is drawn, and one of `every` is named.
+    Every layer is drawn. The first, the last and some between are named, if names are many.
     """
     names, steps, values = table
     # From one event to the next a value stands, on a logarithmic axis: what goes wrong does it
@@ -62,7 +62,8 @@ def draw_layers(ax, table, quantity, every=1):
     ticks = sorted({min(steps, key=lambda step: abs(math.log(step / x))) for x in spread})
     ax.set_xticks(ticks, ticks)
     ax.minorticks_off()
-    ax.set_yticks(np.arange(0, len(names), every) + 0.5, names[::every], fontsize=FONT)
+    named = np.linspace(0, len(names) - 1, min(len(names), most_names or len(names))).astype(int)
+    ax.set_yticks(named + 0.5, [names[i] for i in named], fontsize=FONT)
     ax.invert_yaxis()
     ax.set_xlabel("Step")
     return mesh
@@ -73,11 +74,10 @@ def picture(history, quantity):
     names, steps, values = layers(history, quantity)
     if not names:
         return None
-    every = math.ceil(len(names) / MOST_NAMES)
     with matplotlib.style.context(["default", {"font.size": FONT}]):  # not the user's
         figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
         ax = figure.subplots()
-        mesh = draw_layers(ax, ([*map(shortened, names)], steps, values), quantity, every)
+        mesh = draw_layers(ax, ([*map(shortened, names)], steps, values), quantity, MOST_NAMES)
         figure.suptitle(QUANTITIES[quantity].title, fontsize=FONT)
         figure.colorbar(mesh, aspect=15, pad=0.03)
         file = io.BytesIO()
