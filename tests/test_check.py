@@ -47,8 +47,9 @@ LOGITS = "loss takes logits or not"
         (3, "relu", "sparse_categorical_crossentropy", LOGITS, "certain"),
         (3, "tanh", losses.CategoricalCrossentropy(), LOGITS, "certain"),
         (1, None, losses.BinaryCrossentropy(), LOGITS, "certain"),
-        (1, "sigmoid", losses.BinaryCrossentropy(from_logits=True), LOGITS, "certain"),
-        (3, "softmax", losses.SparseCategoricalCrossentropy(from_logits=True), LOGITS, "certain"),
+        # On TensorFlow, Keras looks through the activation.
+        (1, "sigmoid", losses.BinaryCrossentropy(from_logits=True), "logits twice", "hint"),
+        (3, "softmax", losses.CategoricalCrossentropy(from_logits=True), "logits twice", "hint"),
         (3, "relu", losses.CategoricalCrossentropy(from_logits=True), LOGITS, "certain"),
         (1, "sigmoid", "categorical_crossentropy", "one unit for all classes", "certain"),
         (3, "sigmoid", "categorical_crossentropy", "sigmoid with categorical loss", "hint"),
@@ -80,7 +81,7 @@ def test_each_advice_is_for_its_case():
     from_logits = losses.SparseCategoricalCrossentropy(from_logits=True)
     assert "Use `from_logits=True`, or `softmax` as the activation." in advice(3, None, sparse)
     assert "Use `softmax` instead of relu." in advice(3, "relu", sparse)
-    assert "Leave out `from_logits=True`, or the softmax." in advice(3, "softmax", from_logits)
+    assert "Leave out one of the two." in advice(3, "softmax", from_logits)
     assert "Use no activation" in advice(3, "relu", from_logits)
     assert "categorical cross-entropy" in advice(3, "softmax", "mse", y=ONE_HOT)
     several = advice(3, "softmax", "mse", y=SEVERAL)
@@ -102,6 +103,10 @@ def test_each_advice_is_for_its_case():
         (1, "sigmoid", "binary_crossentropy", CLASSES, "labels do not fit"),
         (1, "sigmoid", "binary_crossentropy", TWO * 0.9, None),
         (1, "sigmoid", "binary_crossentropy", 0 * TWO, "one class only"),
+        (1, "sigmoid", "binary_crossentropy", np.eye(2)[TWO[:, 0]], "labels do not fit"),
+        (3, None, "mse", CLASSES, "labels do not fit"),
+        (3, None, "mse", ONE_HOT, None),
+        (1, None, "mse", TWO[:, 0], None),
         (1, "sigmoid", "mse", TWO * 100 + 3, "labels do not fit"),
         (1, "relu", "mse", TWO - 0.5, "labels do not fit"),
         (1, "tanh", "mse", 2 * TWO - 1, None),
@@ -230,6 +235,29 @@ def test_linear_layers_in_a_row_are_a_hint():
         model = network(3, "softmax", layers.Dense(8), between)
         model.compile("sgd", "categorical_crossentropy")
         assert check(model) == []
+
+
+def test_softmax_inside_is_a_fault_and_attention_is_not():
+    model = network(3, "softmax", layers.Dense(8, "softmax", name="inner"), layers.Dropout(0.1))
+    model.compile("sgd", "categorical_crossentropy")
+    [verdict] = check(model)
+    assert (verdict.fault, verdict.where) == ("softmax inside", ("inner",))
+    inputs = keras.Input((4,))
+    gate = layers.Dense(4, "softmax")(inputs)
+    model = keras.Model(inputs, layers.Dense(3, "softmax")(layers.Multiply()([gate, inputs])))
+    model.compile("sgd", "categorical_crossentropy")
+    assert check(model) == []
+
+
+def test_a_softmax_that_keras_does_not_see_gets_its_logits_wrong():
+    from_logits = losses.SparseCategoricalCrossentropy(from_logits=True)
+    for last, fault in (([], "logits twice"), ([layers.Reshape((2, 3))], LOGITS)):
+        first = [keras.Input((4,)), layers.Dense(6), layers.Reshape((2, 3)), layers.Softmax()]
+        model = keras.Sequential([*first, *last])
+        model.compile("sgd", from_logits)
+        [verdict] = check(model)
+        assert verdict.fault == fault
+    assert "Leave out `from_logits=True`, or the softmax." in verdict.text
 
 
 def test_what_is_certain_comes_first():

@@ -14,12 +14,14 @@ import numpy as np
 
 from keras_lecture_opt.monitor._pictures import layer_of
 from keras_lecture_opt.verdicts._check import look, outputs
-from keras_lecture_opt.verdicts._inside import dead_relus
+from keras_lecture_opt.verdicts._inside import idle_units
 from keras_lecture_opt.verdicts._objective import (
     CROSS_ENTROPIES,
+    activation_of,
     best_constant,
     is_mean_alone,
     loss_of,
+    saturating,
 )
 from keras_lecture_opt.verdicts._verdict import Checks, and_others, in_order
 
@@ -37,6 +39,7 @@ GUESSING = 0.9  # a loss over that of guessing
 LEARNED = 0.5  # the same
 FALLEN = 0.5  # a loss over the first loss
 PROGRESS = 0.8  # the same, or over that of guessing, of a training that learns something
+FALLING = 0.99  # the last loss over that in the middle of the training
 ENOUGH = 150  # steps after which a loss must have fallen
 ACCURATE = 0.85
 ACCURACIES = (
@@ -138,7 +141,7 @@ class Evidence:
         self.kind = self.output and self.output.objective.kind
         self.guessing = self._guessing()
         self.error = self._error()
-        self.dead = {} if x is None else self._dead(x)
+        self.dead, self.saturated = ({}, {}) if x is None else self._idle(x)
 
     def age(self, step):
         """Return the training step of a run step."""
@@ -180,9 +183,13 @@ class Evidence:
             return None
         return loss_of(self.models[0], self.output.y, self.output.values)
 
-    def _dead(self, x):
-        shares = dead_relus(self.models[0], x)
-        return {self.name_of(layer): share for layer, share in shares.items()}
+    def _idle(self, x):
+        """The share of dead ReLUs of each layer, and of units of other layers that saturate."""
+        dead, saturated = {}, {}
+        for layer, share in idle_units(self.models[0], x).items():
+            kind = dead if activation_of(layer) == "relu" else saturated
+            kind[self.name_of(layer)] = share
+        return dead, saturated
 
     def name_of(self, layer):
         """Return a layer's name as the monitor writes it."""
@@ -204,7 +211,8 @@ class Evidence:
     def makes_progress(self):
         """Whether the loss has fallen below the first one, and below that of guessing."""
         first = next(iter(self.loss.values()), 0)
-        return self.latest_loss < PROGRESS * min(first, self.guessing or math.inf)
+        least = min(first, self.guessing or math.inf)
+        return self.has_learned or self.latest_loss < PROGRESS * least
 
     def size(self, name):
         """The latest RMS of a variable, over the first one."""
@@ -299,8 +307,8 @@ def steps_too_large(evidence):
         first = "`clipnorm=1`, as the gradients of recurrent layers explode, then " * recurrent
         text = (
             f"Step {step} changed {worst} by {percent(pace)} its size{and_others(guilty)}. "
-            f"{more} Likely cause: the learning rate is too high. Try {first}{parts(pace)} of the "
-            "learning rate."
+            f"{more} Likely cause: the learning rate is too high. Try {first}"
+            f"{parts(pace / HEALTHY)} of the learning rate."
         )
         yield tuple(guilty), step, pace, text
 
@@ -309,10 +317,10 @@ def percent(share):
     return f"{share:.0%} of" if share < EXPLODED else f"{share:.3g} times"
 
 
-def parts(pace):
-    """Return the power of ten that brings a pace to that of healthy trainings, in words."""
+def parts(excess):
+    """Return a power of ten that is at most an excess, in words."""
     words = ("a tenth", "a hundredth", "a thousandth")
-    return words[min(max(math.ceil(math.log10(pace / HEALTHY)), 1), 3) - 1]
+    return words[min(max(math.ceil(math.log10(max(excess, 1))), 1), 3) - 1]
 
 
 @CHECKS.enter(lambda e: e.guessing and e.start + 1 in e.loss)
@@ -369,16 +377,25 @@ def no_gradient(evidence):
     if still and (evidence.start in still.values() or not evidence.has_learned):
         name = min(still, key=still.get)
         since = evidence.age(still[name])
+        dead = [layer for layer, share in evidence.dead.items() if share > DEAD]
+        if since:
+            cause = (
+                "a step that was too large has left units dead or saturated. Try a tenth of the "
+            )
+            cause += "learning rate, and inputs of standard deviation 1."
+        elif dead:
+            cause = f"the ReLUs of {dead[0]} are 0 for all examples from the start. Try its "
+            cause += "initializers' defaults."
+        else:
+            cause = "dead units, weights of 0 or `stop_gradient` on the way to the loss; or a "
+            cause += (
+                "learning rate of 0, or steps that rounding loses (bfloat16, float16). Try its "
+            )
+            cause += "initializers' defaults, or leave out what stops the gradient."
         text = (
             f"{name} has not moved by a single bit since step {since}{and_others(still)}. Likely "
-            "cause: no gradient arrives, because of dead units (ReLUs at 0, weights of 0), outputs "
-            "that a large step has saturated, or `stop_gradient` on the way to the loss; or a "
-            "learning rate of 0, or steps that rounding loses (bfloat16, float16). "
+            f"cause: {cause}"
         )
-        if since:
-            text += "Try a tenth of the learning rate, and inputs of standard deviation 1."
-        else:
-            text += "Look at each layer's outputs for one batch: `diagnose(x)`."
         yield tuple(still), evidence.last_step, float(since), text
 
 
@@ -428,9 +445,25 @@ def decay_too_strong(evidence):
         worst = min(shrunk, key=sizes.get)
         text = (
             f"{worst} has shrunk to {sizes[worst]:.2g} of its first size{and_others(shrunk)}. "
-            "Likely cause: a weight decay or a penalty that is too strong. Try a tenth of it."
+            "Likely cause: a weight decay or a penalty that is too strong. Try "
+            f"{parts(SHRUNK / sizes[worst] / 5)} of it."
         )
         yield tuple(shrunk), evidence.last_step, sizes[worst], text
+
+
+@CHECKS.enter(lambda e: e.saturated)
+def saturated_units(evidence):
+    guilty = [name for name, share in evidence.saturated.items() if share > DEAD]
+    if guilty and not evidence.has_learned:
+        worst = max(guilty, key=evidence.saturated.get)
+        share = evidence.saturated[worst]
+        text = (
+            f"{share:.0%} of the units of {worst} are at their bounds for all examples"
+            f"{and_others(guilty)}. Likely cause: inputs that are not scaled, or initial weights "
+            "that are too large. Try inputs of standard deviation 1, and its initializers' "
+            "defaults."
+        )
+        yield tuple(guilty), evidence.last_step, share, text
 
 
 @CHECKS.enter(lambda e: e.dead)
@@ -496,6 +529,9 @@ def steps_too_small(evidence):
 def layer_lags(evidence):
     fastest = {name: pace for name, (_, pace) in evidence.fastest.items()}
     usual = median_low(fastest.values())
+    through = [layer for model in evidence.models for layer in saturating(model)]
+    if len(through) > 1 and evidence.age(evidence.last_step) >= ENOUGH:
+        usual = min(max(fastest.values()), TOO_SLOW / LAGGING)  # the gradient fades layer by layer
     slow = [
         name
         for name, pace in fastest.items()
@@ -504,12 +540,19 @@ def layer_lags(evidence):
     ]
     if slow and not evidence.has_learned:
         worst = min(slow, key=fastest.get)
+        if len(through) > 1:
+            cause = f"the gradient fades on its way through {len(through)} layers of sigmoids or "
+            cause += "tanh. Try `relu` in them."
+        else:
+            cause = (
+                "the layer starts with weights that are too large, its gradient vanishes on the "
+            )
+            cause += "way, or its part of the loss is small. Try its initializer's default, or a "
+            cause += "normalization layer."
         text = (
             f"No step has changed {worst} by more than {fastest[worst]:.1g} of its size"
-            f"{and_others(slow)}, while the median kernel's steps reach {usual:.1g}. Likely "
-            "cause: the layer starts with weights that are too large, its gradient vanishes on "
-            "the way, or its part of the loss is small. Try its initializer's default, or a "
-            "normalization layer."
+            f"{and_others(slow)}, while other kernels' steps reach {usual:.1g}. Likely cause: "
+            f"{cause}"
         )
         yield tuple(slow), evidence.last_step, fastest[worst] / usual if usual else math.nan, text
 
@@ -575,10 +618,21 @@ def no_learning(evidence):
         evidence.kind in CROSS_ENTROPIES
         and evidence.accuracy.get(step, 0) > chance + (1 - chance) / 10
     )
+    # The rows may be few: the one in the middle of the steps.
+    middle = next(
+        (v for s, v in evidence.loss.items() if 2 * evidence.age(s) >= evidence.age(step)), 0
+    )
+    if evidence.loss.get(step, math.inf) < FALLING * middle:
+        cause = "the training is too short, or the learning rate too low, as the loss still falls. "
+        cause += "Train longer, or with ten times the learning rate."
+    else:
+        cause = (
+            "labels that do not belong to the inputs, or what no number shows. Try to learn ten "
+        )
+        cause += "examples by heart."
     if loss >= GUESSING * evidence.guessing and not has_fallen | is_better:
         text = (
             f"After {evidence.age(step)} steps the loss is {loss:.3g}, and guessing costs "
-            f"{evidence.guessing:.3g}: nothing has been learned. Likely cause: what is said above, "
-            "or else labels that do not belong to the inputs. Try to learn ten examples by heart."
+            f"{evidence.guessing:.3g}: nothing has been learned. Likely cause: {cause}"
         )
         yield (), step, loss / evidence.guessing, text

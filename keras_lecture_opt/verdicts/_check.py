@@ -12,6 +12,7 @@ from keras_lecture_opt.verdicts._objective import (
     CROSS_ENTROPIES,
     RANGES,
     Objective,
+    inner_softmaxes,
     is_ordinary,
     objectives,
     takes_any_scale,
@@ -126,7 +127,8 @@ def softmax_over_one_unit(output):
     "certain",
 )
 def softmax_with_another_loss(output):
-    several = output.y is not None and not sums_to_1(output.y)
+    is_column = output.y is not None and output.y.size == len(output.y)
+    several = output.y is not None and not is_column and not sums_to_1(output.y)
     if several and output.are_classes:
         advice = "Several of the labels may be 1: use `sigmoid` and binary cross-entropy."
     elif several:
@@ -151,6 +153,8 @@ def loss_takes_logits_or_not(output):
     right = "sigmoid" if objective.kind == "binary" else "softmax"
     takes = "logits" if objective.from_logits else "probabilities"
     if objective.from_logits and activation in PROBABLE:
+        if objective.is_seen_through:
+            return
         advice = f"Leave out `from_logits=True`, or the {activation}."
     elif objective.from_logits and activation not in (None, "linear"):
         advice = f"Use no activation: {activation} gives no values below {RANGES[activation][0]}."
@@ -209,6 +213,31 @@ def sigmoid_with_categorical_loss(output):
     yield output.where, 0, math.nan, text
 
 
+@OUTPUTS.enter(lambda o: o.objective.kind in CROSS_ENTROPIES and o.objective.from_logits, "hint")
+def logits_twice(output):
+    """On TensorFlow, Keras takes what goes into a last activation for the logits."""
+    activation = output.objective.activation
+    if activation in PROBABLE and output.objective.is_seen_through:
+        text = (
+            f"{output.title} ends in a {activation}, and the loss has `from_logits=True`. On "
+            "TensorFlow Keras takes what goes into the activation, so it does no harm here. Leave "
+            "out one of the two."
+        )
+        yield output.where, 0, math.nan, text
+
+
+@OUTPUTS.enter()
+def softmax_inside(output):
+    for layer in inner_softmaxes(output.model):
+        units = layer.output.shape[-1]
+        text = (
+            f"The softmax of {layer.name} stands inside the model: its {units} outputs sum to 1, "
+            "so each is tiny, and little of the gradient passes. Use `relu`: a softmax belongs at "
+            "the end."
+        )
+        yield (layer.name,), 0, float(units), text
+
+
 @OUTPUTS.enter(lambda o: True, "hint")
 def nothing_nonlinear_between(output):
     for first, second in output.objective.linear_pairs:
@@ -232,8 +261,17 @@ def labels_do_not_fit(output):
     """Labels that no output can reach, or that the loss takes for something else."""
     objective, y = output.objective, output.y
     low, high = float(y.min()), float(y.max())
-    loss = objective.words
-    if objective.kind == "sparse" and np.any(y != np.round(y)):
+    loss, units = objective.words, objective.units
+    columns = y.shape[-1] if y.ndim > 1 else 1
+    if objective.rank == 2 and objective.kind != "sparse" and columns != units:
+        problem = f"in rows of {columns}, and there are {units} outputs"
+        if columns == 1 and np.isin(y, range(units or 0)).all():
+            advice = "they are numbers of classes: use sparse categorical cross-entropy and softmax"
+        elif units == 1:
+            advice = f"give the number of the class, or {columns} outputs"
+        else:
+            advice = "give each output a column"
+    elif objective.kind == "sparse" and np.any(y != np.round(y)):
         problem, advice = "and are not whole numbers", f"{loss} takes the number of the class"
     elif objective.kind == "sparse" and (low < 0 or (objective.units or math.inf) <= high):
         problem = f"and do not fit the {objective.units} outputs"
@@ -241,7 +279,7 @@ def labels_do_not_fit(output):
     elif objective.kind == "binary" and (low < 0 or high > 1):
         problem = f"and {loss} takes 0 to 1"
         advice = "use 0 and 1 for two classes, and categorical cross-entropy for more"
-    elif objective.kind == "categorical" and (low < 0 or not sums_to_1(y)):
+    elif objective.kind == "categorical" and units != 1 and (low < 0 or not sums_to_1(y)):
         problem = "and their rows do not sum to 1"
         advice = f"{loss} takes one 1 in each row; if several may be 1, use `sigmoid` and binary "
         advice += "cross-entropy"

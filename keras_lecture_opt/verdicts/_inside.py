@@ -5,6 +5,8 @@ import warnings
 import keras
 import numpy as np
 
+from keras_lecture_opt.verdicts._objective import RANGES, activation_of, seen
+
 
 def outputs_of(model, x):
     """Return the model's outputs as a list, without a change of any of its variables."""
@@ -19,40 +21,38 @@ def outputs_of(model, x):
     return [np.asarray(keras.ops.cast(y, "float32")) for y in keras.tree.flatten(outputs)]
 
 
-def dead_relus(model, x):
-    """Return the share of the units of each layer of ReLUs that are 0 for all of a batch.
+def idle_units(model, x):
+    """Return the share of idle units of each hidden layer of ReLUs, of sigmoids or of tanh.
 
-    The last layer is left out, and so are layers that nobody can see.
+    A unit is idle if it is the same for all of a batch: a ReLU at 0, another at one of its bounds.
+    Layers that nobody can see are left out.
     """
     if not getattr(model, "inputs", None):
         return {}
-    outputs = [(layer, output_of_relu(layer)) for layer in model.layers]
     last = keras.tree.flatten(model.outputs)
-    rectifiers = {
+    outputs = {
         layer: output
-        for layer, output in outputs
-        if output is not None and not any(output is one for one in last)
+        for layer in model.layers
+        if activation_of(layer) in ("relu", "sigmoid", "tanh")
+        if (output := seen(layer)[1]) is not None and not any(output is one for one in last)
     }
-    if not rectifiers:
+    if not outputs:
         return {}
     try:
         # A sequential model hides its input. A name of its own leaves Keras's numbering alone.
         given = getattr(model, "input", model.inputs[0])
-        probe = keras.Model(given, [*rectifiers.values()], name="probe")
-        rectified = outputs_of(probe, x)
+        values = outputs_of(keras.Model(given, [*outputs.values()], name="probe"), x)
     except (ValueError, KeyError):  # layers from another model: Keras 3.12 sees it in the call
         return {}
-    units = [output.reshape(-1, output.shape[-1]) for output in rectified]
-    shares = [float(np.mean(~np.any(output != 0, axis=0))) for output in units]
-    return dict(zip(rectifiers, shares, strict=True))
+    return {
+        layer: float(np.mean(is_idle(value.reshape(-1, value.shape[-1]), activation_of(layer))))
+        for layer, value in zip(outputs, values, strict=True)
+    }
 
 
-def output_of_relu(layer):
-    """Return what a layer of ReLUs puts out, a symbolic tensor, or None."""
-    is_relu = getattr(layer, "activation", None) is keras.activations.relu
-    if is_relu or (isinstance(layer, keras.layers.ReLU) and not layer.negative_slope):
-        try:
-            return layer.output
-        except (AttributeError, ValueError):  # a layer that is used twice has several
-            pass
-    return None
+def is_idle(values, activation):
+    if activation == "relu":
+        return ~np.any(values != 0, axis=0)
+    low, high = RANGES[activation]
+    margin = (high - low) / 100
+    return np.all(values < low + margin, axis=0) | np.all(values > high - margin, axis=0)

@@ -50,16 +50,21 @@ class Objective(NamedTuple):
         name: of the layer that ends in this output; "" where nobody can see it.
         activation: name of its activation, a key of `RANGES`, or None if unknown.
         units: length of its last axis, None if unknown.
+        rank: number of its axes, with that of the examples; None if unknown.
         kind: of its loss, a key of `KINDS`, or None for any other.
         from_logits: whether the loss takes logits.
+        is_seen_through: whether the activation is the last thing that happens to the output: Keras
+            then knows its logits.
         linear_pairs: names of two layers with weights, each, with nothing nonlinear between them.
     """
 
     name: str
     activation: str | None
     units: int | None
+    rank: int | None
     kind: str | None
     from_logits: bool
+    is_seen_through: bool
     linear_pairs: list
 
     @property
@@ -80,9 +85,14 @@ def objectives(model):
     found = []
     for output, loss in zip(outputs, losses, strict=False):
         if loss:
-            units = None if output is None or not output.shape else output.shape[-1]
+            shape = () if output is None else output.shape
+            units, rank = (shape[-1], len(shape)) if shape else (None, None)
             pairs = [] if found else linear_pairs(model)
-            found.append(Objective(*ending(model, output), units, *kind_of(loss), pairs))
+            name, activation = ending(model, output)
+            last = layer_before(model, output)
+            is_seen_through = activation is not None and activation_of(last) == activation
+            facts = units, rank, *kind_of(loss), is_seen_through, pairs
+            found.append(Objective(name, activation, *facts))
     return found
 
 
@@ -155,15 +165,40 @@ def seen(layer):
 
 def linear_pairs(model):
     """Return pairs of names of layers with weights that nothing nonlinear separates."""
-    pairs = []
-    for layer in layers_of(model):
-        if isinstance(layer, WEIGHTED) and activation_of(layer) == "linear":
-            following = layers_after(model, seen(layer)[1])
-            while len(following) == 1 and passes(following[0]):
-                following = layers_after(model, seen(following[0])[1])
-            if len(following) == 1 and isinstance(following[0], WEIGHTED):
-                pairs.append((layer.name, following[0].name))
-    return pairs
+    return [
+        (layer.name, following.name)
+        for layer in layers_of(model)
+        if isinstance(layer, WEIGHTED) and activation_of(layer) == "linear"
+        if isinstance(following := only_layer_after(model, layer), WEIGHTED)
+    ]
+
+
+def only_layer_after(model, layer):
+    """Return the one layer that takes what a layer puts out, if there is one."""
+    following = layers_after(model, seen(layer)[1])
+    if len(following) == 1 and passes(following[0]):
+        return only_layer_after(model, following[0])
+    return following[0] if len(following) == 1 else None
+
+
+def inner_softmaxes(model):
+    """Return the layers of a softmax over several units that another layer with weights takes."""
+    return [
+        layer
+        for layer in layers_of(model)
+        if activation_of(layer) == "softmax"
+        and isinstance(only_layer_after(model, layer), WEIGHTED)
+        and seen(layer)[1].shape[-1] != 1
+    ]
+
+
+def saturating(model):
+    """Return the hidden layers of sigmoids or of tanh."""
+    return [
+        layer
+        for layer in layers_of(model)
+        if activation_of(layer) in ("sigmoid", "tanh") and layers_after(model, seen(layer)[1])
+    ]
 
 
 def passes(layer):
@@ -193,7 +228,7 @@ def activation_of(layer):
     if isinstance(layer, (keras.layers.Softmax, keras.layers.ReLU)):
         is_plain = isinstance(layer, keras.layers.Softmax) or not layer.negative_slope
         return snake_case(type(layer).__name__).replace("re_lu", "relu") if is_plain else None
-    if isinstance(layer, (*WEIGHTED, keras.layers.Activation)):
+    if isinstance(layer, (*WEIGHTED, keras.layers.SimpleRNN, keras.layers.Activation)):
         name = getattr(layer.activation, "__name__", None)
     else:  # an operation such as keras.ops.softmax
         name = None if isinstance(layer, keras.Layer) else snake_case(type(layer).__name__)
