@@ -133,6 +133,8 @@ def scaled(factor, column=slice(None), shift=0.0):
         (X, None),
         (scaled(10), None),
         (scaled(100), "inputs not scaled"),
+        (scaled(1e-3), "inputs not scaled"),
+        (np.zeros((60, 4)), None),
         (scaled(1e-6, 2), "inputs not scaled"),
         (scaled(0.1, shift=5), "inputs not scaled"),
         (scaled(1, shift=5), None),
@@ -235,6 +237,25 @@ def test_linear_layers_in_a_row_are_a_hint():
         model = network(3, "softmax", layers.Dense(8), between)
         model.compile("sgd", "categorical_crossentropy")
         assert check(model) == []
+
+
+@pytest.mark.parametrize(
+    ("middle", "fault"),
+    [
+        ([layers.Dense(3), layers.ReLU(name="at")], "relu before the activation"),
+        ([layers.Dense(3, "relu", name="at"), layers.Dropout(0.2)], "relu before the activation"),
+        ([layers.Dense(3, "tanh")], None),
+        ([layers.Dropout(0.9, name="at"), layers.Dense(3)], "dropout too strong"),
+        ([layers.Dropout(0.7), layers.Dense(3)], None),
+    ],
+)
+def test_layers_that_hinder(middle, fault):
+    first = [keras.Input((4,)), layers.Dense(8, "relu")]
+    model = keras.Sequential([*first, *middle, layers.Softmax()])
+    model.compile("sgd", "categorical_crossentropy")
+    assert [(v.fault, v.where, v.certainty) for v in check(model)] == (
+        [(fault, ("at",), "likely")] if fault else []
+    )
 
 
 def test_softmax_inside_is_a_fault_and_attention_is_not():

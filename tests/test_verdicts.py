@@ -272,6 +272,49 @@ def test_any_loss_is_compared_with_that_of_the_best_constant():
         assert [*faults(model, x, y=y, **few)] == ["too few steps"]
 
 
+def test_what_was_given_is_not_suspected(model):
+    images, labels = digits("train", 100)
+    x = images.astype("float32")
+    nan = {"size": {KERNELS[0]: math.nan}}
+    assert "NaN in the data" in str(faults(model, **nan)["not finite"])
+    assert "NaN in the data" not in str(faults(model, x, y=labels, **nan)["not finite"])
+    start = {"loss": {1: 30.0, **dict.fromkeys(STEPS[1:], 2.0)}}
+    assert "inputs" in str(faults(model, **start)["bad start"])
+    assert "inputs" not in str(faults(model, x, y=labels, **start)["bad start"])
+
+
+def test_why_there_is_no_gradient():
+    _, labels = digits("train", 600)
+    for options, said in (
+        ({"kernel_initializer": "zeros"}, "first/kernel is all zeros, which stay alike"),
+        ({"bias_initializer": keras.initializers.Constant(-100)}, "the ReLUs of first are 0 for"),
+    ):
+        monitor, x = train(network(**options), epochs=3)
+        found = {v.fault: v for v in monitor.diagnose(x[:100], labels[:100])}
+        assert said in str(found["no gradient"])
+        assert found["no gradient"].certainty == "likely"
+        assert found["outputs alike"].certainty == "symptom" if "outputs alike" in found else True
+
+
+def test_saturated_units_and_gradients_that_fade():
+    inner = [layers.Dense(16, "sigmoid", name=f"inner_{i}") for i in range(5)]
+    first = [keras.Input((28, 28)), layers.Rescaling(1 / 255), layers.Flatten()]
+    model = keras.Sequential([*first, *inner, layers.Dense(10, "softmax")])
+    model.compile(keras.optimizers.SGD(0.01), "sparse_categorical_crossentropy")
+    monitor, _ = train(model, epochs=9)
+    assert "Try `relu`" in str({v.fault: v for v in monitor.diagnose()}["layer lags"])
+
+    large = keras.initializers.RandomNormal(stddev=100)
+    outer = [layers.Dense(32, "tanh", kernel_initializer=large, name="outer")]
+    model = keras.Sequential([*first, *outer, layers.Dense(10, "softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    model.get_layer("outer").bias.assign(-1e6 * np.ones(32))
+    monitor, x = train(model, epochs=9)
+    found = {v.fault: v for v in monitor.diagnose(x[:100])}
+    assert found["saturated units"].where == ("outer",)
+    assert found["saturated units"].value == 1
+
+
 def test_outputs_of_exactly_0_are_alike():
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3, "relu")])
     model.compile("sgd", "mse")

@@ -25,7 +25,7 @@ from keras_lecture_opt.verdicts._objective import (
 )
 from keras_lecture_opt.verdicts._verdict import Checks, and_others, in_order
 
-STARTED = 10  # steps
+STARTED, FEW_STEPS = 10, 50  # steps
 TOO_FAST = 0.3  # a step over the kernel's size; healthy: 0.08, and 0.23 at a rate 3 times too high
 EXPLODED = 10.0  # the same, of any step
 FAST, GROWN = 0.05, 5.0  # the same, and size over the first size: both together
@@ -329,11 +329,13 @@ def bad_start(evidence):
     first = evidence.loss[step]
     if first > BAD_START * evidence.guessing and not evidence.has_learned:
         times = first / evidence.guessing
+        inputs = "inputs that are not scaled, or " * (evidence.x is None)  # else they are judged
+        try_inputs = "inputs of mean 0 and standard deviation 1, and " * (evidence.x is None)
         text = (
             f"The first loss is {first:.3g}, {times:.3g} times that of guessing "
-            f"({evidence.guessing:.3g}). Likely cause: inputs that are not scaled, or a layer that "
-            "starts with large weights. Try inputs of mean 0 and standard deviation 1. (Large "
-            "class or sample weights multiply the loss, too.)"
+            f"({evidence.guessing:.3g}). Likely cause: {inputs}a layer that starts with "
+            f"large weights. Try {try_inputs}its initializers' defaults. (Large class or sample "
+            "weights multiply the loss, too.)"
         )
         yield (), step, times, text
 
@@ -348,10 +350,12 @@ def not_finite(evidence):
     if bad or losses:
         what = next(iter(bad), "The loss")
         step = min([*bad.values(), *losses])
+        data, look = "a NaN in the data, or ", "Look for NaN in the data, then try"
+        if evidence.x is not None:  # they have been looked at
+            data, look = "", "Try"
         text = (
             f"{what} is NaN or infinite{and_others(bad)}, first seen at step {step}. Likely cause: "
-            "a NaN in the data, or a learning rate that is too high. Look for NaN in the data, "
-            "then try a tenth of the learning rate."
+            f"{data}a learning rate that is too high. {look} a tenth of the learning rate."
         )
         yield tuple(bad), step, math.nan, text
 
@@ -378,11 +382,14 @@ def no_gradient(evidence):
         name = min(still, key=still.get)
         since = evidence.age(still[name])
         dead = [layer for layer, share in evidence.dead.items() if share > DEAD]
+        zeros = [name for name in still if not any(evidence.of(name, "weight").values())]
         if since:
             cause = (
                 "a step that was too large has left units dead or saturated. Try a tenth of the "
             )
             cause += "learning rate, and inputs of standard deviation 1."
+        elif zeros:
+            cause = f"{zeros[0]} is all zeros, which stay alike. Try its initializer's default."
         elif dead:
             cause = f"the ReLUs of {dead[0]} are 0 for all examples from the start. Try its "
             cause += "initializers' defaults."
@@ -592,7 +599,7 @@ def accuracy_contradicts_the_loss(evidence):
 @CHECKS.enter(lambda e: e.guessing and e.error is not None and e.age(e.last_step) < ENOUGH)
 def too_few_steps(evidence):
     age = evidence.age(evidence.last_step)
-    if evidence.error > GUESSING * evidence.guessing:
+    if evidence.error > (LEARNED if age < FEW_STEPS else GUESSING) * evidence.guessing:
         text = (
             f"After {age} steps the loss is {evidence.error:.3g}, and that of guessing is "
             f"{evidence.guessing:.3g}. Likely cause: the training was too short. Train for at "
@@ -616,6 +623,7 @@ def no_learning(evidence):
     has_fallen = evidence.error is None and loss < FALLEN * evidence.loss.get(evidence.start + 1, 0)
     is_better = (
         evidence.kind in CROSS_ENTROPIES
+        and evidence.error is None
         and evidence.accuracy.get(step, 0) > chance + (1 - chance) / 10
     )
     # The rows may be few: the one in the middle of the steps.

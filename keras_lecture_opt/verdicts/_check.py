@@ -15,12 +15,15 @@ from keras_lecture_opt.verdicts._objective import (
     inner_softmaxes,
     is_ordinary,
     objectives,
+    relus_before,
     takes_any_scale,
 )
-from keras_lecture_opt.verdicts._verdict import Checks, Verdict, in_order
+from keras_lecture_opt.verdicts._verdict import Checks, Verdict, and_others, in_order
 
 LARGE_INPUTS = 30.0  # root mean square; healthy programs: at most 13
+SMALL_INPUTS = 0.02  # the largest
 LARGE_TARGETS = 100.0
+STRONG_DROPOUT = 0.8
 FAR_APART = 1e5  # the largest spread of a column over the smallest
 FAR_FROM_0 = 30.0  # the mean over the spread
 MANY = 20  # labels
@@ -238,6 +241,32 @@ def softmax_inside(output):
         yield (layer.name,), 0, float(units), text
 
 
+@OUTPUTS.enter(lambda o: o.objective.kind in CROSS_ENTROPIES)
+def relu_before_the_activation(output):
+    for relu, last in relus_before(output.model, PROBABLE):
+        text = (
+            f"{relu} is a ReLU, and {last} takes what it puts out: a class whose logit falls below "
+            "0 gets no gradient. Use no activation there."
+        )
+        yield (relu,), 0, 0.0, text
+
+
+@OUTPUTS.enter()
+def dropout_too_strong(output):
+    layers = [
+        layer
+        for layer in output.model.layers
+        if isinstance(layer, keras.layers.Dropout) and layer.rate >= STRONG_DROPOUT
+    ]
+    if layers:
+        rate = max(layer.rate for layer in layers)
+        text = (
+            f"{layers[0].name} drops {rate:.0%} of the units{and_others(layers)}, and multiplies "
+            "the others. Try 0.2 to 0.5."
+        )
+        yield tuple(layer.name for layer in layers), 0, rate, text
+
+
 @OUTPUTS.enter(lambda o: True, "hint")
 def nothing_nonlinear_between(output):
     for first, second in output.objective.linear_pairs:
@@ -366,7 +395,11 @@ def inputs_not_scaled(given):
     spreads = [] if columns is None else columns.std(axis=0)
     spreads = [s for s in spreads if s > 0]
     mean, spread = float(np.mean(given.values)), float(np.std(given.values))
-    if size > LARGE_INPUTS:
+    largest = float(np.abs(given.values).max())
+    if 0 < largest < SMALL_INPUTS:
+        text = f"The largest input is {largest:.3g}: were they divided twice?"
+        yield (), 0, largest, f"{text} {advice}"
+    elif size > LARGE_INPUTS:
         text = f"The inputs have a root mean square of {size:.3g}; healthy ones are near 1."
         yield (), 0, size, f"{text} {advice}"
     elif spreads and max(spreads) > FAR_APART * min(spreads):

@@ -192,6 +192,18 @@ def inner_softmaxes(model):
     ]
 
 
+def relus_before(model, activations):
+    """Return pairs of names: a layer of ReLUs, and the one activation alone that takes it."""
+    return [
+        (layer.name, following.name)
+        for layer in layers_of(model)
+        if activation_of(layer) == "relu"
+        and (following := only_layer_after(model, layer)) is not None
+        and not isinstance(following, (*WEIGHTED, keras.layers.SimpleRNN))
+        and activation_of(following) in activations
+    ]
+
+
 def saturating(model):
     """Return the hidden layers of sigmoids or of tanh."""
     return [
@@ -225,9 +237,10 @@ def takes_any_scale(model, tensor):
 
 def activation_of(layer):
     """Return the name of a layer's activation, a key of `RANGES`, or None if it is unknown."""
-    if isinstance(layer, (keras.layers.Softmax, keras.layers.ReLU)):
-        is_plain = isinstance(layer, keras.layers.Softmax) or not layer.negative_slope
-        return snake_case(type(layer).__name__).replace("re_lu", "relu") if is_plain else None
+    if isinstance(layer, keras.layers.Softmax):
+        return "softmax"
+    if isinstance(layer, keras.layers.ReLU):
+        return None if layer.negative_slope else "relu"
     if isinstance(layer, (*WEIGHTED, keras.layers.SimpleRNN, keras.layers.Activation)):
         name = getattr(layer.activation, "__name__", None)
     else:  # an operation such as keras.ops.softmax
