@@ -203,7 +203,7 @@ def test_how_much_less_or_more_is_said(model):
         said = str(faults(model, pace={KERNELS[1]: pace})["steps too large"])
         assert f"Try {factor} of the learning rate" in said
     flat = dict.fromkeys(STEPS, 1.9)
-    for pace, factor in ((9e-5, 100), (1e-5, 100), (1e-9, 1000)):
+    for pace, factor in ((9e-5, 100), (1e-5, 1000), (1e-9, 1000)):
         said = str(faults(model, pace=dict.fromkeys(KERNELS, pace), loss=flat)["steps too small"])
         assert f"Try {factor} times the learning rate" in said
 

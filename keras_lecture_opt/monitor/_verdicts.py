@@ -25,11 +25,11 @@ from keras_lecture_opt.verdicts._objective import (
 )
 from keras_lecture_opt.verdicts._verdict import Checks, and_others, in_order
 
-STARTED, FEW_STEPS = 10, 50  # steps
+STARTED = 10  # steps
 TOO_FAST = 0.3  # a step over the kernel's size; healthy: 0.08, and 0.23 at a rate 3 times too high
 EXPLODED = 10.0  # the same, of any step
 FAST, GROWN = 0.05, 5.0  # the same, and size over the first size: both together
-HEALTHY, SLOW = 0.05, 1e-3  # the same: advice aims at the first from above, the other from below
+HEALTHY, SLOW = 0.05, 5e-3  # the same: advice aims at the first from above, the other from below
 TOO_SLOW = 1e-4  # step_to_weight of the fastest kernel; healthy: at least 1.8e-4
 FEW = 64  # weights
 LAGGING = 0.02  # a kernel's fastest step_to_weight over the median kernel's
@@ -599,11 +599,11 @@ def accuracy_contradicts_the_loss(evidence):
 @CHECKS.enter(lambda e: e.guessing and e.error is not None and e.age(e.last_step) < ENOUGH)
 def too_few_steps(evidence):
     age = evidence.age(evidence.last_step)
-    if evidence.error > (LEARNED if age < FEW_STEPS else GUESSING) * evidence.guessing:
+    if not evidence.has_learned:
         text = (
             f"After {age} steps the loss is {evidence.error:.3g}, and that of guessing is "
-            f"{evidence.guessing:.3g}. Likely cause: the training was too short. Train for at "
-            f"least {ENOUGH} steps: more epochs, or smaller batches."
+            f"{evidence.guessing:.3g}. Likely cause: the training was too short. Try to train ten "
+            "times as long: more epochs, or smaller batches."
         )
         yield (), evidence.last_step, float(age), text
 
@@ -632,7 +632,7 @@ def no_learning(evidence):
     )
     if evidence.loss.get(step, math.inf) < FALLING * middle:
         cause = "the training is too short, or the learning rate too low, as the loss still falls. "
-        cause += "Train longer, or with ten times the learning rate."
+        cause += "Try to train ten times as long, or with ten times the learning rate."
     else:
         cause = (
             "labels that do not belong to the inputs, or what no number shows. Try to learn ten "
