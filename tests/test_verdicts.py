@@ -2,6 +2,7 @@
 
 import math
 import pathlib
+import re
 
 import keras
 import numpy as np
@@ -14,7 +15,8 @@ import keras_lecture_opt
 from keras_lecture_opt import EffectiveLearningRateMonitor
 from keras_lecture_opt._keras_private import global_seed_state
 from keras_lecture_opt.monitor._history import History, Row
-from keras_lecture_opt.monitor._verdicts import Evidence, judge
+from keras_lecture_opt.monitor._verdicts import CHECKS, Evidence, judge
+from keras_lecture_opt.verdicts import _check
 
 pytestmark = pytest.mark.usefixtures("without_xla")
 
@@ -568,6 +570,14 @@ def test_a_model_that_cannot_be_judged_is_trained_all_the_same(monkeypatch, tmp_
     monkeypatch.setattr("keras_lecture_opt.monitor._callback.judge", fail)
     with pytest.warns(UserWarning, match="cannot judge this training: a strange loss"):
         train(network(), tmp_path, epochs=1)
+
+
+def test_the_page_lists_every_verdict():
+    page = (ROOT / "docs" / "verdicts.md").read_text()
+    listed = re.findall(r"^\| ([a-z][^|]+) \|.*\| (\w+) \|$", page, flags=re.MULTILINE)
+    listed = {(fault, certainty) for faults, certainty in listed for fault in faults.split(", ")}
+    checks = [*_check.OUTPUTS, *_check.INPUTS, *CHECKS]
+    assert {(fault, certainty) for fault, _, certainty, _ in checks} == listed
 
 
 def test_the_page_shows_what_was_measured():
