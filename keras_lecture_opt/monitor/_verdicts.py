@@ -630,7 +630,11 @@ def no_learning(evidence):
     middle = next(
         (v for s, v in evidence.loss.items() if 2 * evidence.age(s) >= evidence.age(step)), 0
     )
-    if evidence.loss.get(step, math.inf) < FALLING * middle:
+    if evidence.loss.get(step, math.inf) < LEARNED * loss:
+        cause = "the rows are in an order, so that the last batches are not like these; or layers "
+        cause += "act differently in training. Try to shuffle the rows (`fit` takes the last ones "
+        cause += "for validation as they are)."
+    elif evidence.loss.get(step, math.inf) < FALLING * middle:
         cause = "the training is too short, or the learning rate too low, as the loss still falls. "
         cause += "Try to train ten times as long, or with ten times the learning rate."
     else:

@@ -231,14 +231,14 @@ def logits_twice(output):
 
 @OUTPUTS.enter()
 def softmax_inside(output):
-    for layer in inner_softmaxes(output.model):
-        units = layer.output.shape[-1]
+    if found := inner_softmaxes(output.model):
+        units = found[0].output.shape[-1]
         text = (
-            f"The softmax of {layer.name} stands inside the model: its {units} outputs sum to 1, "
-            "so each is tiny, and little of the gradient passes. Use `relu`: a softmax belongs at "
-            "the end."
+            f"The softmax of {found[0].name}{and_others(found)} stands inside the model: its {units} "
+            "outputs sum to 1, so each is tiny, and little of the gradient passes. Use `relu`: a "
+            "softmax belongs at the end."
         )
-        yield (layer.name,), 0, float(units), text
+        yield tuple(layer.name for layer in found), 0, float(units), text
 
 
 @OUTPUTS.enter(lambda o: o.objective.kind in CROSS_ENTROPIES)
@@ -293,7 +293,7 @@ def labels_do_not_fit(output):
     loss, units = objective.words, objective.units
     columns = y.shape[-1] if y.ndim > 1 else 1
     if objective.rank == 2 and objective.kind != "sparse" and columns != units:
-        problem = f"in rows of {columns}, and there are {units} outputs"
+        problem = f"in rows of {columns}, and outputs are in rows of {units}"
         if columns == 1 and np.isin(y, range(units or 0)).all():
             advice = "they are numbers of classes: use sparse categorical cross-entropy and softmax"
         elif units == 1:
@@ -397,8 +397,8 @@ def inputs_not_scaled(given):
     mean, spread = float(np.mean(given.values)), float(np.std(given.values))
     largest = float(np.abs(given.values).max())
     if 0 < largest < SMALL_INPUTS:
-        text = f"The largest input is {largest:.3g}: were they divided twice?"
-        yield (), 0, largest, f"{text} {advice}"
+        text = f"The largest input is {largest:.3g}: were they divided twice? Divide them once."
+        yield (), 0, largest, text
     elif size > LARGE_INPUTS:
         text = f"The inputs have a root mean square of {size:.3g}; healthy ones are near 1."
         yield (), 0, size, f"{text} {advice}"
