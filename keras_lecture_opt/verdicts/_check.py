@@ -234,7 +234,7 @@ def softmax_inside(output):
     if found := inner_softmaxes(output.model):
         units = found[0].output.shape[-1]
         text = (
-            f"The softmax of {found[0].name}{and_others(found)} stands inside the model: its {units} "
+            f"The softmax of {found[0].name}{and_others(found)} stands inside: its {units} "
             "outputs sum to 1, so each is tiny, and little of the gradient passes. Use `relu`: a "
             "softmax belongs at the end."
         )
