@@ -279,6 +279,7 @@ def question_38648195(last="softmax", loss="mse", rate=0.01, scaled=False, epoch
     remark="The fix had batches of 1 and a rate of 0.01; here they are 4 and 0.5, for fewer steps.",
     causes="sigmoid layers; squared error; batches of 50; labels of other rows",
     named_by=("steps too small", "layer lags", "too few steps"),
+    advice={"layer lags": {"hidden": "relu"}},
 )
 def question_39217567(
     hidden="sigmoid", loss="mse", batch=50, passes=300, shuffled=True, rate=0.01, epochs=1
@@ -454,6 +455,7 @@ def houses(scaled, scaled_targets):
 SCALING = {
     "inputs not scaled": {"scaled": True},
     "bad start": {"scaled": True},
+    "saturated units": {"scaled": True},
     "targets not scaled": {"scaled_targets": True},
 }
 
@@ -582,8 +584,8 @@ def labels_of_minus_1(low=-1, rate=0.001, epochs=20):
     causes="class numbers with squared error and ten outputs",
     named_by=("labels do not fit", "softmax with another loss"),
     advice={
-        "labels do not fit": {"classes": "hot"},
-        "softmax with another loss": {"classes": "sparse"},
+        "labels do not fit": {"classes": "sparse"},
+        "softmax with another loss": {"classes": "hot"},
     },
 )
 def numbers_with_squared_error(classes="numbers", rate=0.001, epochs=5):
@@ -629,9 +631,9 @@ def no_softmax(last=None, rate=0.01, epochs=5):
     SAME,
     fixed={"logits": False},
     causes="`from_logits=True` after a sigmoid",
-    named_by=("loss takes logits or not",),
+    named_by=("logits twice", "loss takes logits or not"),
     advice={"loss takes logits or not": {"logits": False}},
-    remark="It learns all the same, more slowly.",
+    remark="On TensorFlow, Keras takes what goes into the sigmoid: it does no harm.",
 )
 def logits_after_sigmoid(logits=True, rate=0.01, epochs=20):
     """from_logits after a sigmoid."""
@@ -648,14 +650,14 @@ def logits_after_sigmoid(logits=True, rate=0.01, epochs=20):
     fixed={"hidden": "relu"},
     causes="gradients vanish in eight sigmoid layers",
     named_by=("layer lags", "vanishing gradient"),
-    advice={"layer lags": {"normalized": True}},
+    advice={"layer lags": {"hidden": "relu"}},
 )
-def eight_sigmoids(hidden="sigmoid", normalized=False, rate=0.05, epochs=6, optimizer="SGD"):
+def eight_sigmoids(hidden="sigmoid", rate=0.05, epochs=6, optimizer="SGD"):
     """eight layers of sigmoids."""
     x, y = digits()
     layers = []
     for _ in range(8):
-        layers += [dense(64), *[kl.BatchNormalization()] * normalized, kl.Activation(hidden)]
+        layers.append(dense(64, hidden))
     layers.append(dense(10, "softmax"))
     loss = "sparse_categorical_crossentropy"
     return Training(layers, x / 255, y, loss, rate, optimizer, epochs)
@@ -666,6 +668,7 @@ def eight_sigmoids(hidden="sigmoid", normalized=False, rate=0.05, epochs=6, opti
     fixed={"hidden": "relu"},
     causes="softmax in the hidden layers",
     named_by=("softmax inside",),
+    advice={"softmax inside": {"hidden": "relu"}},
 )
 def hidden_softmax(hidden="softmax", rate=0.01, epochs=6):
     """softmax in hidden layers."""
@@ -718,7 +721,7 @@ def one_large_batch(batch=150, epochs=10, rate=0.01):
     SAME,
     fixed={"initializer": "glorot_uniform"},
     causes="all weights start at 0",
-    named_by=("no gradient", "zero weights"),
+    named_by=("no gradient",),
     advice={"no gradient": {"initializer": "glorot_uniform"}},
 )
 def zeros(initializer="zeros", rate=0.01, epochs=6):
@@ -752,7 +755,7 @@ def raw_pixels(scaled=False, rate=0.01, epochs=2):
     SAME,
     fixed={"scaled": True},
     causes="pixels divided by 255 twice",
-    named_by=("inputs not scaled", "inputs too small"),
+    named_by=("inputs not scaled",),
     advice=SCALING,
 )
 def pixels_scaled_twice(scaled=False, rate=0.05, epochs=4):
@@ -787,8 +790,8 @@ def lstm_with_relu(hidden="relu", scaled=False, scaled_targets=False, rate=0.01,
     SAME,
     fixed={"shuffle": True},
     causes="rows sorted by class, `shuffle=False`",
-    named_by=("one class only",),
-    advice={"one class only": {"mixed": True}},
+    named_by=("one class only", "labels sorted"),
+    advice={"one class only": {"mixed": True}, "labels sorted": {"mixed": True}},
 )
 def sorted_rows(shuffle=False, mixed=False, rate=0.05, epochs=2):
     """rows sorted by class, not shuffled."""
@@ -834,10 +837,10 @@ def frozen_base(frozen=True, rate=0.01, epochs=3):
 
 @enter(
     SAME,
-    fixed={"last": []},
+    fixed={"last": ()},
     causes="ReLU between the logits and the softmax",
-    named_by=("relu before softmax", "dead units"),
-    advice={},
+    named_by=("relu before the activation",),
+    advice={"relu before the activation": {"last": ()}},
 )
 def relu_before_softmax(last=("relu",), rate=0.1, epochs=4):
     """a ReLU before the softmax."""
@@ -866,7 +869,6 @@ def dying_relus(rate=1.0, epochs=4):
     fixed={"penalty": 1e-5},
     causes="penalty too strong (L2, 0.5)",
     named_by=("decay too strong",),
-    advice={"decay too strong": {"penalty": 0.05}},
 )
 def strong_penalty(penalty=0.5, rate=0.01, epochs=4):
     """L2 penalty of 0.5."""
@@ -985,6 +987,10 @@ def changed(program, variant):
         kind, _, number = what.partition(" ")
         if kind == "rate":
             changes["rate"] = changes.get("rate", default["rate"]) * float(number)
+        elif kind == "penalty":
+            changes["penalty"] = changes.get("penalty", default["penalty"]) * float(number)
+        elif kind == "epochs":
+            changes["epochs"] = changes.get("epochs", default["epochs"]) * int(number)
         elif kind == "steps":
             count = changes.get("epochs", default["epochs"])
             training = program.build(**changes)
@@ -997,18 +1003,20 @@ def changed(program, variant):
     return program.build(**changes)._replace(**options)
 
 
-FACTORS = {"a tenth": 0.1, "a hundredth": 0.01, "a thousandth": 0.001}
+FACTORS = {"a tenth": 0.1, "a hundredth": 0.01, "a thousandth": 0.001, "ten times": 10}
 
 
 def advice_of(program, verdict):
     """Return what is done after a verdict, in the form that `changed` reads; "" if nothing is."""
     if verdict.fault in program.advice:
         return verdict.fault
-    found = re.search(r"([Aa] \w+|\d+ times) (?:of )?the learning rate", verdict.text)
-    if found:
-        words = found[1].lower()
-        factor = FACTORS.get(words) or float(words.split()[0])
-        return f"{verdict.fault}: rate {factor:g}"
+    pattern = rf"({'|'.join(FACTORS)}|\d+ times) (?:of )?(the learning rate|it\b)"
+    if found := re.search(pattern, verdict.text.lower()):
+        factor = FACTORS.get(found[1]) or float(found[1].split()[0])
+        what = "penalty" if found[2] == "it" else "rate"
+        return f"{verdict.fault}: {what} {factor:g}"
+    if "ten times as long" in verdict.text:
+        return f"{verdict.fault}: epochs 10"
     if found := re.search(r"at least (\d+) steps", verdict.text):
         return f"{verdict.fault}: steps {found[1]}"
     return ""
@@ -1197,7 +1205,7 @@ def main():
         while jobs := jobs_of(read_rows()):
             for row, texts in pool.map(judge, jobs):
                 with open(CSV, "a", newline="", encoding="utf-8") as file:
-                    csv.DictWriter(file, COLUMNS).writerow(row)
+                    csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(row)
                 print(*row.values(), *texts, sep=" · ", flush=True)
     write_page(read_rows())
 
