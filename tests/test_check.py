@@ -110,6 +110,7 @@ def test_each_advice_is_for_its_case():
         (1, "sigmoid", "mse", TWO * 100 + 3, "labels do not fit"),
         (1, "relu", "mse", TWO - 0.5, "labels do not fit"),
         (1, "tanh", "mse", 2 * TWO - 1, None),
+        (3, "softmax", losses.SparseCategoricalCrossentropy(ignore_class=-1), CLASSES - 1, None),
         (1, "sigmoid", "mse", TWO, None),
         (1, "sigmoid", "mae", TWO, "absolute error of classes"),
         (1, None, "mse", 1000 * TWO, "targets not scaled"),

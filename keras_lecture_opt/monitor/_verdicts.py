@@ -61,7 +61,8 @@ def judge(evidence):
     """Return the list of verdicts on a training, and the list of faults that were looked for."""
     verdicts, made = [], []
     for model in evidence.models:
-        found, names = look(model, evidence.x, evidence.y) if model.compiled else ([], [])
+        data = (evidence.x, evidence.y) if len(evidence.models) == 1 else (None, None)
+        found, names = look(model, *data) if model.compiled else ([], [])
         verdicts, made = verdicts + found, made + names
     causes = [v for v in verdicts if v.certainty in ("certain", "likely")]
     if evidence.has_learned:  # what is odd has done no harm

@@ -108,8 +108,10 @@ def look(model, x, y):
 # Certain, from the configuration.
 
 
-@OUTPUTS.enter(lambda o: (o.objective.activation, o.objective.units) == ("softmax", 1), "certain")
+@OUTPUTS.enter(lambda o: o.objective.activation, "certain")
 def softmax_over_one_unit(output):
+    if (output.objective.activation, output.objective.units) != ("softmax", 1):
+        return
     more = ""
     if output.objective.kind in CROSS_ENTROPIES:
         more = "(Within this loss Keras trains it as a sigmoid: the loss falls all the same.) "
@@ -121,15 +123,10 @@ def softmax_over_one_unit(output):
     yield output.where, 0, 1.0, text
 
 
-@OUTPUTS.enter(
-    lambda o: (
-        o.objective.activation == "softmax"
-        and o.objective.units != 1
-        and o.objective.kind in ("squared", "absolute", "binary")
-    ),
-    "certain",
-)
+@OUTPUTS.enter(lambda o: o.objective.kind in ("squared", "absolute", "binary"), "certain")
 def softmax_with_another_loss(output):
+    if output.objective.activation != "softmax" or output.objective.units == 1:
+        return
     is_column = output.y is not None and output.y.size == len(output.y)
     several = output.y is not None and not is_column and not sums_to_1(output.y)
     if several and output.are_classes:
@@ -186,10 +183,10 @@ def are_wrong(values, objective):
     return are_probabilities and values.shape[-1] > 1 and sums_to_1(values)
 
 
-@OUTPUTS.enter(
-    lambda o: o.objective.units == 1 and o.objective.kind in ("categorical", "sparse"), "certain"
-)
+@OUTPUTS.enter(lambda o: o.objective.kind in ("categorical", "sparse"), "certain")
 def one_unit_for_all_classes(output):
+    if output.objective.units != 1:
+        return
     text = (
         f"{output.title} has one unit, and {output.objective.words} needs one for each class: over "
         "a single class it is 0, whatever is predicted. Use binary cross-entropy for two classes, "
@@ -199,15 +196,11 @@ def one_unit_for_all_classes(output):
 
 
 @OUTPUTS.enter(
-    lambda o: (
-        o.objective.kind in ("categorical", "sparse")
-        and o.objective.activation in ("sigmoid", "hard_sigmoid")
-        and not o.objective.from_logits
-        and o.objective.units != 1
-    ),
-    "hint",
+    lambda o: o.objective.kind in ("categorical", "sparse") and not o.objective.from_logits, "hint"
 )
 def sigmoid_with_categorical_loss(output):
+    if "sigmoid" not in (output.objective.activation or "") or output.objective.units == 1:
+        return
     text = (
         f"{output.title} ends in a sigmoid, and {output.objective.words} is meant for a softmax: "
         "the outputs are no probabilities that sum to 1. Use `softmax`, or binary cross-entropy if "
@@ -267,7 +260,7 @@ def dropout_too_strong(output):
         yield tuple(layer.name for layer in layers), 0, rate, text
 
 
-@OUTPUTS.enter(lambda o: True, "hint")
+@OUTPUTS.enter(certainty="hint")
 def nothing_nonlinear_between(output):
     for first, second in output.objective.linear_pairs:
         text = (
@@ -280,15 +273,16 @@ def nothing_nonlinear_between(output):
 # Certain, with labels.
 
 
-@OUTPUTS.enter(lambda o: o.y is not None and not np.isfinite(o.y).all(), "certain")
+@OUTPUTS.enter(lambda o: o.y is not None, "certain")
 def labels_not_finite(output):
-    yield output.where, 0, math.nan, not_finite(output.y, f"labels of {output.title}")
+    if not np.isfinite(output.y).all():
+        yield output.where, 0, math.nan, not_finite(output.y, f"labels of {output.title}")
 
 
 @OUTPUTS.enter(lambda o: o.y is not None and np.isfinite(o.y).all(), "certain")
 def labels_do_not_fit(output):
     """Labels that no output can reach, or that the loss takes for something else."""
-    objective, y = output.objective, output.y
+    objective, y = output.objective, output.objective.counted(output.y)
     low, high = float(y.min()), float(y.max())
     loss, units = objective.words, objective.units
     columns = y.shape[-1] if y.ndim > 1 else 1
@@ -337,8 +331,10 @@ def one_class_only(output):
         yield output.where, 0, float(y[0].max()), text
 
 
-@OUTPUTS.enter(lambda o: o.objective.kind == "absolute" and o.are_classes, "likely")
+@OUTPUTS.enter(lambda o: o.objective.kind == "absolute" and o.y is not None)
 def absolute_error_of_classes(output):
+    if not output.are_classes:
+        return
     text = (
         f"The labels of {output.title} are 0 and 1, and {output.objective.words} is least where "
         "the answer is always the more frequent one. Use binary cross-entropy."
@@ -379,9 +375,10 @@ class Input(NamedTuple):
     is_scaled: bool
 
 
-@INPUTS.enter(lambda i: not np.isfinite(i.values).all(), "certain")
+@INPUTS.enter(certainty="certain")
 def inputs_not_finite(given):
-    yield (), 0, math.nan, not_finite(given.values, "inputs")
+    if not np.isfinite(given.values).all():
+        yield (), 0, math.nan, not_finite(given.values, "inputs")
 
 
 @INPUTS.enter(lambda i: not i.is_scaled and np.isfinite(i.values).all())

@@ -53,6 +53,7 @@ class Objective(NamedTuple):
         rank: number of its axes, with that of the examples; None if unknown.
         kind: of its loss, a key of `KINDS`, or None for any other.
         from_logits: whether the loss takes logits.
+        ignored: the class that the loss leaves out, or None.
         is_seen_through: whether the activation is the last thing that happens to the output: Keras
             then knows its logits.
         linear_pairs: names of two layers with weights, each, with nothing nonlinear between them.
@@ -64,8 +65,13 @@ class Objective(NamedTuple):
     rank: int | None
     kind: str | None
     from_logits: bool
+    ignored: int | None
     is_seen_through: bool
     linear_pairs: list
+
+    def counted(self, y):
+        """Return those of the labels that count."""
+        return y if self.ignored is None else y[y != self.ignored]
 
     @property
     def words(self):
@@ -91,7 +97,8 @@ def objectives(model):
             name, activation = ending(model, output)
             last = layer_before(model, output)
             is_seen_through = activation is not None and activation_of(last) == activation
-            facts = units, rank, *kind_of(loss), is_seen_through, pairs
+            ignored = getattr(loss, "ignore_class", None)
+            facts = units, rank, *kind_of(loss), ignored, is_seen_through, pairs
             found.append(Objective(name, activation, *facts))
     return found
 
@@ -254,7 +261,7 @@ def snake_case(name):
 
 def best_constant(objective, y):
     """Return the loss of the best constant output for labels, or None where it is not known."""
-    y = np.asarray(y, "float64")
+    y = objective.counted(np.asarray(y, "float64"))
     if objective.kind == "sparse":
         _, counts = np.unique(y, return_counts=True)
         return entropy(counts / counts.sum())
