@@ -351,12 +351,11 @@ def not_finite(evidence):
     if bad or losses:
         what = next(iter(bad), "The loss")
         step = min([*bad.values(), *losses])
-        data, look = "a NaN in the data, or ", "Look for NaN in the data, then try"
-        if evidence.x is not None:  # they have been looked at
-            data, look = "", "Try"
+        where = "the data" if evidence.x is None else "data that are not in `x`"
         text = (
             f"{what} is NaN or infinite{and_others(bad)}, first seen at step {step}. Likely cause: "
-            f"{data}a learning rate that is too high. {look} a tenth of the learning rate."
+            f"a NaN in {where}, or a learning rate that is too high. Look for NaN in all the data, "
+            "then try a tenth of the learning rate."
         )
         yield tuple(bad), step, math.nan, text
 

@@ -12,10 +12,10 @@ from keras_lecture_opt.verdicts._objective import (
     CROSS_ENTROPIES,
     RANGES,
     Objective,
+    activated_twice,
     inner_softmaxes,
     is_ordinary,
     objectives,
-    relus_before,
     takes_any_scale,
 )
 from keras_lecture_opt.verdicts._verdict import Checks, Verdict, and_others, in_order
@@ -222,6 +222,16 @@ def logits_twice(output):
         yield output.where, 0, math.nan, text
 
 
+@OUTPUTS.enter(certainty="certain")
+def softmax_applied_twice(output):
+    for first, second in activated_twice(output.model, "softmax", ("softmax",)):
+        text = (
+            f"{first} is a softmax, and {second} applies another one: no probability gets near 0 "
+            "or 1. Leave out one of the two."
+        )
+        yield (first, second), 0, math.nan, text
+
+
 @OUTPUTS.enter()
 def softmax_inside(output):
     if found := inner_softmaxes(output.model):
@@ -236,7 +246,7 @@ def softmax_inside(output):
 
 @OUTPUTS.enter(lambda o: o.objective.kind in CROSS_ENTROPIES)
 def relu_before_the_activation(output):
-    for relu, last in relus_before(output.model, PROBABLE):
+    for relu, last in activated_twice(output.model, "relu", PROBABLE):
         text = (
             f"{relu} is a ReLU, and {last} takes what it puts out: a class whose logit falls below "
             "0 gets no gradient. Use no activation there."

@@ -199,12 +199,12 @@ def inner_softmaxes(model):
     ]
 
 
-def relus_before(model, activations):
-    """Return pairs of names: a layer of ReLUs, and the one activation alone that takes it."""
+def activated_twice(model, first, activations):
+    """Return pairs of names: a layer with an activation, and the next activation, that takes it."""
     return [
         (layer.name, following.name)
         for layer in layers_of(model)
-        if activation_of(layer) == "relu"
+        if activation_of(layer) == first
         and (following := only_layer_after(model, layer)) is not None
         and not isinstance(following, (*WEIGHTED, keras.layers.SimpleRNN))
         and activation_of(following) in activations
