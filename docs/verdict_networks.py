@@ -56,7 +56,8 @@ class Plan:
     batch: int = BATCH
     steps: int = STEPS
     # data
-    inputs: str = ""  # "255": 0 to 255; "1/255": to 1/255; "columns": of very different scales; "far": mean 100
+    # "255": 0 to 255; "1/255": to 1/255; "columns": of very different scales; "far": mean 100
+    inputs: str = ""
     standardized: bool = False
     nan: bool = False
     shuffled: bool = False
@@ -274,7 +275,7 @@ NETWORKS = {
     "SimpleRNN": Network("classes", waves, simple_rnn, 0.2, 0.93),
     "regression": Network("quantity", quantity, dense(64), 0.08, 0.92),
     "autoencoder": Network("pixels", copies, autoencoder, 0.75, 0.4, PIXEL_RATES),
-    "fine-tuning": Network("binary", large_digits, dense(200), 0.8, 0.75, SMALL_RATES),
+    "fine-tuning": Network("binary", large_digits, dense(200), 0.95, 0.65, SMALL_RATES),
     "binary head": Network("binary", two_classes, dense(64), 0.25, 0.92),
     "several labels": Network("labels", several_labels, dense(64), 0.5, 0.85),
 }
@@ -364,7 +365,7 @@ def data_for(name, plan, seed=0):
     if plan.smoothing:
         y = y * (1 - plan.smoothing) + plan.smoothing / y.shape[1]
     if plan.soft:
-        y = 0.8 * y + 0.2 * random.permutation(y)
+        y = 0.9 * y + 0.1 * random.permutation(y)
     if plan.shuffled:
         y = random.permutation(y)
     clean = x
