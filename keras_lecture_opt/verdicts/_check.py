@@ -15,6 +15,7 @@ from keras_lecture_opt.verdicts._objective import (
     activated_twice,
     inner_softmaxes,
     is_ordinary,
+    linear_pairs,
     objectives,
     takes_any_scale,
 )
@@ -272,7 +273,7 @@ def dropout_too_strong(output):
 
 @OUTPUTS.enter(certainty="hint")
 def nothing_nonlinear_between(output):
-    for first, second in output.objective.linear_pairs:
+    for first, second in linear_pairs(output.model):
         text = (
             f"Nothing nonlinear stands between {first} and {second}: together they are one linear "
             "layer. Give the first an activation, such as `relu`, or leave it out."

@@ -56,7 +56,6 @@ class Objective(NamedTuple):
         ignored: the class that the loss leaves out, or None.
         is_seen_through: whether the activation is the last thing that happens to the output: Keras
             then knows its logits.
-        linear_pairs: names of two layers with weights, each, with nothing nonlinear between them.
     """
 
     name: str
@@ -67,7 +66,6 @@ class Objective(NamedTuple):
     from_logits: bool
     ignored: int | None
     is_seen_through: bool
-    linear_pairs: list
 
     def counted(self, y):
         """Return those of the labels that count."""
@@ -93,12 +91,11 @@ def objectives(model):
         if loss:
             shape = () if output is None else output.shape
             units, rank = (shape[-1], len(shape)) if shape else (None, None)
-            pairs = [] if found else linear_pairs(model)
             name, activation = ending(model, output)
             last = layer_before(model, output)
             is_seen_through = activation is not None and activation_of(last) == activation
             ignored = getattr(loss, "ignore_class", None)
-            facts = units, rank, *kind_of(loss), ignored, is_seen_through, pairs
+            facts = units, rank, *kind_of(loss), ignored, is_seen_through
             found.append(Objective(name, activation, *facts))
     return found
 
