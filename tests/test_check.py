@@ -8,6 +8,7 @@ from keras import layers, losses
 
 import keras_lecture_opt
 from keras_lecture_opt import check
+from keras_lecture_opt.verdicts._objective import best_constant, objectives
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 4)).astype("float32")
@@ -333,3 +334,25 @@ def test_models_that_cannot_be_checked():
         check(3)
     with pytest.raises(ValueError, match="`model` must be compiled"):
         check(network(3))
+
+
+@pytest.mark.parametrize(
+    ("units", "loss", "y", "expected"),
+    [
+        (1, "mse", 3 * TWO, 2.25),
+        (1, "mae", np.where(np.arange(60) < 15, 8.0, 0.0), 2.0),
+        (1, losses.Huber(), 3 * TWO, 1.0),
+        (1, "binary_crossentropy", TWO, np.log(2)),
+        (1, losses.BinaryCrossentropy(from_logits=True), np.arange(60) < 15, 0.5623351446188083),
+        (3, "sparse_categorical_crossentropy", CLASSES, np.log(3)),
+        (3, losses.SparseCategoricalCrossentropy(ignore_class=2), CLASSES, np.log(2)),
+        (3, losses.CategoricalCrossentropy(from_logits=True), ONE_HOT, np.log(3)),
+        (3, "categorical_crossentropy", ONE_HOT, np.log(3)),
+    ],
+)
+def test_loss_of_the_best_constant(units, loss, y, expected):
+    model = network(units, "sigmoid" if units == 1 else "softmax")
+    model.compile("sgd", loss)
+    [objective] = objectives(model)
+    found = best_constant(model, objective, np.asarray(y, "float64"))
+    assert found == pytest.approx(expected, rel=1e-5)

@@ -168,7 +168,7 @@ class Evidence:
             return None
         y = self.output.y
         if y is not None and np.isfinite(y).all():
-            return best_constant(self.output.objective, y) or None
+            return best_constant(self.models[0], self.output.objective, y)
         if self.kind == "binary":
             return math.log(2)
         return math.log(self.classes) if self.classes > 1 else None

@@ -256,26 +256,26 @@ def snake_case(name):
     return "".join(f"_{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(name))
 
 
-def best_constant(objective, y):
-    """Return the loss of the best constant output for labels, or None where it is not known."""
-    y = objective.counted(np.asarray(y, "float64"))
+def best_constant(model, objective, y):
+    """Return the mean loss of the best constant output for labels, or None if it is not known."""
     if objective.kind == "sparse":
-        _, counts = np.unique(y, return_counts=True)
-        return entropy(counts / counts.sum())
-    if objective.kind == "categorical":
-        return entropy(y.reshape(-1, y.shape[-1]).mean(axis=0))
-    y = y.reshape(len(y), -1)
-    if objective.kind == "binary":
-        return float(np.mean([entropy([p, 1 - p]) for p in np.clip(y.mean(axis=0), 0, 1)]))
-    if objective.kind == "squared":
-        return float(y.var(axis=0).mean())
-    if objective.kind == "absolute":
-        return float(np.abs(y - np.median(y, axis=0)).mean())
-    return None
-
-
-def entropy(shares):
-    return -sum(float(p) * float(np.log(p)) for p in shares if p > 0)
+        labels = objective.counted(y).astype(int).ravel()
+        if labels.min(initial=0) < 0 or labels.max(initial=0) >= (objective.units or 0):
+            return None
+        constants = [np.bincount(labels, minlength=objective.units) / max(labels.size, 1)]
+        shape = (*y.shape, objective.units) if y.shape[-1] != 1 or y.ndim == 1 else None
+        shape = shape or (*y.shape[:-1], objective.units)
+    elif objective.kind is None:
+        return None
+    else:
+        constants, shape = [y.mean(axis=0), np.median(y, axis=0)], y.shape
+    if objective.kind in CROSS_ENTROPIES:
+        constants = [np.clip(constants[0], 1e-7, 1 - 1e-7)]
+        if objective.from_logits:
+            others = 1 - constants[0] if objective.kind == "binary" else 1
+            constants = [np.log(constants[0] / others)]
+    losses = [loss_of(model, y, np.broadcast_to(c, shape).astype("float32")) for c in constants]
+    return min(filter(None, losses), default=None)
 
 
 def is_mean_alone(model):
@@ -293,7 +293,8 @@ def is_mean_alone(model):
     if not config.get("loss") or config.get("loss_weights"):
         return False
     reduction = str(getattr(loss, "reduction", "mean"))
-    return reduction.startswith(("sum_over_batch_size", "mean"))
+    is_mean = reduction.startswith(("sum_over_batch_size", "mean"))
+    return is_mean and "Focal" not in type(loss).__name__  # which weights the examples
 
 
 def loss_of(model, y, outputs):
