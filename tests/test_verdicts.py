@@ -195,7 +195,8 @@ def test_the_first_steps_of_an_explosion_are_told():
         Row(1, 0, "", "loss", 3.98e17),
     ]
     found = {v.fault: v for v in judge(Evidence(rows, [model], [], names))[0]}
-    assert [*found] == ["steps too large", "bad start"]
+    assert [*found] == ["bad start", "steps too large"]
+    assert {v.certainty for v in found.values()} == {"likely"}
     assert "Try `clipnorm=1`" in str(found["steps too large"])
     assert "1.73e+17 times" in str(found["bad start"])
 

@@ -52,7 +52,8 @@ SAME = 0.01  # the same of any outputs, or over the spread of the labels
 
 # What nothing that can be seen before training explains; what an earlier verdict explains.
 INDEPENDENT = ("frozen", "decay too strong", "too few steps")
-LATE = ("no gradient", "dead units")  # the first only where there was a gradient once
+LATE = ("steps too large", "no gradient", "dead units")
+WITH_NAN = ("negative loss", "bad start", "steps too large", "not finite")
 
 CHECKS = Checks()  # first what may cause the rest
 
@@ -70,11 +71,13 @@ def judge(evidence):
     shown, names = CHECKS.run(evidence)
     faults = {v.fault for v in shown}
     if "not finite" in faults:  # nothing else can be told
-        shown = [v for v in shown if v.fault in ("not finite", "steps too large", "negative loss")]
+        shown = [v for v in shown if v.fault in WITH_NAN]
     if "no gradient" in faults:
         shown = [v for v in shown if v.fault not in ("steps too small", "layer lags")]
     for i, verdict in enumerate(shown):
-        is_late = verdict.certainty == "symptom" or (verdict.fault in LATE and verdict.value)
+        # Without a gradient from the start, or where it should be clipped, there is more to say.
+        is_late = verdict.fault in LATE and verdict.value and "clipnorm" not in verdict.text
+        is_late = is_late or verdict.certainty == "symptom"
         if (causes and verdict.fault not in INDEPENDENT) or (i and is_late):
             shown[i] = follows(verdict)
     return in_order(verdicts + shown), [*dict.fromkeys(made + names)]
@@ -284,6 +287,23 @@ def negative_loss(evidence):
         yield (), step, loss, text
 
 
+@CHECKS.enter(lambda e: e.guessing and e.start + 1 in e.loss)
+def bad_start(evidence):
+    step = evidence.start + 1
+    first = evidence.loss[step]
+    if first > BAD_START * evidence.guessing and not evidence.has_learned:
+        times = first / evidence.guessing
+        inputs = "inputs that are not scaled, or " * (evidence.x is None)  # else they are judged
+        try_inputs = "inputs of mean 0 and standard deviation 1, and " * (evidence.x is None)
+        text = (
+            f"The first loss is {first:.3g}, {times:.3g} times that of guessing "
+            f"({evidence.guessing:.3g}). Likely cause: {inputs}a layer that starts with "
+            f"large weights. Try {try_inputs}its initializers' defaults. (Large class or sample "
+            "weights multiply the loss, too.)"
+        )
+        yield (), step, times, text
+
+
 @CHECKS.enter(lambda e: e.paces)
 def steps_too_large(evidence):
     paces = {name: pace for name, (_, pace) in evidence.paces.items()}
@@ -322,23 +342,6 @@ def parts(excess):
     """Return a power of ten that is at most an excess, in words."""
     words = ("a tenth", "a hundredth", "a thousandth")
     return words[min(max(math.ceil(math.log10(max(excess, 1))), 1), 3) - 1]
-
-
-@CHECKS.enter(lambda e: e.guessing and e.start + 1 in e.loss)
-def bad_start(evidence):
-    step = evidence.start + 1
-    first = evidence.loss[step]
-    if first > BAD_START * evidence.guessing and not evidence.has_learned:
-        times = first / evidence.guessing
-        inputs = "inputs that are not scaled, or " * (evidence.x is None)  # else they are judged
-        try_inputs = "inputs of mean 0 and standard deviation 1, and " * (evidence.x is None)
-        text = (
-            f"The first loss is {first:.3g}, {times:.3g} times that of guessing "
-            f"({evidence.guessing:.3g}). Likely cause: {inputs}a layer that starts with "
-            f"large weights. Try {try_inputs}its initializers' defaults. (Large class or sample "
-            "weights multiply the loss, too.)"
-        )
-        yield (), step, times, text
 
 
 @CHECKS.enter(lambda e: e.kernels or e.loss, "symptom")
