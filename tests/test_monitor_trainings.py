@@ -114,7 +114,7 @@ def test_two_monitors_on_one_folder_are_told(tmp_path):
     monitors = [EffectiveLearningRateMonitor(tmp_path, 7) for _ in range(2)]
     with pytest.warns(UserWarning, match="curves jump between the two") as said:
         fit(network(optimizers.SGD()), *monitors, epochs=1)
-    assert len(said) == 1
+    assert len([w for w in said if "Monitor" in str(w.message)]) == 1
     monitor = EffectiveLearningRateMonitor(tmp_path, 7)
     with pytest.warns(UserWarning, match="up to step 7.* go on after that step"):
         fit(network(optimizers.SGD()), monitor, epochs=1)
@@ -343,7 +343,7 @@ def test_what_is_not_one_number_is_left_out(name, tmp_path):
         monitor = EffectiveLearningRateMonitor(log_dir, "batch")
         with pytest.warns(UserWarning, match=f"{name!r} in the logs is left out") as said:
             fit(model, monitor)
-        assert len(said) == 1
+        assert len([w for w in said if "Monitor" in str(w.message)]) == 1
         assert steps(monitor)[-1] == 14
         assert name == "loss" or not monitor.history.select(
             name
@@ -419,7 +419,7 @@ def test_limit_of_the_history_is_said_once(tmp_path):
         UserWarning, match="more than 100 rows.*`history_limit=None` keeps all"
     ) as said:
         fit(network("sgd"), monitor, epochs=4)
-    assert len(said) == 1
+    assert len([w for w in said if "Monitor" in str(w.message)]) == 1
     assert {1, 2, 5, 28} <= {*steps(monitor)}
     assert len(monitor.history) < 28 * 17
     with pytest.raises(ValueError, match="`history_limit` must be None or an integer >= 1, not 0"):

@@ -359,7 +359,9 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
 
     def _after_step(self, logs=None):
         """Measure the step just taken, if it is time."""
-        counts, monitored = self._training.counts(), self._training.monitored
+        # The first step may have made its optimizer; later ones are found before they step.
+        counts = self._training.counts(find=not self._clock.age)
+        monitored = self._training.monitored
         if event := self._clock.after(counts, lambda: self._before.has_moved(monitored)):
             self._measure(event, logs)
             if event.is_shown:

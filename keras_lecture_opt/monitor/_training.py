@@ -75,9 +75,10 @@ class Training:
                     found[id(one)] = unique(name, taken), one
         self.optimizers = dict(found.values())
 
-    def counts(self):
-        """Return how many steps each optimizer has taken, by its id. It looks for new ones."""
-        self.find_optimizers()
+    def counts(self, find=True):
+        """Return how many steps each optimizer has taken, by its id; find new ones before that."""
+        if find:
+            self.find_optimizers()
         return {id(optimizer): steps_taken(optimizer) for optimizer in self.optimizers.values()}
 
     def batches_per_step(self):
