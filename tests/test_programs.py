@@ -18,6 +18,7 @@ PROGRAMS = [
     *sorted(ROOT.glob("examples/[!_]*.py")),
     ROOT / "docs" / "execute_notebook.py",
     ROOT / "docs" / "figures" / "lecture_figures.py",
+    ROOT / "docs" / "real_faults.py",
     ROOT / "docs" / "screenshots.py",
     ROOT / "docs" / "verdicts.py",
     ROOT / "benchmarks" / "bench.py",

@@ -584,9 +584,23 @@ def test_the_page_lists_every_verdict():
 def test_the_page_shows_what_was_measured():
     verdicts = imported(ROOT / "docs" / "verdicts.py")
     rows = verdicts.read_rows()
-    assert [tuple(row[c] for c in verdicts.COLUMNS[:5]) for row in rows] == [
+    assert [tuple(row[c] for c in verdicts.KEY) for row in rows] == [
         tuple(map(str, job)) for job in verdicts.all_jobs()
     ]
     assert verdicts.tables(rows) in verdicts.PAGE.read_text()
-    controls = [row for row in rows if row["kind"] == "control"]
-    assert not any(row["verdicts"] or row["verdicts_with_x"] for row in controls)
+    healthy = [row for row in rows if row["kind"] == "healthy" and row["harmed"] == "0"]
+    assert len(healthy) >= 150
+    assert not [row for row in healthy if verdicts.counted(row["verdicts_with_xy"])]
+    harmed = [row for row in rows if row["kind"] == "fault" and row["harmed"] == "1"]
+    found = [row for row in harmed if verdicts.counted(row["verdicts_with_xy"])]
+    assert len(found) >= 0.95 * len(harmed)
+    tried = [row for row in found if row["tried"]]
+    assert sum(row["cured"] == "1" for row in tried) >= 0.8 * len(tried)
+
+
+def test_the_page_of_real_faults_shows_what_was_measured():
+    real = imported(ROOT / "docs" / "real_faults.py")
+    rows, page = real.read_rows(), real.PAGE.read_text()
+    assert real.jobs_of(rows) == []
+    for programs in (real.REAL, real.SAME):
+        assert real.table(programs, rows) in page
