@@ -207,7 +207,7 @@ CONTROLS = {
     "tanh": (Plan(activation="tanh"), ("mlp", "cnn", "regression", "several labels")),
     "inputs standardized": (Plan(standardized=True), ("mlp", "cnn")),
     "learning rate 3 times higher": (Plan(rate=3.0), ("mlp", "cnn", "LSTM", "regression")),
-    "learning rate 3 times lower": (Plan(rate=1 / 3), ("mlp", "cnn", "regression", "binary head")),
+    "learning rate 3 times lower": (Plan(rate=1 / 3), ("mlp", "LSTM", "regression", "binary head")),
     "1500 steps": (Plan(steps=1500), ("mlp", "regression")),
     "body frozen": (Plan(frozen=(FIRST, SECOND), rate=100.0), ("fine-tuning",)),
 }
