@@ -270,6 +270,7 @@ def test_any_loss_is_compared_with_that_of_the_best_constant():
         model.set_weights([np.array([[1.0], [2.0], [0.5], [0.0]]), np.array([5.0])])
         assert not faults(model, x, y=y)
         model.set_weights([np.array([[-1.0], [2.0], [3.0], [0.0]]), np.array([5.0])])
+        assert [*faults(model, np.tile(x, (20, 1)), y=np.tile(y, (20, 1)))] == ["no learning"]
         assert [*faults(model, x, y=y)] == ["no learning"]
         few = {"steps": STEPS[:5]}
         assert [*faults(model, x, y=y, **few)] == ["too few steps"]

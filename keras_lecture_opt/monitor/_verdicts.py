@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from keras_lecture_opt.monitor._pictures import layer_of
-from keras_lecture_opt.verdicts._check import look, outputs
+from keras_lecture_opt.verdicts._check import first, look, outputs
 from keras_lecture_opt.verdicts._inside import idle_units
 from keras_lecture_opt.verdicts._objective import (
     CROSS_ENTROPIES,
@@ -185,12 +185,13 @@ class Evidence:
         """The loss of what the model puts out for `x`, or None. It has no dropout."""
         if self.guessing is None or self.output.y is None or self.output.values is None:
             return None
-        return loss_of(self.models[0], self.output.y, self.output.values)
+        values = self.output.values
+        return loss_of(self.models[0], self.output.y[: len(values)], values)
 
     def _idle(self, x):
         """The share of dead ReLUs of each layer, and of units of other layers that saturate."""
         dead, saturated = {}, {}
-        for layer, share in idle_units(self.models[0], x).items():
+        for layer, share in idle_units(self.models[0], first(x)).items():
             kind = dead if activation_of(layer) == "relu" else saturated
             kind[self.name_of(layer)] = share
         return dead, saturated

@@ -440,10 +440,15 @@ def outputs(model, x, y):
     return [Output(model, *facts) for facts in zip(found, labels, values, strict=True)]
 
 
+def first(x):
+    """Return the first examples, which are enough."""
+    return keras.tree.map_structure(lambda part: part[:MOST], x)
+
+
 def values_of(model, x):
     """Return what a model puts out for the first examples."""
     try:
-        values = outputs_of(model, keras.tree.map_structure(lambda part: part[:MOST], x))
+        values = outputs_of(model, first(x))
     except Exception as error:  # of any layer
         raise ValueError(
             f"`x` must be a batch of inputs, as the model takes it: {error}"
