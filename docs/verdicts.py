@@ -239,6 +239,10 @@ def clip(plan, found):
     return "clipnorm=1", {"clipnorm": 1.0}
 
 
+def clip_nothing(plan, found):
+    return "no clipping", {"clipnorm": None}
+
+
 def standardize(plan, found):
     return "standardized inputs", {"standardized": True}
 
@@ -303,6 +307,7 @@ ADVICE = {
     ),
     r"(a tenth|a hundredth|a thousandth) of it": weaken_decay,
     r"`clipnorm=1`": clip,
+    r"without clipping": clip_nothing,
     r"(?i)inputs of (?:mean 0|standard deviation 1)|standardize each column": standardize,
     r"targets of mean 0|scale the labels": standardize_targets,
     r"NaN in the data|replace these rows": remove_rows,

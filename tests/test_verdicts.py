@@ -23,6 +23,7 @@ pytestmark = pytest.mark.usefixtures("without_xla")
 ROOT = pathlib.Path(__file__).parents[1]
 KERNELS = ("first/kernel", "second/kernel", "output/kernel")
 STEPS = (1, 2, 5, 10, 20, 50, 100, 200)
+SIZE = 0.3  # of all kernels; Glorot's would be 0.05, 0.18, 0.22
 layers = keras.layers
 
 
@@ -55,8 +56,8 @@ def history(pace=None, size=None, loss=None, accuracy=None, steps=STEPS):
             ratio = ratio(step) if callable(ratio) else ratio
             weight = (size or {}).get(name, 1.0) if step > 1 else 1.0
             for quantity, value in (
-                ("step", ratio * 2),
-                ("weight", 2 * weight),
+                ("step", ratio * SIZE),
+                ("weight", SIZE * weight),
                 ("step_to_weight", ratio),
             ):
                 rows.append(Row(step, 0, name, quantity, value))
@@ -165,7 +166,6 @@ def test_a_kernel_that_died_is_not_slow(model):
 
 
 def test_a_kernel_that_starts_tiny_may_grow_to_its_usual_size():
-    """Of 28 * 28 * 32 weights the usual size is 0.05, and that of `history` is 2."""
     tiny = {"pace": {"first/kernel": 0.4}, "size": {"first/kernel": 8}}
     rows = history(**tiny)
     small = [
@@ -199,6 +199,29 @@ def test_the_first_steps_of_an_explosion_are_told():
     assert {v.certainty for v in found.values()} == {"likely"}
     assert "Try `clipnorm=1`" in str(found["steps too large"])
     assert "1.73e+17 times" in str(found["bad start"])
+
+
+def test_weights_that_start_too_large(model):
+    large = [
+        row._replace(value=8 * row.value) if row.quantity in ("step", "weight") else row
+        for row in history(loss=dict.fromkeys(STEPS, 2.0), accuracy={})
+    ]
+    names = {id(v): "/".join(v.path.split("/")[-2:]) for v in model.weights}
+    [verdict] = [
+        v for v in judge(Evidence(large, [model], [], names))[0] if v.fault.startswith("weights")
+    ]
+    assert KERNELS[2] in verdict.where
+    assert "Try its initializer's default" in str(verdict)
+
+
+def test_clipping_is_suspected_where_there_is_any(model):
+    slow = {"pace": dict.fromkeys(KERNELS, 2e-5), "accuracy": dict.fromkeys(STEPS, 0.3)}
+    names = {id(v): "/".join(v.path.split("/")[-2:]) for v in model.weights}
+    rows = history(**slow, loss=dict.fromkeys(STEPS, 2.0))
+    for clipnorm, said in ((None, "Try 1000 times"), (1e-4, "Try without clipping, or 1000 times")):
+        optimizer = keras.optimizers.SGD(clipnorm=clipnorm)
+        found = {v.fault: v for v in judge(Evidence(rows, [model], [optimizer], names))[0]}
+        assert said in str(found["steps too small"])
 
 
 def test_how_much_less_or_more_is_said(model):

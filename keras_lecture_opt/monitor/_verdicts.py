@@ -35,6 +35,7 @@ FEW = 64  # weights
 LAGGING = 0.02  # a kernel's fastest step_to_weight over the median kernel's
 SHRUNK = 0.7  # size over the first size; healthy: at least 0.98
 BAD_START = 5.0  # the first loss over that of guessing; healthy: at most 2.9
+LARGE, LARGE_RECURRENT = 10.0, 2.5  # first size over the usual one; healthy: at most 2
 GUESSING = 0.9  # a loss over that of guessing
 LEARNED = 0.5  # the same
 FALLEN = 0.5  # a loss over the first loss
@@ -52,8 +53,14 @@ SAME = 0.01  # the same of any outputs, or over the spread of the labels
 
 # What nothing that can be seen before training explains; what an earlier verdict explains.
 INDEPENDENT = ("frozen", "decay too strong", "too few steps")
-LATE = ("steps too large", "no gradient", "dead units")
-WITH_NAN = ("negative loss", "bad start", "steps too large", "not finite")
+LATE = ("bad start", "steps too large", "no gradient", "dead units")
+WITH_NAN = (
+    "negative loss",
+    "bad start",
+    "weights start too large",
+    "steps too large",
+    "not finite",
+)
 
 CHECKS = Checks()  # first what may cause the rest
 
@@ -120,6 +127,7 @@ class Evidence:
         if x is not None and len(models) > 1:
             raise ValueError(f"`x` needs one model: {len(models)} are trained.")
         self.models, self.names, self.start, self.x, self.y = models, names, start, x, y
+        self.clips = any(o.clipnorm or o.clipvalue or o.global_clipnorm for o in optimizers)
         self.decays = any(o.weight_decay for o in optimizers) or any(m.losses for m in models)
         series = {}
         for row in history:
@@ -138,7 +146,7 @@ class Evidence:
         self.matrices = [*shapes]
         sizes = {name: self._first_size(name) for name in shapes}
         self.kernels = {name: size for name, size in sizes.items() if size}  # the first sizes
-        self._usual = {name: usual_size(shapes[name]) for name in self.kernels}
+        self.usual = {name: usual_size(shapes[name]) for name in self.kernels}
         found = outputs(models[0], x, y) if len(models) == 1 else []
         # Of several losses, nobody can tell the parts.
         self.output = found[0] if len(found) == 1 else None
@@ -226,7 +234,7 @@ class Evidence:
 
     def growth(self, name):
         """The latest RMS of a variable, over the first or over the usual one if that is larger."""
-        return self.size(name) * min(1, self.kernels[name] / self._usual[name])
+        return self.size(name) * min(1, self.kernels[name] / self.usual[name])
 
     @property
     def saw_the_start(self):
@@ -263,7 +271,7 @@ class Evidence:
                 continue
             for step, moved in self.of(name, "step").items():
                 ratio = self.of(name, "step_to_weight").get(step) or math.inf
-                pace = moved / max(moved / ratio, self._usual[name])
+                pace = moved / max(moved / ratio, self.usual[name])
                 if self.age(step) < STARTED and not pace > EXPLODED:
                     continue
                 if name not in found or pace > found[name][1]:
@@ -286,6 +294,24 @@ def negative_loss(evidence):
             "negative. Look at the labels: binary cross-entropy takes 0 and 1, not −1 or 2."
         )
         yield (), step, loss, text
+
+
+@CHECKS.enter(lambda e: e.kernels)
+def weights_start_too_large(evidence):
+    starts = {name: size / evidence.usual[name] for name, size in evidence.kernels.items()}
+    guilty = [
+        name
+        for name, start in starts.items()
+        if start > (LARGE_RECURRENT if name.endswith("recurrent_kernel") else LARGE)
+        and not name.endswith("embeddings")
+    ]
+    if guilty and not evidence.has_learned:
+        worst = max(guilty, key=starts.get)
+        text = (
+            f"{worst} starts {starts[worst]:.3g} times as large as usual{and_others(guilty)}. "
+            "Likely cause: its initializer. Try its initializer's default."
+        )
+        yield tuple(guilty), evidence.start, starts[worst], text
 
 
 @CHECKS.enter(lambda e: e.guessing and e.start + 1 in e.loss)
@@ -358,7 +384,7 @@ def not_finite(evidence):
         where = "the data" if evidence.x is None else "data that are not in `x`"
         text = (
             f"{what} is NaN or infinite{and_others(bad)}, first seen at step {step}. Likely cause: "
-            f"a NaN in {where}, or a learning rate that is too high. Look for NaN in all the data, "
+            f"a NaN in {where}, or a learning rate that is too high. Look for NaN in the data, "
             "then try a tenth of the learning rate."
         )
         yield tuple(bad), step, math.nan, text
@@ -511,11 +537,16 @@ def outputs_alike(evidence):
         size = float(np.mean(np.std(evidence.output.y, axis=0)))
     share = spread / size if size else 0.0
     if share < limit and (size or not evidence.has_learned):
+        through = [layer for model in evidence.models for layer in saturating(model)]
+        cause = "a layer passes nothing on, or nothing has been learned. Try to learn ten examples "
+        cause += "by heart."
+        if len(through) > 3:
+            cause = f"the gradient fades on its way through {len(through)} layers of sigmoids or "
+            cause += "tanh. Try `relu` in them."
         zero = "exactly 0" if not np.any(last) else "nearly the same"
         text = (
             f"The outputs are {zero} for all {len(last)} examples: they vary by {share:.1g} of "
-            "their size. Likely cause: a layer passes nothing on, or nothing has been learned. Try "
-            "to learn ten examples by heart."
+            f"their size. Likely cause: {cause}"
         )
         yield (), evidence.last_step, share, text
 
@@ -526,12 +557,14 @@ def steps_too_small(evidence):
     fastest = evidence.fastest
     name = max(fastest, key=lambda name: fastest[name][1])
     step, pace = fastest[name]
+    clipping = "gradients are clipped too much, or " * evidence.clips
+    without = "without clipping, or " * evidence.clips
     if 0 < pace < TOO_SLOW and not evidence.makes_progress:
         factor = 10 ** min(max(math.ceil(math.log10(SLOW / pace)), 1), 3)
         text = (
             f"No step has changed a kernel by more than {pace:.1g} of its size ({name}, step "
-            f"{step}); healthy steps reach 1e-3. Likely cause: the learning rate is too low, "
-            f"or gradients are clipped to a tiny norm. Try {factor} times the learning rate."
+            f"{step}); healthy steps reach 1e-3. Likely cause: {clipping}the learning rate is "
+            f"too low. Try {without}{factor} times the learning rate."
         )
         yield tuple(fastest), step, pace, text
 
