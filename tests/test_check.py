@@ -103,7 +103,6 @@ def test_each_advice_is_for_its_case():
         (1, "sigmoid", "binary_crossentropy", 2 * TWO - 1, "labels do not fit"),
         (1, "sigmoid", "binary_crossentropy", CLASSES, "labels do not fit"),
         (1, "sigmoid", "binary_crossentropy", TWO * 0.9, None),
-        (1, "sigmoid", "binary_crossentropy", 0 * TWO, "one class only"),
         (1, "sigmoid", "binary_crossentropy", np.eye(2)[TWO[:, 0]], "labels do not fit"),
         (3, None, "mse", CLASSES, "labels do not fit"),
         (3, None, "mse", ONE_HOT, None),
@@ -114,6 +113,11 @@ def test_each_advice_is_for_its_case():
         (3, "softmax", losses.SparseCategoricalCrossentropy(ignore_class=-1), CLASSES - 1, None),
         (1, "sigmoid", "mse", TWO, None),
         (1, "sigmoid", "mae", TWO, "absolute error of classes"),
+        (1, None, losses.Huber(), TWO, None),
+        (1, "sigmoid", "mse", np.where(TWO, 1 + 1e-9, 0), None),
+        (1, "sigmoid", "binary_crossentropy", np.arange(60)[:, np.newaxis] % 3 - 1, None),
+        (3, None, lambda y, p: keras.ops.mean(p), TWO, None),
+        (3, "softmax", losses.SparseCategoricalCrossentropy(ignore_class=7), 7 + 0 * CLASSES, None),
         (1, None, "mse", 1000 * TWO, "targets not scaled"),
         (1, None, "mse", 20.0 * TWO, None),
         (1, None, "mse", np.where(TWO, np.nan, 1.0), "labels not finite"),
@@ -205,10 +209,62 @@ def test_a_model_that_nobody_can_see_into_is_judged_by_its_values():
     ):
         model = Own(activation)
         model.compile("sgd", losses.SparseCategoricalCrossentropy(from_logits=from_logits))
-        assert check(model, X, CLASSES) == []  # it has no weights yet, and gets none
+        with pytest.raises(ValueError, match=r"`model` must be built: let it begin with a"):
+            check(model, X, CLASSES)
         assert not model.built
         model(X)
         assert [v.fault for v in check(model, X, CLASSES)] == [LOGITS] * (not is_right)
+
+
+def test_one_class_only():
+    model = network(1, "sigmoid")
+    model.compile("sgd", "binary_crossentropy")
+    assert [v.fault for v in check(model, y=np.zeros((100, 1)))] == ["one class only"]
+    assert check(model, y=np.zeros((60, 1))) == []  # a rare class may be missing
+
+
+def test_sequences_of_labels():
+    steps = keras.Sequential([keras.Input((5, 2)), layers.LSTM(4, return_sequences=True)])
+    for last, y, fault in (
+        (layers.Dense(1), TWO, ["labels do not fit"]),
+        (layers.Dense(1), np.zeros((60, 5)), []),
+        (layers.Dense(3, "softmax"), np.concatenate([ONE_HOT[:, None]] * 5, axis=1), []),
+    ):
+        model = keras.Sequential([keras.Input((5, 2)), *steps.layers, last])
+        model.compile("sgd", "mse" if last.units == 1 else "categorical_crossentropy")
+        if y.ndim == 3:
+            y[:, 4:] = 0  # the end of a sequence
+        assert [v.fault for v in check(model, y=y)] == fault
+
+
+def test_inputs_are_found_by_their_names():
+    tokens, age = keras.Input((5,), name="text"), keras.Input((3,), name="age")
+    parts = [layers.Flatten()(layers.Embedding(5000, 4)(tokens)), layers.Dense(4)(age)]
+    model = keras.Model([tokens, age], layers.Dense(1, "sigmoid")(layers.Concatenate()(parts)))
+    model.compile("sgd", "binary_crossentropy")
+    ids, years = np.full((60, 5), 4000), RNG.normal(size=(60, 3))
+    assert check(model, {"text": ids, "age": years}, TWO) == []
+    [verdict] = check(model, {"text": ids, "age": 1e4 * years}, TWO)
+    assert verdict.fault == "inputs not scaled"
+
+
+def test_an_output_without_a_loss_is_left_out():
+    inputs = keras.Input((4,))
+    one, two = layers.Dense(3, "softmax", name="one")(inputs), layers.Dense(2, name="two")(inputs)
+    model = keras.Model(inputs, [one, two])
+    model.compile("sgd", ["sparse_categorical_crossentropy", None])
+    for y in ([CLASSES + 1, TWO], [CLASSES + 1], {"one": CLASSES + 1}):
+        assert [v.fault for v in check(model, X, y)] == ["labels do not fit"]
+    single = keras.Model(inputs, one)
+    single.compile("sgd", "sparse_categorical_crossentropy")
+    assert check(single, X, [CLASSES]) == []
+
+
+def test_batches_of_a_fixed_size():
+    model = keras.Sequential([keras.Input(batch_shape=(16, 5, 2)), layers.LSTM(4, stateful=True)])
+    model.add(layers.Dense(1))
+    model.compile("sgd", "mse")
+    assert check(model, RNG.normal(size=(60, 5, 2)), TWO) == []
 
 
 def test_several_outputs_are_judged_one_by_one():
@@ -294,7 +350,7 @@ def test_a_training_of_ones_own_may_use_its_loss_as_it_likes():
         def train_step(self, data):
             return super().train_step(data)
 
-    model = Own(network(3, "softmax").layers)
+    model = Own([keras.Input((4,)), *network(3, "softmax").layers])
     model.compile("sgd", "mse")
     assert check(model, X, ONE_HOT) == []
 
@@ -322,10 +378,12 @@ def test_nothing_is_built_or_changed():
         (X[:1], None, "`x` must have at least 2 examples, not 1"),
         (X, CLASSES[:50], "`x` and `y` must be equally long, not 60 and 50"),
         (X, np.array(["cat"] * 60), "`y` must be numbers"),
+        (3.0, None, "`x` must be arrays or tensors"),
+        (X, 3.0, "`y` must be arrays or tensors"),
     ],
 )
 def test_arrays_that_do_not_fit(x, y, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         found(3, "softmax", "sparse_categorical_crossentropy", x, y)
 
 

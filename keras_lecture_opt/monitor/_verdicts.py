@@ -20,6 +20,7 @@ from keras_lecture_opt.verdicts._objective import (
     activation_of,
     best_constant,
     is_mean_alone,
+    least_loss,
     loss_of,
     saturating,
 )
@@ -147,11 +148,13 @@ class Evidence:
         sizes = {name: self._first_size(name) for name in shapes}
         self.kernels = {name: size for name, size in sizes.items() if size}  # the first sizes
         self.usual = {name: usual_size(shapes[name]) for name in self.kernels}
+        # A call clears what a model knows of its penalties.
+        is_alone = len(models) == 1 and models[0].compiled and is_mean_alone(models[0])
         found = outputs(models[0], x, y) if len(models) == 1 else []
         # Of several losses, nobody can tell the parts.
         self.output = found[0] if len(found) == 1 else None
         self.kind = self.output and self.output.objective.kind
-        self.guessing = self._guessing()
+        self.guessing, self.untrained, self.least = self._costs() if is_alone else (None, None, 0)
         self.error = self._error()
         self.dead, self.saturated = ({}, {}) if x is None else self._idle(x)
 
@@ -173,16 +176,23 @@ class Evidence:
                 return moved / ratio if ratio else self.of(name, "weight")[step]
         return None
 
-    def _guessing(self):
-        """The mean loss of the best constant output, or None where it is not known."""
-        if self.output is None or not is_mean_alone(self.models[0]):
-            return None
-        y = self.output.y
-        if y is not None and np.isfinite(y).all():
-            return best_constant(self.models[0], self.output.objective, y)
-        if self.kind == "binary":
-            return math.log(2)
-        return math.log(self.classes) if self.classes > 1 else None
+    def _costs(self):
+        """The mean losses of the best constant output, of a first one, and of the labels.
+
+        The first two are None where they are not known.
+        """
+        if self.output is None:
+            return None, None, 0
+        model, objective, y = self.models[0], self.output.objective, self.output.y
+        first = math.log(2) if self.kind == "binary" else None
+        first = math.log(self.classes) if self.classes > 1 else first
+        if y is None or not np.isfinite(y).all():
+            return first, first, 0
+        guessing = best_constant(model, objective, y)
+        if guessing is None:
+            return None, None, 0
+        first = first or loss_of(model, y, np.zeros(y.shape, "float32")) or guessing
+        return guessing, max(first, guessing), least_loss(model, objective, y)
 
     @property
     def classes(self):
@@ -218,7 +228,28 @@ class Evidence:
     @property
     def has_learned(self):
         """Whether the loss is far below that of guessing."""
-        return self.guessing is not None and self.latest_loss < LEARNED * self.guessing
+        return self.guessing is not None and self.part_of_guessing < LEARNED
+
+    @property
+    def part_of_guessing(self):
+        """The latest loss, from that of the labels, 0, to that of guessing, 1."""
+        return (self.latest_loss - self.least) / max(self.guessing - self.least, 1e-12)
+
+    @property
+    def is_better_than_chance(self):
+        """Whether the accuracy is, as far as it is known."""
+        step = max(self.accuracy, default=0)
+        chance, accuracy = 1 / (self.classes or 2), self.accuracy.get(step, 0)
+        if self.error is not None and self.classes:
+            y = self.output.y[: len(self.output.values)]
+            right = y if self.kind == "sparse" else y.argmax(axis=-1)
+            answers = self.output.values.argmax(axis=-1)
+            _, counts = np.unique(right, return_counts=True)
+            chance = counts.max() / counts.sum()
+            accuracy = np.mean(answers.ravel() == right.ravel())
+        elif self.error is not None or self.kind not in CROSS_ENTROPIES:
+            return False
+        return bool(accuracy > chance + (1 - chance) / 10)
 
     @property
     def makes_progress(self):
@@ -318,13 +349,13 @@ def weights_start_too_large(evidence):
 def bad_start(evidence):
     step = evidence.start + 1
     first = evidence.loss[step]
-    if first > BAD_START * evidence.guessing and not evidence.has_learned:
-        times = first / evidence.guessing
+    if first > BAD_START * evidence.untrained and not evidence.has_learned:
+        times = first / evidence.untrained
         inputs = "inputs that are not scaled, or " * (evidence.x is None)  # else they are judged
         try_inputs = "inputs of mean 0 and standard deviation 1, and " * (evidence.x is None)
         text = (
             f"The first loss is {first:.3g}, {times:.3g} times that of guessing "
-            f"({evidence.guessing:.3g}). Likely cause: {inputs}a layer that starts with "
+            f"({evidence.untrained:.3g}). Likely cause: {inputs}a layer that starts with "
             f"large weights. Try {try_inputs}its initializers' defaults. (Large class or sample "
             "weights multiply the loss, too.)"
         )
@@ -618,11 +649,17 @@ def probabilities_squashed(evidence):
 
 
 @CHECKS.enter(
-    lambda e: e.guessing and e.kind in CROSS_ENTROPIES and e.loss and e.accuracy, "certain"
+    lambda e: (
+        e.guessing
+        and e.accuracy
+        and (e.loss or e.error is not None)
+        # Of other labels than 0 and 1, Keras's binary accuracy says nothing.
+        and (e.classes or (e.kind == "binary" and e.output.are_classes))
+    )
 )
 def accuracy_contradicts_the_loss(evidence):
-    step = max(evidence.loss)
-    loss, accuracy = evidence.loss[step], evidence.accuracy.get(step, 1)
+    step = max(evidence.accuracy)
+    loss, accuracy = evidence.latest_loss, evidence.accuracy[step]
     chance = 1 / (evidence.classes or 2)
     if 0 <= loss < LEARNED * evidence.guessing and accuracy <= chance + (1 - chance) / 10:
         text = (
@@ -655,14 +692,10 @@ def too_few_steps(evidence):
 )
 def no_learning(evidence):
     step = max(evidence.loss, default=evidence.last_step)
-    loss, chance = evidence.latest_loss, 1 / (evidence.classes or 2)
+    loss = evidence.latest_loss
     # A mean of the epoch so far, which has a bad first batch in it.
     has_fallen = evidence.error is None and loss < FALLEN * evidence.loss.get(evidence.start + 1, 0)
-    is_better = (
-        evidence.kind in CROSS_ENTROPIES
-        and evidence.error is None
-        and evidence.accuracy.get(step, 0) > chance + (1 - chance) / 10
-    )
+    is_better = evidence.is_better_than_chance
     # The rows may be few: the one in the middle of the steps.
     middle = next(
         (v for s, v in evidence.loss.items() if 2 * evidence.age(s) >= evidence.age(step)), 0
@@ -679,7 +712,7 @@ def no_learning(evidence):
             "labels that do not belong to the inputs, or what no number shows. Try to learn ten "
         )
         cause += "examples by heart."
-    if loss >= GUESSING * evidence.guessing and not has_fallen | is_better:
+    if evidence.part_of_guessing >= GUESSING and not has_fallen | is_better:
         text = (
             f"After {evidence.age(step)} steps the loss is {loss:.3g}, and guessing costs "
             f"{evidence.guessing:.3g}: nothing has been learned. Likely cause: {cause}"

@@ -11,6 +11,7 @@ from keras_lecture_opt.verdicts._inside import outputs_of
 from keras_lecture_opt.verdicts._objective import (
     CROSS_ENTROPIES,
     RANGES,
+    REGRESSIONS,
     Objective,
     activated_twice,
     inner_softmaxes,
@@ -26,8 +27,10 @@ SMALL_INPUTS = 0.02  # the largest
 LARGE_TARGETS = 100.0
 STRONG_DROPOUT = 0.8
 FAR_APART = 1e5  # the largest spread of a column over the smallest
+ROUNDING = 1e-6  # the spread of a constant, over the mean
 FAR_FROM_0 = 30.0  # the mean over the spread
-MANY = 20  # labels
+MANY = 100  # labels
+NEAR = 1e-3  # a label that rounding has moved
 MOST = 1000  # examples that are looked at inside the model
 PROBABLE = ("softmax", "sigmoid", "hard_sigmoid")
 OUTPUTS, INPUTS = Checks(), Checks()
@@ -79,8 +82,9 @@ def check(model: keras.Model, x: Any = None, y: Any = None) -> list[Verdict]:
         is empty if nothing was found.
 
     Raises:
-        TypeError: `model` is not a `keras.Model`.
-        ValueError: it is not compiled; or `x` and `y` do not belong to it, or not to one another.
+        TypeError: `model` is not a `keras.Model`, or `x` and `y` are not arrays.
+        ValueError: the model is not compiled or not built; or `x` and `y` do not belong to it, or
+            not to one another.
 
     Example:
 
@@ -93,6 +97,9 @@ def check(model: keras.Model, x: Any = None, y: Any = None) -> list[Verdict]:
         raise TypeError(must_be("model", "a keras.Model", model))
     if not model.compiled:
         raise ValueError(must_be("model", "compiled", model))
+    if not model.built:
+        allowed = "built: let it begin with a `keras.Input`, or call it once"
+        raise ValueError(must_be("model", allowed, model))
     return in_order(look(model, x, y)[0])
 
 
@@ -114,7 +121,7 @@ def softmax_over_one_unit(output):
     if (output.objective.activation, output.objective.units) != ("softmax", 1):
         return
     more = ""
-    if output.objective.kind in CROSS_ENTROPIES:
+    if output.objective.kind == "binary":
         more = "(Within this loss Keras trains it as a sigmoid: the loss falls all the same.) "
     text = (
         f"The softmax of {output.title} is over one unit, so the model predicts 1 for every input. "
@@ -124,7 +131,7 @@ def softmax_over_one_unit(output):
     yield output.where, 0, 1.0, text
 
 
-@OUTPUTS.enter(lambda o: o.objective.kind in ("squared", "absolute", "binary"), "certain")
+@OUTPUTS.enter(lambda o: o.objective.kind in (*REGRESSIONS, "binary"), "certain")
 def softmax_with_another_loss(output):
     if output.objective.activation != "softmax" or output.objective.units == 1:
         return
@@ -239,7 +246,7 @@ def softmax_inside(output):
         units = found[0].output.shape[-1]
         text = (
             f"The softmax of {found[0].name}{and_others(found)} stands inside: its {units} "
-            "outputs sum to 1, so each is tiny, and little of the gradient passes. Use `relu`: a "
+            "outputs sum to 1, and little of the gradient passes. Use `relu`: a "
             "softmax belongs at the end."
         )
         yield tuple(layer.name for layer in found), 0, float(units), text
@@ -290,36 +297,42 @@ def labels_not_finite(output):
         yield output.where, 0, math.nan, not_finite(output.y, f"labels of {output.title}")
 
 
-@OUTPUTS.enter(lambda o: o.y is not None and np.isfinite(o.y).all(), "certain")
+@OUTPUTS.enter(lambda o: o.y is not None and o.objective.kind, "certain")
 def labels_do_not_fit(output):
     """Labels that no output can reach, or that the loss takes for something else."""
     objective, y = output.objective, output.objective.counted(output.y)
+    if not y.size or not np.isfinite(y).all():
+        return
     low, high = float(y.min()), float(y.max())
-    loss, units = objective.words, objective.units
+    loss, units, rank = objective.words, objective.units, len(objective.shape)
     columns = y.shape[-1] if y.ndim > 1 else 1
-    if objective.rank == 2 and objective.kind != "sparse" and columns != units:
+    is_masked = {*np.unique(y)} == {-1, 0, 1}  # sample weights may leave out −1
+    if rank == 3 and y.ndim == 2 and objective.kind != "sparse" and columns != objective.shape[1]:
+        problem = f"in rows of {columns}, and outputs have {objective.shape[1]} steps"
+        advice = "leave out the last `return_sequences=True`, or give each step a label"
+    elif rank == 2 and objective.kind != "sparse" and columns != units:
         problem = f"in rows of {columns}, and outputs are in rows of {units}"
         if columns == 1 and np.isin(y, range(units or 0)).all():
             advice = "they are numbers of classes: use sparse categorical cross-entropy and softmax"
-        elif units == 1:
+        elif units == 1 and objective.kind in CROSS_ENTROPIES:
             advice = f"give the number of the class, or {columns} outputs"
         else:
             advice = "give each output a column"
     elif objective.kind == "sparse" and np.any(y != np.round(y)):
         problem, advice = "and are not whole numbers", f"{loss} takes the number of the class"
-    elif objective.kind == "sparse" and (low < 0 or (objective.units or math.inf) <= high):
+    elif objective.kind == "sparse" and units != 1 and (low < 0 or (units or math.inf) <= high):
         problem = f"and do not fit the {objective.units} outputs"
         advice = "number the classes from 0, and give each an output"
-    elif objective.kind == "binary" and (low < 0 or high > 1):
+    elif objective.kind == "binary" and not is_masked and (low < -NEAR or high > 1 + NEAR):
         problem = f"and {loss} takes 0 to 1"
         advice = "use 0 and 1 for two classes, and categorical cross-entropy for more"
-    elif objective.kind == "categorical" and units != 1 and (low < 0 or not sums_to_1(y)):
+    elif objective.kind == "categorical" and units != 1 and (low < 0 or not sums_to_1(filled(y))):
         problem = "and their rows do not sum to 1"
         advice = f"{loss} takes one 1 in each row; if several may be 1, use `sigmoid` and binary "
         advice += "cross-entropy"
-    elif objective.kind in ("squared", "absolute") and objective.activation in RANGES:
+    elif objective.kind in REGRESSIONS and objective.activation in RANGES:
         least, most = RANGES[objective.activation]
-        if low >= least and high <= most:
+        if low >= least - NEAR and high <= most + NEAR:
             return
         problem = f"and {objective.activation} gives values from {least:g} to {most:g}"
         advice = "use no activation at the end, or scale the labels into that range"
@@ -355,9 +368,7 @@ def absolute_error_of_classes(output):
 
 @OUTPUTS.enter(
     lambda o: (
-        o.y is not None
-        and o.objective.kind in ("squared", "absolute")
-        and o.objective.activation in (None, "linear")
+        o.y is not None and o.objective.kind in REGRESSIONS and o.objective.activation == "linear"
     )
 )
 def targets_not_scaled(output):
@@ -400,8 +411,10 @@ def inputs_not_scaled(given):
         "Standardize each column to mean 0 and standard deviation 1, or begin with a "
         "`keras.layers.Normalization` that is adapted to the data; pixels: `Rescaling(1 / 255)`."
     )
-    spreads = [] if columns is None else columns.std(axis=0)
-    spreads = [s for s in spreads if s > 0]
+    spreads = []
+    if columns is not None:
+        spreads, means = columns.std(axis=0), np.abs(columns.mean(axis=0))
+        spreads = spreads[spreads > ROUNDING * means].tolist()
     mean, spread = float(np.mean(given.values)), float(np.std(given.values))
     largest = float(np.abs(given.values).max())
     if 0 < largest < SMALL_INPUTS:
@@ -414,7 +427,7 @@ def inputs_not_scaled(given):
         ratio = float(max(spreads) / min(spreads))
         text = f"The largest spread of a column is {ratio:.2g} times the smallest."
         yield (), 0, ratio, f"{text} {advice}"
-    elif spread and abs(mean) > FAR_FROM_0 * spread:
+    elif spread > ROUNDING * abs(mean) > 0 and abs(mean) > FAR_FROM_0 * spread:
         text = (
             f"The mean of the inputs, {mean:.3g}, is {abs(mean) / spread:.0f} times their spread."
         )
@@ -427,9 +440,9 @@ def inputs_not_scaled(given):
 def outputs(model, x, y):
     """Return an `Output` for each loss of the model."""
     found = objectives(model) if is_ordinary(model) else []
-    labels = [None] * len(found) if y is None or not found else parts(y, model, len(found))
+    labels = [None] * len(found) if y is None or not any(found) else parts(y, model, found)
     if x is not None:
-        examples = len(keras.tree.flatten(x)[0])
+        examples = length("x", keras.tree.flatten(x)[0])
         for array in labels:
             if array is not None and len(array) != examples:
                 lengths = f"{examples} and {len(array)}"
@@ -437,7 +450,22 @@ def outputs(model, x, y):
     values = [] if x is None or not model.built else values_of(model, x)
     if len(values) != len(found):
         values = [None] * len(found)
-    return [Output(model, *facts) for facts in zip(found, labels, values, strict=True)]
+    given = []
+    for objective, array, value in zip(found, labels, values, strict=True):
+        if objective is not None:
+            if not objective.shape and value is not None:
+                objective = objective._replace(shape=value.shape)
+            given.append(Output(model, objective, array, value))
+    return given
+
+
+def length(argument, array):
+    """Return the number of examples."""
+    try:
+        return len(array)
+    except TypeError as error:
+        allowed = "arrays or tensors, as for `fit`, with an axis of examples"
+        raise TypeError(must_be(argument, allowed, type(array).__name__)) from error
 
 
 def first(x):
@@ -458,25 +486,39 @@ def values_of(model, x):
     return values
 
 
-def parts(given, model, number):
-    """Return labels as a list of arrays, one for each loss."""
+def parts(given, model, found):
+    """Return labels as a list of arrays, one for each output; None where there is no loss."""
+    number = sum(objective is not None for objective in found)
     if isinstance(given, dict):
-        given = [given[name] for name in model.output_names if name in given]
-    arrays = given if isinstance(given, (list, tuple)) and number > 1 else [given]
-    if len(arrays) != number:
-        raise ValueError(f"`y` must have labels for {number} outputs, not for {len(arrays)}.")
+        names = getattr(model, "output_names", None) or [*given]
+        given = [given.get(name) for name in names]
+    arrays = given if isinstance(given, (list, tuple)) else [given]
+    if len(arrays) == number < len(found):
+        arrays = iter(arrays)
+        arrays = [objective and next(arrays) for objective in found]
+    if len(arrays) != len(found):
+        if number > 1:
+            raise ValueError(f"`y` must have labels for {number} outputs, not for {len(arrays)}.")
+        arrays = [given]  # a list of numbers
+    labels = [None if o is None else array for o, array in zip(found, arrays, strict=True)]
     try:
-        return [np.asarray(array).astype("float64") for array in arrays]
+        labels = [None if y is None else np.asarray(y).astype("float64") for y in labels]
     except (TypeError, ValueError) as error:
         raise ValueError(f"`y` must be numbers: {error}") from error
+    for array in labels:
+        if array is not None:
+            length("y", array)
+    return labels
 
 
 def inputs(model, x):
     """Return an `Input` for each array that the model takes as numbers."""
     if x is None:
         return []
+    given = keras.tree.flatten(getattr(model, "inputs", None) or [])
+    if isinstance(x, dict) and {*x} >= {tensor.name for tensor in given}:
+        x = [x[tensor.name] for tensor in given]
     arrays = [np.asarray(part) for part in keras.tree.flatten(x)]
-    given = keras.tree.flatten(getattr(model, "inputs", None) or [None] * len(arrays))
     if len(given) != len(arrays):
         given = [None] * len(arrays)
     return [
@@ -484,6 +526,12 @@ def inputs(model, x):
         for tensor, array in zip(given, arrays, strict=True)
         if array.dtype.kind in "fiu"
     ]
+
+
+def filled(y):
+    """Return the rows that are not all zeros: those of a sequence's end are."""
+    rows = y.reshape(-1, y.shape[-1]) if y.ndim > 2 else y
+    return rows[rows.any(axis=-1)] if y.ndim > 2 else rows
 
 
 def capitalized(words):

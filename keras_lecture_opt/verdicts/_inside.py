@@ -7,18 +7,28 @@ import numpy as np
 
 from keras_lecture_opt.verdicts._objective import RANGES, activation_of, seen
 
+BATCH = 32  # examples that are in memory at once
+
 
 def outputs_of(model, x):
     """Return the model's outputs as a list, without a change of any of its variables."""
     trainable, others = (
         [v.value for v in w] for w in (model.trainable_variables, model.non_trainable_variables)
     )
-    with warnings.catch_warnings(action="ignore"):  # such as Keras's, of a softmax over one unit
-        try:
-            outputs, _ = model.stateless_call(trainable, others, x, training=False)
-        except TypeError:  # its `call` takes no such argument
-            outputs, _ = model.stateless_call(trainable, others, x)
-    return [np.asarray(keras.ops.cast(y, "float32")) for y in keras.tree.flatten(outputs)]
+    inputs = keras.tree.flatten(getattr(model, "inputs", None) or [])
+    fixed = inputs[0].shape[0] if inputs and inputs[0].shape else None  # of a stateful layer
+    batch, found = fixed or BATCH, []
+    examples = len(keras.tree.flatten(x)[0])
+    for start in range(0, examples // fixed * fixed if fixed else examples, batch):
+        some = keras.tree.map_structure(lambda part, at=start: part[at : at + batch], x)
+        with warnings.catch_warnings(action="ignore"):  # Keras's, of a softmax over one unit
+            try:
+                outputs, _ = model.stateless_call(trainable, others, some, training=False)
+            except TypeError:  # its `call` takes no such argument
+                outputs, _ = model.stateless_call(trainable, others, some)
+        outputs = keras.tree.flatten(outputs)
+        found.append([np.asarray(keras.ops.cast(y, "float32")) for y in outputs])
+    return [np.concatenate(parts) for parts in zip(*found, strict=True)]
 
 
 def idle_units(model, x):

@@ -13,7 +13,8 @@ KINDS = {
     "categorical": ("CategoricalCrossentropy", "CategoricalFocalCrossentropy"),
     "sparse": ("SparseCategoricalCrossentropy",),
     "squared": ("MeanSquaredError",),
-    "absolute": ("MeanAbsoluteError", "Huber", "LogCosh"),
+    "absolute": ("MeanAbsoluteError",),
+    "robust": ("Huber", "LogCosh"),
 }
 WORDS = {
     "binary": "binary cross-entropy",
@@ -21,8 +22,10 @@ WORDS = {
     "sparse": "sparse categorical cross-entropy",
     "squared": "the squared error",
     "absolute": "the absolute error",
+    "robust": "this loss",
     None: "the loss",
 }
+REGRESSIONS = ("squared", "absolute", "robust")
 CROSS_ENTROPIES = ("binary", "categorical", "sparse")
 # The values that an activation can take.
 RANGES = {
@@ -49,8 +52,7 @@ class Objective(NamedTuple):
     Attributes:
         name: of the layer that ends in this output; "" where nobody can see it.
         activation: name of its activation, a key of `RANGES`, or None if unknown.
-        units: length of its last axis, None if unknown.
-        rank: number of its axes, with that of the examples; None if unknown.
+        shape: of the output, () if it is unknown; its first axis is that of the examples.
         kind: of its loss, a key of `KINDS`, or None for any other.
         from_logits: whether the loss takes logits.
         ignored: the class that the loss leaves out, or None.
@@ -60,12 +62,16 @@ class Objective(NamedTuple):
 
     name: str
     activation: str | None
-    units: int | None
-    rank: int | None
+    shape: tuple
     kind: str | None
     from_logits: bool
     ignored: int | None
     is_seen_through: bool
+
+    @property
+    def units(self):
+        """Length of the last axis, None if unknown."""
+        return self.shape[-1] if self.shape else None
 
     def counted(self, y):
         """Return those of the labels that count."""
@@ -78,7 +84,7 @@ class Objective(NamedTuple):
 
 
 def objectives(model):
-    """Return the objectives of a compiled model, one for each output that has a loss."""
+    """Return the objectives of a compiled model, for each output; None if it has no loss."""
     outputs = getattr(model, "outputs", None) or [None]
     names = getattr(model, "output_names", None) or [""] * len(outputs)  # Sequential has none
     losses = getattr(model, "loss", None)
@@ -89,14 +95,15 @@ def objectives(model):
     found = []
     for output, loss in zip(outputs, losses, strict=False):
         if loss:
-            shape = () if output is None else output.shape
-            units, rank = (shape[-1], len(shape)) if shape else (None, None)
+            shape = () if output is None else tuple(output.shape)
             name, activation = ending(model, output)
             last = layer_before(model, output)
             is_seen_through = activation is not None and activation_of(last) == activation
             ignored = getattr(loss, "ignore_class", None)
-            facts = units, rank, *kind_of(loss), ignored, is_seen_through
+            facts = shape, *kind_of(loss), ignored, is_seen_through
             found.append(Objective(name, activation, *facts))
+        else:
+            found.append(None)
     return found
 
 
@@ -192,7 +199,8 @@ def inner_softmaxes(model):
         for layer in layers_of(model)
         if activation_of(layer) == "softmax"
         and isinstance(only_layer_after(model, layer), WEIGHTED)
-        and seen(layer)[1].shape[-1] != 1
+        and seen(layer)[1].shape[-1] > 2
+        and not is_an_output(model, layer)
     ]
 
 
@@ -205,7 +213,16 @@ def activated_twice(model, first, activations):
         and (following := only_layer_after(model, layer)) is not None
         and not isinstance(following, (*WEIGHTED, keras.layers.SimpleRNN))
         and activation_of(following) in activations
+        and is_an_output(model, following)
     ]
+
+
+def is_an_output(model, layer):
+    """Whether the model puts out what a layer puts out, at once or passed on."""
+    following = layers_after(model, seen(layer)[1])
+    if len(following) == 1 and passes(following[0]):
+        return is_an_output(model, following[0])
+    return any(seen(layer)[1] is output for output in model.outputs)
 
 
 def saturating(model):
@@ -269,25 +286,36 @@ def best_constant(model, objective, y):
         return None
     else:
         constants, shape = [y.mean(axis=0), np.median(y, axis=0)], y.shape
+        constants = constants[:1] if objective.kind in CROSS_ENTROPIES else constants
+    losses = [loss_of(model, y, as_output(objective, np.broadcast_to(c, shape))) for c in constants]
+    return min((loss for loss in losses if loss is not None), default=None)
+
+
+def least_loss(model, objective, y):
+    """Return the loss of outputs that equal the labels: soft labels cost something all the same."""
+    if objective.kind not in ("binary", "categorical"):
+        return 0.0
+    return loss_of(model, y, as_output(objective, y)) or 0.0
+
+
+def as_output(objective, values):
+    """Return probabilities as the loss takes them; other values as they are."""
     if objective.kind in CROSS_ENTROPIES:
-        constants = [np.clip(constants[0], 1e-7, 1 - 1e-7)]
+        values = np.clip(values, 1e-7, 1 - 1e-7)
         if objective.from_logits:
-            others = 1 - constants[0] if objective.kind == "binary" else 1
-            constants = [np.log(constants[0] / others)]
-    losses = [loss_of(model, y, np.broadcast_to(c, shape).astype("float32")) for c in constants]
-    return min(filter(None, losses), default=None)
+            values = np.log(values / (1 - values if objective.kind == "binary" else 1))
+    return values.astype("float32")
 
 
 def is_mean_alone(model):
     """Whether the loss that is shown is the mean of one loss, without penalties or weights."""
-    penalty = sum(float(loss) for loss in model.losses)
-    if penalty:
-        return False
     try:
+        if sum(float(loss) for loss in model.losses):
+            return False
         with warnings.catch_warnings(action="ignore"):
             config = model.get_compile_config()
         loss = keras.losses.get(model.loss)
-    except Exception:  # a loss that cannot be written down
+    except Exception:  # a loss that cannot be written down, or a penalty within a graph
         return False
     # Not compiled, or `model.loss` is an earlier one.
     if not config.get("loss") or config.get("loss_weights"):
