@@ -604,7 +604,7 @@ def test_a_model_that_cannot_be_judged_is_trained_all_the_same(monkeypatch, tmp_
 
 
 def test_the_page_lists_every_verdict():
-    page = (ROOT / "docs" / "verdicts.md").read_text()
+    _, _, page = (ROOT / "docs" / "verdicts.md").read_text().partition("## Every verdict")
     listed = re.findall(r"^\| ([a-z][^|]+) \|.*\| (\w+) \|$", page, flags=re.MULTILINE)
     listed = {(fault, certainty) for faults, certainty in listed for fault in faults.split(", ")}
     checks = [*_check.OUTPUTS, *_check.INPUTS, *CHECKS]
