@@ -324,7 +324,7 @@ ADVICE = {
     r"(?i)use (?:`softmax`|`sigmoid`|no activation|binary|categorical)": end_rightly,
     r"(?i)use 0 and 1|takes 0 and 1": label_rightly,
 }
-BEGINS = r"Try |Train |Leave out |Look |Standardize |Remove |[Uu]se [^.]*"
+BEGINS = r"Try |Train |Divide |Leave out |Look |Standardize |Remove |[Uu]se [^.]*"
 
 
 def follow(verdict, plan):
