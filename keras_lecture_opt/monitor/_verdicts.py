@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from keras_lecture_opt.monitor._pictures import layer_of
-from keras_lecture_opt.verdicts._check import first, look, outputs
+from keras_lecture_opt.verdicts._check import first, inputs, look, outputs
 from keras_lecture_opt.verdicts._inside import idle_units
 from keras_lecture_opt.verdicts._objective import (
     CROSS_ENTROPIES,
@@ -69,10 +69,10 @@ CHECKS = Checks()  # first what may cause the rest
 def judge(evidence):
     """Return the list of verdicts on a training, and the list of faults that were looked for."""
     verdicts, made = [], []
-    for model in evidence.models:
-        data = (evidence.x, evidence.y) if len(evidence.models) == 1 else (None, None)
-        found, names = look(model, *data) if model.compiled else ([], [])
-        verdicts, made = verdicts + found, made + names
+    for model, found_outputs in zip(evidence.models, evidence.outputs, strict=True):
+        if model.compiled:
+            found, names = look(found_outputs, inputs(model, evidence.x))
+            verdicts, made = verdicts + found, made + names
     causes = [v for v in verdicts if v.certainty in ("certain", "likely")]
     if evidence.has_learned:  # what is odd has done no harm
         verdicts = [v for v in verdicts if v.certainty == "certain"]
@@ -127,7 +127,7 @@ class Evidence:
     def __init__(self, history, models, optimizers, names, start=0, x=None, y=None):
         if x is not None and len(models) > 1:
             raise ValueError(f"`x` needs one model: {len(models)} are trained.")
-        self.models, self.names, self.start, self.x, self.y = models, names, start, x, y
+        self.models, self.names, self.start, self.x = models, names, start, x
         self.clips = any(o.clipnorm or o.clipvalue or o.global_clipnorm for o in optimizers)
         self.decays = any(o.weight_decay for o in optimizers) or any(m.losses for m in models)
         series = {}
@@ -150,8 +150,11 @@ class Evidence:
         self.usual = {name: usual_size(shapes[name]) for name in self.kernels}
         # A call clears what a model knows of its penalties.
         is_alone = len(models) == 1 and models[0].compiled and is_mean_alone(models[0])
-        found = outputs(models[0], x, y) if len(models) == 1 else []
-        # Of several losses, nobody can tell the parts.
+        if len(models) > 1:  # nobody can tell whose labels they are
+            y = None
+        self.outputs = [outputs(model, x, y) for model in models]
+        # Nor, of several losses, the parts.
+        found = self.outputs[0] if len(models) == 1 else []
         self.output = found[0] if len(found) == 1 else None
         self.kind = self.output and self.output.objective.kind
         self.guessing, self.untrained, self.least = self._costs() if is_alone else (None, None, 0)
@@ -218,6 +221,11 @@ class Evidence:
         """Return a layer's name as the monitor writes it."""
         names = [self.names[id(w)] for w in layer.weights if id(w) in self.names]
         return layer_of(names[0]) if names else layer.name
+
+    @functools.cached_property
+    def saturating(self):
+        """The hidden layers of sigmoids or of tanh."""
+        return [layer for model in self.models for layer in saturating(model)]
 
     @property
     def latest_loss(self):
@@ -442,7 +450,7 @@ def no_gradient(evidence):
     if still and (evidence.start in still.values() or not evidence.has_learned):
         name = min(still, key=still.get)
         since = evidence.age(still[name])
-        dead = [layer for layer, share in evidence.dead.items() if share > DEAD]
+        dead, _, _ = idle(evidence.dead)
         zeros = [name for name in still if not any(evidence.of(name, "weight").values())]
         if since:
             cause = (
@@ -519,12 +527,16 @@ def decay_too_strong(evidence):
         yield tuple(shrunk), evidence.last_step, sizes[worst], text
 
 
+def idle(shares):
+    """Return the layers of which too many units are idle, the worst layer, and its share."""
+    worst = max(shares, key=shares.get, default=None)
+    return [name for name, share in shares.items() if share > DEAD], worst, shares.get(worst)
+
+
 @CHECKS.enter(lambda e: e.saturated)
 def saturated_units(evidence):
-    guilty = [name for name, share in evidence.saturated.items() if share > DEAD]
+    guilty, worst, share = idle(evidence.saturated)
     if guilty and not evidence.has_learned:
-        worst = max(guilty, key=evidence.saturated.get)
-        share = evidence.saturated[worst]
         text = (
             f"{share:.0%} of the units of {worst} are at their bounds for all examples"
             f"{and_others(guilty)}. Likely cause: inputs that are not scaled, or initial weights "
@@ -536,10 +548,8 @@ def saturated_units(evidence):
 
 @CHECKS.enter(lambda e: e.dead)
 def dead_units(evidence):
-    guilty = [name for name, share in evidence.dead.items() if share > DEAD]
+    guilty, worst, share = idle(evidence.dead)
     if guilty and not evidence.has_learned:
-        worst = max(guilty, key=evidence.dead.get)
-        share = evidence.dead[worst]
         text = (
             f"{share:.0%} of the ReLUs of {worst} are 0 for all {len(evidence.output.values)} "
             f"examples{and_others(guilty)}. Likely cause: a learning rate that is, or was, too "
@@ -568,18 +578,24 @@ def outputs_alike(evidence):
         size = float(np.mean(np.std(evidence.output.y, axis=0)))
     share = spread / size if size else 0.0
     if share < limit and (size or not evidence.has_learned):
-        through = [layer for model in evidence.models for layer in saturating(model)]
         cause = "a layer passes nothing on, or nothing has been learned. Try to learn ten examples "
         cause += "by heart."
-        if len(through) > 3:
-            cause = f"the gradient fades on its way through {len(through)} layers of sigmoids or "
-            cause += "tanh. Try `relu` in them."
+        if len(evidence.saturating) > 3:
+            cause = fading(evidence)
         zero = "exactly 0" if not np.any(last) else "nearly the same"
         text = (
             f"The outputs are {zero} for all {len(last)} examples: they vary by {share:.1g} of "
             f"their size. Likely cause: {cause}"
         )
         yield (), evidence.last_step, share, text
+
+
+def fading(evidence):
+    """Return a likely cause, and what to try."""
+    return (
+        f"the gradient fades on its way through {len(evidence.saturating)} layers of sigmoids or "
+        "tanh. Try `relu` in them."
+    )
 
 
 # The last steps alone would be those of a learning rate that has decayed.
@@ -604,8 +620,7 @@ def steps_too_small(evidence):
 def layer_lags(evidence):
     fastest = {name: pace for name, (_, pace) in evidence.fastest.items()}
     usual = median_low(fastest.values())
-    through = [layer for model in evidence.models for layer in saturating(model)]
-    if len(through) > 1 and evidence.age(evidence.last_step) >= ENOUGH:
+    if len(evidence.saturating) > 1 and evidence.age(evidence.last_step) >= ENOUGH:
         usual = min(max(fastest.values()), TOO_SLOW / LAGGING)  # the gradient fades layer by layer
     slow = [
         name
@@ -615,9 +630,8 @@ def layer_lags(evidence):
     ]
     if slow and not evidence.has_learned:
         worst = min(slow, key=fastest.get)
-        if len(through) > 1:
-            cause = f"the gradient fades on its way through {len(through)} layers of sigmoids or "
-            cause += "tanh. Try `relu` in them."
+        if len(evidence.saturating) > 1:
+            cause = fading(evidence)
         else:
             cause = (
                 "the layer starts with weights that are too large, its gradient vanishes on the "

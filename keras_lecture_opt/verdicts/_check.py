@@ -100,13 +100,13 @@ def check(model: keras.Model, x: Any = None, y: Any = None) -> list[Verdict]:
     if not model.built:
         allowed = "built: let it begin with a `keras.Input`, or call it once"
         raise ValueError(must_be("model", allowed, model))
-    return in_order(look(model, x, y)[0])
+    return in_order(look(outputs(model, x, y), inputs(model, x))[0])
 
 
-def look(model, x, y):
-    """Return the verdicts on a compiled model and its data, and the faults looked for."""
+def look(found_outputs, found_inputs):
+    """Return the verdicts on outputs and inputs of a model, and the faults looked for."""
     verdicts, made = [], []
-    for checks, cases in ((OUTPUTS, outputs(model, x, y)), (INPUTS, inputs(model, x))):
+    for checks, cases in ((OUTPUTS, found_outputs), (INPUTS, found_inputs)):
         for case in cases:
             found, names = checks.run(case)
             verdicts, made = verdicts + found, made + names
