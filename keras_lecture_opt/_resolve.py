@@ -1,6 +1,7 @@
-"""The one way to name an optimizer: `Adam` of this package, `keras.Lion` of Keras."""
+"""The one way to name an optimizer, `Adam` or `keras.Lion`; what Keras calls a thing of a class."""
 
 import difflib
+import re
 
 import keras
 
@@ -41,3 +42,9 @@ def optimizer_name(cls):
     """Return the name of an optimizer's class: that by which it is found, if there is one."""
     names = {known: name for name, known in known_optimizers().items()}
     return names.get(cls, f"{cls.__module__}.{cls.__qualname__}")
+
+
+def snake_case(cls):
+    """Return the name that Keras derives from a class."""
+    words = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", cls.__name__)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower()

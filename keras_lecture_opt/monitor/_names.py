@@ -5,6 +5,8 @@ import re
 
 import keras
 
+from keras_lecture_opt._resolve import snake_case
+
 NUMBER = re.compile(r"_\d+$")
 
 
@@ -49,12 +51,6 @@ def automatic_names():
         classes += cls.__subclasses__()
         names.add(snake_case(cls))
     return names
-
-
-def snake_case(cls):
-    """Return the name that Keras derives from a class."""
-    words = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", cls.__name__)
-    return re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower()
 
 
 def own_name(thing):

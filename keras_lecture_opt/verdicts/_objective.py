@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_lecture_opt._resolve import snake_case
+
 # Classes of Keras's losses; its functions have the same names in snake case.
 KINDS = {
     "binary": ("BinaryCrossentropy", "BinaryFocalCrossentropy"),
@@ -123,9 +125,10 @@ def kind_of(loss):
         return None, False
     for kind, classes in KINDS.items():
         for name in classes:
-            if type(loss) is getattr(keras.losses, name):
+            cls = getattr(keras.losses, name)
+            if type(loss) is cls:
                 return kind, bool(getattr(loss, "from_logits", False))
-            if loss is keras.losses.get(snake_case(name)):
+            if loss is keras.losses.get(snake_case(cls)):
                 return kind, False
     return None, False
 
@@ -265,12 +268,8 @@ def activation_of(layer):
     if isinstance(layer, (*WEIGHTED, keras.layers.SimpleRNN, keras.layers.Activation)):
         name = getattr(layer.activation, "__name__", None)
     else:  # an operation such as keras.ops.softmax
-        name = None if isinstance(layer, keras.Layer) else snake_case(type(layer).__name__)
+        name = None if isinstance(layer, keras.Layer) else snake_case(type(layer))
     return name if name in RANGES else None
-
-
-def snake_case(name):
-    return "".join(f"_{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(name))
 
 
 def best_constant(model, objective, y):
