@@ -65,7 +65,6 @@ class Training(NamedTuple):
         metrics: as for `compile`.
         truth: what should be predicted: integers for classes, floats for quantities. None: `y`.
         cut: outputs above it mean class 1.
-        clipnorm: as for an optimizer.
         shuffle: as for `fit`.
         enough: skill below which the training has failed.
     """
@@ -81,7 +80,6 @@ class Training(NamedTuple):
     metrics: tuple = ("accuracy",)
     truth: Any = None
     cut: float = 0.5
-    clipnorm: float | None = None
     shuffle: bool = True
     enough: float = ENOUGH
 
@@ -93,8 +91,8 @@ class Program(NamedTuple):
         build: function that returns the faulty `Training`; its arguments change it.
         fixed: arguments that mend it.
         causes: what was wrong, in words.
-        named_by: verdicts that name one of the causes.
-        advice: dict from verdicts to the arguments that follow their sentence.
+        named_by: verdicts that name one of the causes, or words of the first one's sentence.
+        advice: dict from verdicts, or words of their sentences, to the arguments that follow them.
         remark: what the table cannot say.
     """
 
@@ -206,7 +204,7 @@ def question_31880720(last="softmax", rate=0.001, epochs=1):
     advice={
         "softmax over one unit": {"last": "linear"},
         "inputs not scaled": {"scaled": True},
-        "targets not scaled": {"scaled_targets": True},
+        "targets not scaled": {"scaled": True, "scaled_targets": True},
     },
     remark="The accepted answer left inputs and targets of up to 35,000 as they were: the fixed "
     "program fails, too, and the alarms on it are true.",
@@ -344,8 +342,8 @@ def question_47724077(optimizer="Adam", rate=0.001, scaled=False, epochs=6):
     REAL,
     fixed={"hidden": "sigmoid", "last": "softmax", "loss": "categorical_crossentropy", "epochs": 2},
     causes="no activations; squared error",
-    named_by=("nothing nonlinear between",),
-    advice={"nothing nonlinear between": {"hidden": "relu"}},
+    named_by=("linear network", "nothing nonlinear between"),
+    advice={"linear network": {"hidden": "relu"}},
 )
 def question_48385830(hidden=None, last=None, loss="mse", rate=3.0, epochs=1):
     """48385830."""
@@ -364,7 +362,7 @@ def question_48385830(hidden=None, last=None, loss="mse", rate=3.0, epochs=1):
     fixed={"rate": 0.001},
     causes="rate too high",
     named_by=("steps too large", "dead units", "no gradient", "not finite"),
-    advice={"targets not scaled": {"scaled_targets": True}},
+    advice={"targets not scaled": {"scaled": True, "scaled_targets": True}},
 )
 def question_48934338(rate=0.1, scaled=False, scaled_targets=False, passes=400, epochs=1):
     """48934338."""
@@ -456,7 +454,7 @@ SCALING = {
     "inputs not scaled": {"scaled": True},
     "bad start": {"scaled": True},
     "saturated units": {"scaled": True},
-    "targets not scaled": {"scaled_targets": True},
+    "targets not scaled": {"scaled": True, "scaled_targets": True},
 }
 
 
@@ -479,7 +477,7 @@ def house_prices(scaled=False, scaled_targets=False, rate=0.01, epochs=20):
     fixed={"last": None, "scaled_targets": True},
     causes="sigmoid for a quantity from −60 to 90",
     named_by=("labels do not fit",),
-    advice={"labels do not fit": {"last": None}, **SCALING},
+    advice={"labels do not fit": {"last": None}, "targets not scaled": {"scaled_targets": True}},
 )
 def sigmoid_for_a_quantity(last="sigmoid", scaled_targets=False, rate=0.001, epochs=20):
     """a temperature from a sigmoid."""
@@ -496,7 +494,7 @@ def sigmoid_for_a_quantity(last="sigmoid", scaled_targets=False, rate=0.001, epo
     fixed={"last": None},
     causes="ReLU at the end; half of the targets are negative",
     named_by=("labels do not fit",),
-    advice={"labels do not fit": {"last": None}, **SCALING},
+    advice={"labels do not fit": {"last": None}},
 )
 def relu_for_a_quantity(last="relu", rate=0.001, epochs=20):
     """a standardized quantity from a ReLU."""
@@ -790,8 +788,8 @@ def lstm_with_relu(hidden="relu", scaled=False, scaled_targets=False, rate=0.01,
     SAME,
     fixed={"shuffle": True},
     causes="rows sorted by class, `shuffle=False`",
-    named_by=("one class only", "labels sorted"),
-    advice={"one class only": {"mixed": True}, "labels sorted": {"mixed": True}},
+    named_by=("one class only", "shuffle the rows"),
+    advice={"one class only": {"mixed": True}, "shuffle the rows": {"mixed": True}},
 )
 def sorted_rows(shuffle=False, mixed=False, rate=0.05, epochs=2):
     """rows sorted by class, not shuffled."""
@@ -805,8 +803,8 @@ def sorted_rows(shuffle=False, mixed=False, rate=0.05, epochs=2):
     SAME,
     fixed={"shuffled": False},
     causes="labels of other rows",
-    named_by=("no learning",),
-    advice={},
+    named_by=("where one of the two is shuffled",),
+    advice={"where one of the two is shuffled": {"shuffled": False}},
 )
 def shuffled_inputs(shuffled=True, rate=0.05, epochs=4):
     """inputs shuffled without their labels."""
@@ -897,7 +895,7 @@ def sigmoid_for_ten_classes(last="sigmoid", loss="binary_crossentropy", rate=0.0
     fixed={"dropout": 0.2},
     causes="dropout of 0.95",
     named_by=("dropout too strong",),
-    advice={"bad start": {"scaled": True}, "dropout too strong": {"dropout": 0.5}},
+    advice={"bad start": {"scaled": True}, "dropout too strong": {"dropout": 0.2}},
 )
 def strong_dropout(dropout=0.95, scaled=False, rate=0.01, epochs=6):
     """dropout of 0.95 after each layer."""
@@ -950,7 +948,7 @@ PROGRAMS = {**REAL, **SAME}
 
 
 def optimizer_of(training):
-    options = {"learning_rate": training.rate, "clipnorm": training.clipnorm}
+    options = {"learning_rate": training.rate}
     if training.optimizer == "Nesterov":
         options |= {"momentum": 0.9, "nesterov": True}
         return keras.optimizers.SGD(**options)
@@ -980,46 +978,35 @@ def changed(program, variant):
         return program.build()
     if variant == "fixed":
         return program.build(**program.fixed)
-    changes, options = {}, {}
+    changes = {}
     default = {k: p.default for k, p in inspect.signature(program.build).parameters.items()}
     for step in variant.split(" → "):
         fault, _, what = step.partition(": ")
-        kind, _, number = what.partition(" ")
-        if kind == "rate":
-            changes["rate"] = changes.get("rate", default["rate"]) * float(number)
-        elif kind == "penalty":
-            changes["penalty"] = changes.get("penalty", default["penalty"]) * float(number)
-        elif kind == "epochs":
-            changes["epochs"] = changes.get("epochs", default["epochs"]) * int(number)
-        elif kind == "steps":
-            count = changes.get("epochs", default["epochs"])
-            training = program.build(**changes)
-            epoch = -(-len(training.x) // training.batch)
-            changes["epochs"] = max(count + 1, -(-int(number) // epoch))
-        elif kind == "clipnorm":
-            options["clipnorm"] = float(number)
-        else:
-            changes |= program.advice[fault]
-    return program.build(**changes)._replace(**options)
+        changes |= {} if what else program.advice[fault]
+        for kind, factor in re.findall(r"(\w+) ([\d.]+)", what):
+            changes[kind] = changes.get(kind, default[kind]) * float(factor)
+    if "epochs" in changes:
+        changes["epochs"] = round(changes["epochs"])
+    return program.build(**changes)
 
 
 FACTORS = {"a tenth": 0.1, "a hundredth": 0.01, "a thousandth": 0.001, "ten times": 10}
+ARGUMENTS = {"the learning rate": "rate", "it": "penalty", "as long": "epochs"}
 
 
 def advice_of(program, verdict):
     """Return what is done after a verdict, in the form that `changed` reads; "" if nothing is."""
-    if verdict.fault in program.advice:
-        return verdict.fault
-    pattern = rf"({'|'.join(FACTORS)}|\d+ times) (?:of )?(the learning rate|it\b)"
-    if found := re.search(pattern, verdict.text.lower()):
-        factor = FACTORS.get(found[1]) or float(found[1].split()[0])
-        what = "penalty" if found[2] == "it" else "rate"
-        return f"{verdict.fault}: {what} {factor:g}"
-    if "ten times as long" in verdict.text:
-        return f"{verdict.fault}: epochs 10"
-    if found := re.search(r"at least (\d+) steps", verdict.text):
-        return f"{verdict.fault}: steps {found[1]}"
-    return ""
+    for words in program.advice:
+        if words == verdict.fault or words in verdict.text:
+            return words
+    pattern = rf"({'|'.join(FACTORS)}|\d+ times) (?:of )?({'|'.join(ARGUMENTS)})\b"
+    changes = [
+        f"{ARGUMENTS[what]} {FACTORS.get(factor) or float(factor.split()[0]):g}"
+        for factor, what in re.findall(pattern, verdict.text.lower())
+    ]
+    if " or with " in verdict.text:  # one of the two
+        changes = changes[-1:]
+    return f"{verdict.fault}: {', '.join(changes)}" if changes else ""
 
 
 def judge(job):
@@ -1134,7 +1121,7 @@ def table(programs, rows):
     for name, program in programs.items():
         buggy, fixed = ([rows[name, v, str(s)] for s in SEEDS] for v in ("buggy", "fixed"))
         failed = [row for row in buggy if has_failed(row)]
-        named = [row for row in failed if {*program.named_by} & {*alarms(row)}]
+        named = [row for row in failed if {*program.named_by} & {*alarms(row), row["advice"]}]
         hinted = [
             row
             for row in failed

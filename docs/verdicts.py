@@ -284,7 +284,11 @@ def divide_once(plan, found):
 
 
 def weaken_dropout(plan, found):
-    return "dropout of 0.3", {"dropout": 0.3}
+    return "dropout of 0.2", {"dropout": 0.2}
+
+
+def join(plan, found):
+    return "labels with their inputs", {"shuffled": False}
 
 
 def end_rightly(plan, found):
@@ -318,7 +322,8 @@ ADVICE = {
     r"(?:Try|Use) `relu`": rectify,
     r"(?i)train ten times as long": train_longer,
     r"Divide them once": divide_once,
-    r"Try 0.2 to 0.5": weaken_dropout,
+    r"Try 0.2": weaken_dropout,
+    r"one of the two is shuffled": join,
     r"Use `from_logits=True`": take_logits,
     r"Leave out (?:`from_logits|one of the two|the second)|second softmax": end_rightly,
     r"(?i)use (?:`softmax`|`sigmoid`|no activation|binary|categorical)": end_rightly,

@@ -97,6 +97,7 @@ def test_each_advice_is_for_its_case():
         (3, "softmax", "sparse_categorical_crossentropy", CLASSES / 255, "labels do not fit"),
         (3, "softmax", "sparse_categorical_crossentropy", CLASSES + 1, "labels do not fit"),
         (3, "softmax", "sparse_categorical_crossentropy", CLASSES - 1, "labels do not fit"),
+        (3, "softmax", "sparse_categorical_crossentropy", ONE_HOT, "labels do not fit"),
         (3, "softmax", "sparse_categorical_crossentropy", CLASSES[:, np.newaxis], None),
         (3, "softmax", "categorical_crossentropy", SEVERAL, "labels do not fit"),
         (3, "softmax", "categorical_crossentropy", ONE_HOT * 0.9 + 0.1 / 3, None),
@@ -165,9 +166,15 @@ def test_inputs_that_the_model_scales(first):
     model = keras.Sequential([keras.Input((4,)), *first, layers.Dense(8, "relu"), layers.Dense(1)])
     model.compile("sgd", "mse")
     assert check(model, 100 * X) == []
-    shallow = keras.Sequential([keras.Input((4,)), layers.Flatten(), layers.Dense(1)])
-    shallow.compile("sgd", "mse")
-    assert [v.fault for v in check(shallow, 100 * X)] == ["inputs not scaled"]
+
+
+@pytest.mark.parametrize(
+    "first", [layers.Flatten(), layers.GaussianNoise(0.1), layers.MaxPooling1D()]
+)
+def test_inputs_that_keep_their_scale(first):
+    model = keras.Sequential([keras.Input((4, 1)), first, layers.Flatten(), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    assert [v.fault for v in check(model, 100 * X[..., None])] == ["inputs not scaled"]
 
 
 def test_numbers_of_tokens_need_no_scale():
@@ -275,6 +282,11 @@ def test_several_outputs_are_judged_one_by_one():
     for given, loss, y in (
         ([*outputs.values()], [*two.values()], [TWO, CLASSES + 1]),
         (outputs, two, {"three": CLASSES + 1, "one": TWO}),
+        (
+            {"a": outputs["three"], "b": outputs["one"]},  # whose keys are no names of layers
+            {"a": two["three"], "b": two["one"]},
+            {"a": CLASSES + 1, "b": TWO},
+        ),
     ):
         model = keras.Model(inputs, given)
         model.compile("sgd", loss)

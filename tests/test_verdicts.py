@@ -17,6 +17,7 @@ from keras_lecture_opt._keras_private import global_seed_state
 from keras_lecture_opt.monitor._history import History, Row
 from keras_lecture_opt.monitor._verdicts import CHECKS, Evidence, judge
 from keras_lecture_opt.verdicts import _check
+from keras_lecture_opt.verdicts._inside import are_unrelated
 
 pytestmark = pytest.mark.usefixtures("without_xla")
 
@@ -83,12 +84,21 @@ GUESSING = math.log(10)
         ({"pace": {"second/kernel": 0.31}}, "steps too large", ("second/kernel",)),
         ({"pace": {"second/kernel": 0.29}}, None, ()),
         (
-            {"pace": {"second/kernel": 0.06}, "size": {"second/kernel": 6}},
+            {"pace": {"second/kernel": 0.06}, "size": {"second/kernel": 6}, "loss": {200: 1.2}},
             "steps too large",
             ("second/kernel",),
         ),
-        ({"pace": {"second/kernel": 0.06}, "size": {"second/kernel": 4}}, None, ()),
-        ({"pace": {"second/kernel": 0.04}, "size": {"second/kernel": 6}}, None, ()),
+        ({"pace": {"second/kernel": 0.06}, "size": {"second/kernel": 6}}, None, ()),  # it learned
+        (
+            {"pace": {"second/kernel": 0.06}, "size": {"second/kernel": 4}, "loss": {200: 1.2}},
+            None,
+            (),
+        ),
+        (
+            {"pace": {"second/kernel": 0.04}, "size": {"second/kernel": 6}, "loss": {200: 1.2}},
+            None,
+            (),
+        ),
         # AdaGrad's first steps are large.
         ({"pace": {"second/kernel": lambda step: 0.6 / step**0.6}}, None, ()),
         ({"loss": {1: 5.1 * GUESSING, 200: 1.2}}, "bad start", ()),
@@ -305,6 +315,56 @@ def test_any_loss_is_compared_with_that_of_the_best_constant():
         assert [*faults(model, x, y=y, **few)] == ["too few steps"]
 
 
+@pytest.mark.parametrize(
+    ("first", "pace", "faster"),
+    [(20.0, 1e-3, False), (9.5, 1e-3, True), (9.5, 0.01, False)],  # x has a loss of 9
+)
+def test_a_loss_that_hardly_moves_needs_larger_steps_too(first, pace, faster):
+    x = np.random.default_rng(0).normal(size=(60, 4)).astype("float32")
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(20), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    y = model(x).numpy() + 3
+    names = {id(v): "/".join(v.path.split("/")[-2:]) for v in model.weights}
+    [kernel] = [name for name in names.values() if name.endswith("kernel")][:1]
+    rows = History()
+    for step in STEPS[:5]:
+        for quantity in ("step", "step_to_weight"):
+            rows.append(Row(step, 0, kernel, quantity, pace))
+        rows.append(Row(step, 0, "", "loss", first))
+    few = Evidence(rows, [model], [keras.optimizers.SGD()], names, x=x, y=y)
+    [verdict] = [v for v in judge(few)[0] if v.fault == "too few steps"]
+    assert ("with ten times the learning rate" in verdict.text) is faster
+
+
+def test_labels_of_other_rows_are_suspected_where_similar_inputs_have_different_ones():
+    images, labels = digits("train", 400)
+    x, shuffled = images.astype("float32"), np.random.default_rng(0).permutation(labels)
+    model = network()  # has learned nothing
+    for y, cause in ((labels, "by heart"), (shuffled, "where one of the two is shuffled")):
+        first, *_ = faults(model, x, y=y, **FLAT | {"loss": dict.fromkeys(STEPS, 2.3)}).values()
+        assert cause in first.text
+    known = {"x": x.reshape(400, -1), "are_classes": True}
+    assert are_unrelated(y=shuffled, **known)
+    assert not are_unrelated(y=labels, **known)
+    quantities = x.reshape(400, -1)[:, 300:310]
+    assert not are_unrelated(known["x"], quantities, False)
+    assert are_unrelated(known["x"], np.random.default_rng(0).permutation(quantities), False)
+    few = np.tile(known["x"][:50], (8, 1)), np.tile(shuffled[:50], 8)  # different ones
+    assert not are_unrelated(*few, True)
+    assert not are_unrelated(images.reshape(400, -1), shuffled, True)  # may be numbers of tokens
+    assert not are_unrelated(np.where(known["x"] > 9, np.nan, known["x"]), shuffled, True)
+
+
+def test_a_linear_network_is_told_where_it_fails():
+    x = np.random.default_rng(0).normal(size=(60, 4)).astype("float32")
+    for hidden, given in ((None, {"linear network"}), ("tanh", set())):
+        model = keras.Sequential([keras.Input((4,)), layers.Dense(8, hidden), layers.Dense(1)])
+        model.compile("sgd", "mse")
+        y = np.asarray(model(x))
+        assert not faults(model, x, y=y).keys() - {"nothing nonlinear between"}
+        assert {*faults(model, x, y=-y)} - {"bad start", "no learning"} == given
+
+
 def test_what_was_given_is_not_suspected(model):
     images, labels = digits("train", 100)
     x = images.astype("float32")
@@ -367,8 +427,8 @@ def test_what_is_odd_and_does_no_harm_is_not_told():
     assert not faults(model, x, y=y)
     assert [*faults(model, x, y=-y)] == [
         "inputs not scaled",
+        "linear network",
         "no learning",
-        "nothing nonlinear between",
     ]
 
 
@@ -460,6 +520,7 @@ def test_frozen_with_random_weights_is_a_fault_and_with_trained_ones_is_not():
     monitor, _ = train(model, epochs=1)
     [verdict] = [v for v in monitor.diagnose() if v.fault == "frozen"]
     assert verdict.where == ("first/kernel",)
+    assert not faults(model)  # random features may suffice
 
     model.get_layer("first").trainable = True
     model.compile("adam", "sparse_categorical_crossentropy")

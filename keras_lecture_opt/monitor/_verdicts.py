@@ -11,14 +11,16 @@ from statistics import median_low
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_lecture_opt.monitor._pictures import layer_of
 from keras_lecture_opt.verdicts._check import first, inputs, look, outputs
-from keras_lecture_opt.verdicts._inside import idle_units
+from keras_lecture_opt.verdicts._inside import are_unrelated, idle_units
 from keras_lecture_opt.verdicts._objective import (
     CROSS_ENTROPIES,
     activation_of,
     best_constant,
+    is_linear,
     is_mean_alone,
     least_loss,
     loss_of,
@@ -41,6 +43,7 @@ GUESSING = 0.9  # a loss over that of guessing
 LEARNED = 0.5  # the same
 FALLEN = 0.5  # a loss over the first loss
 PROGRESS = 0.8  # the same, or over that of guessing, of a training that learns something
+SLOW_WAY = 0.1  # of the way from the first loss to that of the labels
 FALLING = 0.99  # the last loss over that in the middle of the training
 ENOUGH = 150  # steps after which a loss must have fallen
 ACCURATE = 0.85
@@ -60,7 +63,14 @@ WITH_NAN = (
     "bad start",
     "weights start too large",
     "steps too large",
+    "linear network",
     "not finite",
+)
+
+OTHER_ROWS = (
+    "labels that do not belong to the inputs, as those of similar inputs differ as much as any "
+    "two. Look at a few examples with their labels, and where one of the two is shuffled, sorted "
+    "or filtered."
 )
 
 CHECKS = Checks()  # first what may cause the rest
@@ -78,6 +88,8 @@ def judge(evidence):
         verdicts = [v for v in verdicts if v.certainty == "certain"]
     shown, names = CHECKS.run(evidence)
     faults = {v.fault for v in shown}
+    if "linear network" in faults:  # which says more than the hint
+        verdicts = [v for v in verdicts if v.fault != "nothing nonlinear between"]
     if "not finite" in faults:  # nothing else can be told
         shown = [v for v in shown if v.fault in WITH_NAN]
     if "no gradient" in faults:
@@ -244,6 +256,19 @@ class Evidence:
         return (self.latest_loss - self.least) / max(self.guessing - self.least, 1e-12)
 
     @property
+    def part_of_the_way(self):
+        """How far the loss has fallen from the first one, 0, to that of the labels, 1."""
+        start = next(iter(self.loss.values()), self.untrained)
+        return (start - self.latest_loss) / max(start - self.least, 1e-12)
+
+    @functools.cached_property
+    def labels_are_of_other_rows(self):
+        """Whether similar inputs have labels that differ as much as any two."""
+        if self.output.y is None or not isinstance(self.x, (np.ndarray, tf.Tensor)):
+            return False
+        return are_unrelated(np.asarray(self.x), self.output.y, self.kind == "sparse")
+
+    @property
     def is_better_than_chance(self):
         """Whether the accuracy is, as far as it is known."""
         step = max(self.accuracy, default=0)
@@ -265,6 +290,12 @@ class Evidence:
         first = next(iter(self.loss.values()), 0)
         least = min(first, self.guessing or math.inf)
         return self.has_learned or self.latest_loss < PROGRESS * least
+
+    @property
+    def has_failed(self):
+        """Whether it has had the time to make progress, and has not."""
+        is_old = self.age(self.last_step) >= ENOUGH
+        return is_old and self.guessing is not None and not self.makes_progress
 
     def size(self, name):
         """The latest RMS of a variable, over the first one."""
@@ -376,7 +407,9 @@ def steps_too_large(evidence):
     guilty = [
         name
         for name, pace in paces.items()
-        if pace > TOO_FAST or (pace > FAST and evidence.growth(name) > GROWN)
+        if pace > TOO_FAST
+        # A new head on many features grows much when it is healthy.
+        or (pace > FAST and evidence.growth(name) > GROWN and not evidence.has_learned)
     ]
     if guilty:
         worst = max(guilty, key=paces.get)
@@ -455,19 +488,21 @@ def no_gradient(evidence):
         if since:
             cause = (
                 "a step that was too large has left units dead or saturated. Try a tenth of the "
+                "learning rate, and inputs of standard deviation 1."
             )
-            cause += "learning rate, and inputs of standard deviation 1."
         elif zeros:
             cause = f"{zeros[0]} is all zeros, which stay alike. Try its initializer's default."
         elif dead:
-            cause = f"the ReLUs of {dead[0]} are 0 for all examples from the start. Try its "
-            cause += "initializers' defaults."
-        else:
-            cause = "dead units, weights of 0 or `stop_gradient` on the way to the loss; or a "
-            cause += (
-                "learning rate of 0, or steps that rounding loses (bfloat16, float16). Try its "
+            cause = (
+                f"the ReLUs of {dead[0]} are 0 for all examples from the start. Try its "
+                "initializers' defaults."
             )
-            cause += "initializers' defaults, or leave out what stops the gradient."
+        else:
+            cause = (
+                "dead units, weights of 0 or `stop_gradient` on the way to the loss; or a "
+                "learning rate of 0, or steps that rounding loses (bfloat16, float16). Try its "
+                "initializers' defaults, or leave out what stops the gradient."
+            )
         text = (
             f"{name} has not moved by a single bit since step {since}{and_others(still)}. Likely "
             f"cause: {cause}"
@@ -475,7 +510,7 @@ def no_gradient(evidence):
         yield tuple(still), evidence.last_step, float(since), text
 
 
-@CHECKS.enter(lambda e: e.models)
+@CHECKS.enter(lambda e: e.models and not e.has_learned)
 def frozen(evidence):
     names = []
     for model in evidence.models:
@@ -578,10 +613,15 @@ def outputs_alike(evidence):
         size = float(np.mean(np.std(evidence.output.y, axis=0)))
     share = spread / size if size else 0.0
     if share < limit and (size or not evidence.has_learned):
-        cause = "a layer passes nothing on, or nothing has been learned. Try to learn ten examples "
-        cause += "by heart."
-        if len(evidence.saturating) > 3:
+        if evidence.labels_are_of_other_rows:
+            cause = OTHER_ROWS
+        elif len(evidence.saturating) > 3:
             cause = fading(evidence)
+        else:
+            cause = (
+                "a layer passes nothing on, or nothing has been learned. Try to learn ten examples "
+                "by heart."
+            )
         zero = "exactly 0" if not np.any(last) else "nearly the same"
         text = (
             f"The outputs are {zero} for all {len(last)} examples: they vary by {share:.1g} of "
@@ -635,15 +675,27 @@ def layer_lags(evidence):
         else:
             cause = (
                 "the layer starts with weights that are too large, its gradient vanishes on the "
+                "way, or its part of the loss is small. Try its initializer's default, or a "
+                "normalization layer."
             )
-            cause += "way, or its part of the loss is small. Try its initializer's default, or a "
-            cause += "normalization layer."
         text = (
             f"No step has changed {worst} by more than {fastest[worst]:.1g} of its size"
             f"{and_others(slow)}, while other kernels' steps reach {usual:.1g}. Likely cause: "
             f"{cause}"
         )
         yield tuple(slow), evidence.last_step, fastest[worst] / usual if usual else math.nan, text
+
+
+@CHECKS.enter(lambda e: e.has_failed)
+def linear_network(evidence):
+    for model in evidence.models:
+        if is_linear(model):
+            text = (
+                "Nothing nonlinear stands between any two layers: together they are one linear "
+                "layer, however many there are. Give each but the last an activation, such as "
+                "`relu`."
+            )
+            yield (), evidence.last_step, math.nan, text
 
 
 # The loss of a softmax over probabilities that are all right. With fewer classes, a network that
@@ -687,13 +739,18 @@ def accuracy_contradicts_the_loss(evidence):
 @CHECKS.enter(lambda e: e.guessing and e.error is not None and e.age(e.last_step) < ENOUGH)
 def too_few_steps(evidence):
     age = evidence.age(evidence.last_step)
-    if not evidence.has_learned:
-        text = (
-            f"After {age} steps the loss is {evidence.error:.3g}, and that of guessing is "
-            f"{evidence.guessing:.3g}. Likely cause: the training was too short. Try to train ten "
-            "times as long: more epochs, or smaller batches."
-        )
-        yield (), evidence.last_step, float(age), text
+    if evidence.makes_progress:
+        return
+    # A loss that has hardly moved needs more than longer; large steps bear no more.
+    largest = max((pace for _, pace in evidence.paces.values()), default=0)
+    is_slow = evidence.part_of_the_way < SLOW_WAY and 10 * largest < HEALTHY
+    rate = ", with ten times the learning rate" * is_slow
+    text = (
+        f"After {age} steps the loss is {evidence.error:.3g}, and that of guessing is "
+        f"{evidence.guessing:.3g}. Likely cause: the training was too short. Try to train ten "
+        f"times as long{rate}: more epochs, or smaller batches."
+    )
+    yield (), evidence.last_step, float(age), text
 
 
 @CHECKS.enter(
@@ -706,29 +763,35 @@ def too_few_steps(evidence):
 )
 def no_learning(evidence):
     step = max(evidence.loss, default=evidence.last_step)
-    loss = evidence.latest_loss
+    loss, shown = evidence.latest_loss, evidence.loss.get(step, math.inf)
     # A mean of the epoch so far, which has a bad first batch in it.
     has_fallen = evidence.error is None and loss < FALLEN * evidence.loss.get(evidence.start + 1, 0)
-    is_better = evidence.is_better_than_chance
+    if evidence.part_of_guessing < GUESSING or has_fallen or evidence.is_better_than_chance:
+        return
     # The rows may be few: the one in the middle of the steps.
     middle = next(
         (v for s, v in evidence.loss.items() if 2 * evidence.age(s) >= evidence.age(step)), 0
     )
-    if evidence.loss.get(step, math.inf) < LEARNED * loss:
-        cause = "the rows are in an order, so that the last batches are not like these; or layers "
-        cause += "act differently in training. Try to shuffle the rows (`fit` takes the last ones "
-        cause += "for validation as they are)."
-    elif evidence.loss.get(step, math.inf) < FALLING * middle:
-        cause = "the training is too short, or the learning rate too low, as the loss still falls. "
-        cause += "Try to train ten times as long, or with ten times the learning rate."
+    if shown < LEARNED * loss:
+        cause = (
+            "the rows are in an order, so that the last batches are not like these; or layers act "
+            "differently in training. Try to shuffle the rows (`fit` takes the last ones for "
+            "validation as they are)."
+        )
+    elif evidence.labels_are_of_other_rows:
+        cause = OTHER_ROWS
+    elif shown < FALLING * middle:
+        cause = (
+            "the training is too short, or the learning rate too low, as the loss still falls. Try "
+            "to train ten times as long, or with ten times the learning rate."
+        )
     else:
         cause = (
             "labels that do not belong to the inputs, or what no number shows. Try to learn ten "
+            "examples by heart."
         )
-        cause += "examples by heart."
-    if evidence.part_of_guessing >= GUESSING and not has_fallen | is_better:
-        text = (
-            f"After {evidence.age(step)} steps the loss is {loss:.3g}, and guessing costs "
-            f"{evidence.guessing:.3g}: nothing has been learned. Likely cause: {cause}"
-        )
-        yield (), step, loss / evidence.guessing, text
+    text = (
+        f"After {evidence.age(step)} steps the loss is {loss:.3g}, and guessing costs "
+        f"{evidence.guessing:.3g}: nothing has been learned. Likely cause: {cause}"
+    )
+    yield (), step, loss / evidence.guessing, text

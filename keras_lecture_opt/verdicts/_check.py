@@ -17,6 +17,7 @@ from keras_lecture_opt.verdicts._objective import (
     inner_softmaxes,
     is_ordinary,
     linear_pairs,
+    names_of,
     objectives,
     takes_any_scale,
 )
@@ -141,6 +142,8 @@ def softmax_with_another_loss(output):
         advice = "Several of the labels may be 1: use `sigmoid` and binary cross-entropy."
     elif several:
         advice = "The labels are quantities: use no activation."
+    elif is_column:
+        advice = "The labels are numbers of classes: use sparse categorical cross-entropy."
     else:
         advice = (
             "If one of the classes is right, use categorical cross-entropy; if several may be, "
@@ -273,7 +276,7 @@ def dropout_too_strong(output):
         rate = max(layer.rate for layer in layers)
         text = (
             f"{layers[0].name} drops {rate:.0%} of the units{and_others(layers)}, and multiplies "
-            "the others. Try 0.2 to 0.5."
+            "the others. Try 0.2."
         )
         yield tuple(layer.name for layer in layers), 0, rate, text
 
@@ -318,6 +321,9 @@ def labels_do_not_fit(output):
             advice = f"give the number of the class, or {columns} outputs"
         else:
             advice = "give each output a column"
+    elif rank == 2 and objective.kind == "sparse" and columns > 1:
+        problem = f"in rows of {columns}, and {loss} takes one number for each example"
+        advice = "give the number of the class; for one-hot labels, use categorical cross-entropy"
     elif objective.kind == "sparse" and np.any(y != np.round(y)):
         problem, advice = "and are not whole numbers", f"{loss} takes the number of the class"
     elif objective.kind == "sparse" and units != 1 and (low < 0 or (units or math.inf) <= high):
@@ -376,8 +382,8 @@ def targets_not_scaled(output):
     if size > LARGE_TARGETS:
         text = (
             f"The targets of {output.title} have a root mean square of {size:.3g}, where the first "
-            "outputs are near 1: the first gradients are as large. Train on targets of mean 0 and "
-            "standard deviation 1."
+            "outputs are near 1: the first gradients are as large. Train on inputs and targets of "
+            "mean 0 and standard deviation 1."
         )
         yield output.where, 0, size, text
 
@@ -490,7 +496,7 @@ def parts(given, model, found):
     """Return labels as a list of arrays, one for each output; None where there is no loss."""
     number = sum(objective is not None for objective in found)
     if isinstance(given, dict):
-        names = getattr(model, "output_names", None) or [*given]
+        names = names_of(model) or [*given]
         given = [given.get(name) for name in names]
     arrays = given if isinstance(given, (list, tuple)) else [given]
     if len(arrays) == number < len(found):

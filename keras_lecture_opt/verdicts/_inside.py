@@ -8,6 +8,8 @@ import numpy as np
 from keras_lecture_opt.verdicts._objective import RANGES, activation_of, seen
 
 BATCH = 32  # examples that are in memory at once
+ROWS = 100, 1000  # different ones that tell something about labels, and all that suffice
+SHUFFLES = 100
 
 
 def outputs_of(model, x):
@@ -66,3 +68,34 @@ def is_idle(values, activation):
     low, high = RANGES[activation]
     margin = (high - low) / 100
     return np.all(values < low + margin, axis=0) | np.all(values > high - margin, axis=0)
+
+
+def are_unrelated(x, y, are_classes):
+    """Whether the labels of similar inputs differ as much as those of any two.
+
+    Each row is compared with the nearest one that is not equal to it. This is repeated with
+    shuffled labels: related ones differ less, by more than three standard deviations.
+
+    Args:
+        x: an array of floats. Of other inputs, and of few different ones, nothing is known.
+        y: their labels.
+        are_classes: whether labels are numbers of classes.
+    """
+    least, most = ROWS
+    if x.dtype.kind != "f" or len(x) != len(y):
+        return False
+    x, y = (values[:most].reshape(len(values[:most]), -1) for values in (x, y))
+    if not np.isfinite(x).all() or len(np.unique(x, axis=0)) < least:
+        return False
+    x = (x - x.mean(axis=0)) / np.maximum(x.std(axis=0), 1e-7)
+    squares = np.square(x).sum(axis=1)
+    distances = squares + squares[:, np.newaxis] - 2 * x @ x.T
+    distances[distances <= 1e-5 * squares.mean()] = np.inf
+    nearest = distances.argmin(axis=1)
+    random = np.random.default_rng(0)
+
+    def differ(y):
+        return np.mean(y != y[nearest] if are_classes else np.square(y - y[nearest]))
+
+    by_chance = [differ(random.permutation(y)) for _ in range(SHUFFLES)]
+    return bool(differ(y) > np.mean(by_chance) - 3 * np.std(by_chance))

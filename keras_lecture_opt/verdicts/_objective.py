@@ -45,6 +45,13 @@ RANGES = {
 }
 PASSING = (keras.layers.Flatten, keras.layers.Reshape, keras.layers.Dropout)
 NORMALIZING = (keras.layers.BatchNormalization, keras.layers.LayerNormalization)
+# Those after which values are as large as before.
+RESIZING = (
+    *(keras.layers.Permute, keras.layers.RandomFlip, keras.layers.RandomRotation),
+    *(keras.layers.RandomTranslation, keras.layers.RandomZoom, keras.layers.GaussianNoise),
+    *(keras.layers.ZeroPadding1D, keras.layers.ZeroPadding2D, keras.layers.Cropping2D),
+    *(keras.layers.MaxPooling1D, keras.layers.MaxPooling2D, keras.layers.AveragePooling2D),
+)
 WEIGHTED = (keras.layers.Dense, keras.layers.EinsumDense, keras.layers.Conv1D, keras.layers.Conv2D)
 
 
@@ -88,7 +95,7 @@ class Objective(NamedTuple):
 def objectives(model):
     """Return the objectives of a compiled model, for each output; None if it has no loss."""
     outputs = getattr(model, "outputs", None) or [None]
-    names = getattr(model, "output_names", None) or [""] * len(outputs)  # Sequential has none
+    names = names_of(model) or [""] * len(outputs)  # Sequential has none
     losses = getattr(model, "loss", None)
     if isinstance(losses, dict):
         losses = [losses.get(name) for name in names]
@@ -107,6 +114,14 @@ def objectives(model):
         else:
             found.append(None)
     return found
+
+
+def names_of(model):
+    """Return the names of a model's outputs, or None: the keys that `fit` takes."""
+    given = getattr(model, "output", None) if getattr(model, "outputs", None) else None
+    if isinstance(given, dict):
+        return [key for one in model.outputs for key, output in given.items() if output is one]
+    return getattr(model, "output_names", None)
 
 
 def is_ordinary(model):
@@ -187,6 +202,12 @@ def linear_pairs(model):
     ]
 
 
+def is_linear(model):
+    """Whether a model is several layers with weights, and all but the last are linear."""
+    layers = [layer for layer in layers_of(model) if not passes(layer)]
+    return len(layers) > 1 and len(linear_pairs(model)) == len(layers) - 1
+
+
 def only_layer_after(model, layer):
     """Return the one layer that takes what a layer puts out, if there is one."""
     following = layers_after(model, seen(layer)[1])
@@ -246,7 +267,7 @@ def passes(layer):
 def takes_any_scale(model, tensor):
     """Whether a model scales one of its inputs, or nobody can see what it does with it."""
     takers = layers_after(model, tensor)
-    while len(takers) == 1 and passes(takers[0]):
+    while len(takers) == 1 and (passes(takers[0]) or isinstance(takers[0], RESIZING)):
         tensor = seen(takers[0])[1]
         takers = layers_after(model, tensor)
     if len(takers) == 1 and isinstance(takers[0], keras.Model) and takers[0].inputs:
