@@ -34,6 +34,12 @@ MANY = 100  # labels
 NEAR = 1e-3  # a label that rounding has moved
 MOST = 1000  # examples that are looked at inside the model
 PROBABLE = ("softmax", "sigmoid", "hard_sigmoid")
+# The activations that fit other losses, the usual one first, and why.
+FITTING = {
+    "divergence": (PROBABLE, "that are probabilities"),
+    "counts": (("exponential", "softplus", "relu", "relu6", *PROBABLE), "above 0"),
+    "margin": (("tanh", "softsign", "linear"), "that reach −1 and 1"),
+}
 OUTPUTS, INPUTS = Checks(), Checks()
 
 
@@ -184,6 +190,20 @@ def loss_takes_logits_or_not(output):
         f"from {low:.3g} to {high:.3g}. {advice}"
     )
     yield output.where, 0, math.nan, text
+
+
+@OUTPUTS.enter(lambda o: o.objective.kind in FITTING and o.objective.activation, "certain")
+def activation_does_not_fit(output):
+    objective = output.objective
+    fitting, needs = FITTING[objective.kind]
+    low, high = RANGES[objective.activation]
+    if objective.activation not in fitting:
+        text = (
+            f"{capitalized(objective.words)} needs outputs {needs}, and {output.title} ends in "
+            f"{with_article(objective.activation)}, which gives values from {low:g} to {high:g}. "
+            f"Use `{fitting[0]}`."
+        )
+        yield output.where, 0, math.nan, text
 
 
 def are_wrong(values, objective):

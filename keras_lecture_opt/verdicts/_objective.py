@@ -17,6 +17,9 @@ KINDS = {
     "squared": ("MeanSquaredError",),
     "absolute": ("MeanAbsoluteError",),
     "robust": ("Huber", "LogCosh"),
+    "divergence": ("KLDivergence",),
+    "counts": ("Poisson",),
+    "margin": ("Hinge", "SquaredHinge"),
 }
 WORDS = {
     "binary": "binary cross-entropy",
@@ -25,6 +28,9 @@ WORDS = {
     "squared": "the squared error",
     "absolute": "the absolute error",
     "robust": "this loss",
+    "divergence": "the Kullback-Leibler divergence",
+    "counts": "the Poisson loss",
+    "margin": "the hinge loss",
     None: "the loss",
 }
 REGRESSIONS = ("squared", "absolute", "robust")
@@ -302,7 +308,7 @@ def best_constant(model, objective, y):
         constants = [np.bincount(labels, minlength=objective.units) / max(labels.size, 1)]
         shape = (*y.shape, objective.units) if y.shape[-1] != 1 or y.ndim == 1 else None
         shape = shape or (*y.shape[:-1], objective.units)
-    elif objective.kind is None:
+    elif objective.kind in (None, "margin"):  # Keras reads labels of 0 as −1
         return None
     else:
         constants, shape = [y.mean(axis=0), np.median(y, axis=0)], y.shape
