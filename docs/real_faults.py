@@ -343,17 +343,18 @@ def question_47724077(optimizer="Adam", rate=0.001, scaled=False, epochs=6):
     fixed={"hidden": "sigmoid", "last": "softmax", "loss": "categorical_crossentropy", "epochs": 2},
     causes="no activations; squared error",
     named_by=("linear network", "nothing nonlinear between"),
-    advice={"linear network": {"hidden": "relu"}},
+    advice={"weights start too large": {"deviation": None}, "linear network": {"hidden": "relu"}},
 )
-def question_48385830(hidden=None, last=None, loss="mse", rate=3.0, epochs=1):
+def question_48385830(hidden=None, last=None, loss="mse", rate=3.0, deviation=1, epochs=1):
     """48385830."""
     x, y = digits(6000)
     layers = []
     for units, activation in ((30, hidden), (10, last)):
-        starts = [keras.initializers.RandomNormal(stddev=1) for _ in range(2)]
-        layers.append(
-            dense(units, activation, kernel_initializer=starts[0], bias_initializer=starts[1])
-        )
+        starts = {
+            f"{name}_initializer": keras.initializers.RandomNormal(stddev=deviation)
+            for name in ("kernel", "bias")
+        }
+        layers.append(dense(units, activation, **starts if deviation else {}))
     return Training(layers, x / 255, one_hot(y), loss, rate, epochs=epochs, batch=10, truth=y)
 
 

@@ -365,6 +365,31 @@ def test_a_linear_network_is_told_where_it_fails():
         assert {*faults(model, x, y=-y)} - {"bad start", "no learning"} == given
 
 
+@pytest.mark.parametrize(
+    ("loss", "activation", "y", "expected"),
+    [
+        ("sparse_categorical_crossentropy", "softmax", [[0, 1, 2, 0], [0, 1, 0, 0]], 0.5),
+        ("categorical_crossentropy", "softmax", [[0, 1, 2, 0], [0, 1, 0, 0]], 0.5),
+        # Several labels, of which one is right.
+        ("binary_crossentropy", "sigmoid", [[0, 1, 2, 0], [0, 1, 0, 0]], 0.5),
+        ("binary_crossentropy", "sigmoid", [[1, 0, 1, 0], [1, 0, 1, 1]], 0.5),
+        (keras.losses.BinaryCrossentropy(from_logits=True), None, [[1, 0] * 2, [1, 0, 0, 0]], 0.5),
+    ],
+)
+def test_skill_is_the_share_of_errors_that_are_avoided(loss, activation, y, expected):
+    right, answered = np.array(y) * 1
+    units = 3 if activation == "softmax" or right.max() > 1 else 1
+    scores = 6.0 * (np.eye(3)[answered] if units == 3 else answered[:, np.newaxis]) - 3
+    if units == 3 and "sparse" not in str(loss):
+        right = np.eye(3)[right]
+    model = keras.Sequential(
+        [keras.Input((units,)), layers.Dense(units, activation, kernel_initializer="identity")]
+    )
+    model.compile("sgd", loss)
+    evidence = Evidence(History(), [model], [], {}, x=scores.astype("float32"), y=right)
+    assert evidence.skill == pytest.approx(expected)
+
+
 def test_what_was_given_is_not_suspected(model):
     images, labels = digits("train", 100)
     x = images.astype("float32")

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_lecture_opt.monitor._pictures import layer_of
-from keras_lecture_opt.verdicts._check import first, inputs, look, outputs
+from keras_lecture_opt.verdicts._check import first, inputs, look, outputs, sums_to_1
 from keras_lecture_opt.verdicts._inside import are_unrelated, idle_units
 from keras_lecture_opt.verdicts._objective import (
     CROSS_ENTROPIES,
@@ -41,6 +41,7 @@ BAD_START = 5.0  # the first loss over that of guessing; healthy: at most 2.9
 LARGE, LARGE_RECURRENT = 10.0, 2.5  # first size over the usual one; healthy: at most 2
 GUESSING = 0.9  # a loss over that of guessing
 LEARNED = 0.5  # the same
+UNSKILLED, SKILLED = 0.1, 0.5  # share of the wrong answers of guessing that are right
 FALLEN = 0.5  # a loss over the first loss
 PROGRESS = 0.8  # the same, or over that of guessing, of a training that learns something
 SLOW_WAY = 0.1  # of the way from the first loss to that of the labels
@@ -268,21 +269,17 @@ class Evidence:
             return False
         return are_unrelated(np.asarray(self.x), self.output.y, self.kind == "sparse")
 
-    @property
-    def is_better_than_chance(self):
-        """Whether the accuracy is, as far as it is known."""
-        step = max(self.accuracy, default=0)
-        chance, accuracy = 1 / (self.classes or 2), self.accuracy.get(step, 0)
-        if self.error is not None and self.classes:
-            y = self.output.y[: len(self.output.values)]
-            right = y if self.kind == "sparse" else y.argmax(axis=-1)
-            answers = self.output.values.argmax(axis=-1)
-            _, counts = np.unique(right, return_counts=True)
-            chance = counts.max() / counts.sum()
-            accuracy = np.mean(answers.ravel() == right.ravel())
-        elif self.error is not None or self.kind not in CROSS_ENTROPIES:
-            return False
-        return bool(accuracy > chance + (1 - chance) / 10)
+    @functools.cached_property
+    def skill(self):
+        """The share of the wrong answers of the best constant that are right; 0 if unknown."""
+        if self.kind not in CROSS_ENTROPIES:
+            return 0.0
+        if self.error is None:
+            step = max(self.accuracy, default=0)
+            chance, accuracy = 1 / (self.classes or 2), self.accuracy.get(step, 0)
+        else:
+            chance, accuracy = accuracies(self.output)
+        return float((accuracy - chance) / max(1 - chance, 1e-12))
 
     @property
     def makes_progress(self):
@@ -347,6 +344,22 @@ class Evidence:
                 if name not in found or pace > found[name][1]:
                     found[name] = step, pace
         return found
+
+
+def accuracies(output):
+    """Return the share of right answers of the best constant, and of a classifier."""
+    values, y = output.values, output.y[: len(output.values)]
+    if output.objective.kind == "sparse":
+        answers, right = values.argmax(axis=-1).ravel(), y.ravel()
+    elif sums_to_1(y):
+        answers, right = values.argmax(axis=-1).ravel(), y.argmax(axis=-1).ravel()
+    else:
+        answers = values.reshape(y.shape) > (0 if output.objective.from_logits else 0.5)
+        right = y > 0.5
+        ones = right.mean(axis=0)
+        return np.mean(np.maximum(ones, 1 - ones)), np.mean(answers == right)
+    _, counts = np.unique(right, return_counts=True)
+    return counts.max() / counts.sum(), np.mean(answers == right)
 
 
 def usual_size(shape):
@@ -719,8 +732,8 @@ def probabilities_squashed(evidence):
         e.guessing
         and e.accuracy
         and (e.loss or e.error is not None)
-        # Of other labels than 0 and 1, Keras's binary accuracy says nothing.
-        and (e.classes or (e.kind == "binary" and e.output.are_classes))
+        # Of other labels than 0 and 1, and of several, Keras's accuracy says nothing.
+        and (e.classes or (e.output.objective.units == 1 and e.output.are_classes))
     )
 )
 def accuracy_contradicts_the_loss(evidence):
@@ -739,7 +752,7 @@ def accuracy_contradicts_the_loss(evidence):
 @CHECKS.enter(lambda e: e.guessing and e.error is not None and e.age(e.last_step) < ENOUGH)
 def too_few_steps(evidence):
     age = evidence.age(evidence.last_step)
-    if evidence.makes_progress:
+    if evidence.makes_progress or evidence.skill > SKILLED:
         return
     # A loss that has hardly moved needs more than longer; large steps bear no more.
     largest = max((pace for _, pace in evidence.paces.values()), default=0)
@@ -766,7 +779,7 @@ def no_learning(evidence):
     loss, shown = evidence.latest_loss, evidence.loss.get(step, math.inf)
     # A mean of the epoch so far, which has a bad first batch in it.
     has_fallen = evidence.error is None and loss < FALLEN * evidence.loss.get(evidence.start + 1, 0)
-    if evidence.part_of_guessing < GUESSING or has_fallen or evidence.is_better_than_chance:
+    if evidence.part_of_guessing < GUESSING or has_fallen or evidence.skill > UNSKILLED:
         return
     # The rows may be few: the one in the middle of the steps.
     middle = next(
