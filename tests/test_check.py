@@ -8,7 +8,7 @@ from keras import layers, losses
 
 import keras_lecture_opt
 from keras_lecture_opt import check
-from keras_lecture_opt.verdicts._objective import best_constant, objectives
+from keras_lecture_opt.verdicts._objective import best_constant, loss_of, objectives
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 4)).astype("float32")
@@ -250,6 +250,28 @@ def test_sequences_of_labels():
         assert [v.fault for v in check(model, y=y)] == fault
 
 
+@pytest.mark.parametrize(
+    ("units", "loss", "y", "fits"),
+    [
+        (1, "mse", TWO[:, 0], False),
+        (1, "mse", TWO, False),
+        (1, "mse", np.zeros((60, 9)), True),
+        (1, "mse", np.zeros((60, 9, 1)), True),
+        (1, "mse", np.zeros((60, 8)), False),
+        (3, "categorical_crossentropy", ONE_HOT, False),
+        (3, "sparse_categorical_crossentropy", CLASSES, False),
+        (3, "sparse_categorical_crossentropy", np.zeros((60, 9)), True),
+        (3, "sparse_categorical_crossentropy", np.zeros((60, 9, 1)), True),
+    ],
+)
+def test_labels_without_the_axes_of_the_outputs(units, loss, y, fits):
+    last = layers.Dense(units, "softmax" if units > 1 else None)
+    model = keras.Sequential([keras.Input((9, 2)), layers.Conv1D(4, 1, activation="relu"), last])
+    model.compile("sgd", loss)
+    found = [v for v in check(model, y=y) if v.fault == "labels do not fit"]
+    assert [*map(str, found)] == [] if fits else "put a `Flatten`" in str(found[0])
+
+
 def test_inputs_are_found_by_their_names():
     tokens, age = keras.Input((5,), name="text"), keras.Input((3,), name="age")
     parts = [layers.Flatten()(layers.Embedding(5000, 4)(tokens)), layers.Dense(4)(age)]
@@ -430,5 +452,6 @@ def test_loss_of_the_best_constant(units, loss, y, expected):
     model = network(units, "sigmoid" if units == 1 else "softmax")
     model.compile("sgd", loss)
     [objective] = objectives(model)
-    found = best_constant(model, objective, np.asarray(y, "float64"))
+    y = np.asarray(y, "float64")
+    found = loss_of(model, y, best_constant(model, objective, y))
     assert found == pytest.approx(expected, rel=1e-5)

@@ -46,6 +46,8 @@ FALLEN = 0.5  # a loss over the first loss
 PROGRESS = 0.8  # the same, or over that of guessing, of a training that learns something
 SLOW_WAY = 0.1  # of the way from the first loss to that of the labels
 FALLING = 0.99  # the last loss over that in the middle of the training
+FAR_ABOVE = 2.0  # the same: a training that is not stable
+BLOCKS = 20  # of a batch, whose losses are compared
 ENOUGH = 150  # steps after which a loss must have fallen
 ACCURATE = 0.85
 ACCURACIES = (
@@ -204,9 +206,10 @@ class Evidence:
         first = math.log(self.classes) if self.classes > 1 else first
         if y is None or not np.isfinite(y).all():
             return first, first, 0
-        guessing = best_constant(model, objective, y)
-        if guessing is None:
+        constant = best_constant(model, objective, y)
+        if constant is None:
             return None, None, 0
+        guessing = loss_of(model, y, constant)
         first = first or loss_of(model, y, np.zeros(y.shape, "float32")) or guessing
         return guessing, max(first, guessing), least_loss(model, objective, y)
 
@@ -255,6 +258,22 @@ class Evidence:
     def part_of_guessing(self):
         """The latest loss, from that of the labels, 0, to that of guessing, 1."""
         return (self.latest_loss - self.least) / max(self.guessing - self.least, 1e-12)
+
+    @functools.cached_property
+    def is_surely_better(self):
+        """Whether the loss of the batch is below that of guessing by three standard errors."""
+        if self.error is None:
+            return False
+        model, values = self.models[0], self.output.values
+        y = self.output.y[: len(values)]
+        constant = best_constant(model, self.output.objective, y)
+        if constant is None or len(values) < 5 * BLOCKS:
+            return False
+        gains = [
+            loss_of(model, y[rows], constant[rows]) - loss_of(model, y[rows], values[rows])
+            for rows in np.array_split(np.arange(len(values)), BLOCKS)
+        ]
+        return bool(np.mean(gains) > 3 * np.std(gains, ddof=1) / math.sqrt(BLOCKS))
 
     @property
     def part_of_the_way(self):
@@ -699,7 +718,8 @@ def layer_lags(evidence):
         yield tuple(slow), evidence.last_step, fastest[worst] / usual if usual else math.nan, text
 
 
-@CHECKS.enter(lambda e: e.has_failed)
+# Steps that are too large are another fault.
+@CHECKS.enter(lambda e: e.has_failed and not FAR_ABOVE * e.guessing < e.latest_loss < math.inf)
 def linear_network(evidence):
     for model in evidence.models:
         if is_linear(model):
@@ -752,7 +772,9 @@ def accuracy_contradicts_the_loss(evidence):
 @CHECKS.enter(lambda e: e.guessing and e.error is not None and e.age(e.last_step) < ENOUGH)
 def too_few_steps(evidence):
     age = evidence.age(evidence.last_step)
-    if evidence.makes_progress or evidence.skill > SKILLED:
+    shown = evidence.loss.get(max(evidence.loss, default=0), math.inf)
+    # Right after the start, BatchNormalization is better in training than here.
+    if evidence.makes_progress or evidence.skill > SKILLED or shown < LEARNED * evidence.guessing:
         return
     # A loss that has hardly moved needs more than longer; large steps bear no more.
     largest = max((pace for _, pace in evidence.paces.values()), default=0)
@@ -793,18 +815,26 @@ def no_learning(evidence):
         )
     elif evidence.labels_are_of_other_rows:
         cause = OTHER_ROWS
+    elif loss > FAR_ABOVE * evidence.guessing:
+        cause = (
+            "steps that are too large, as the loss is far above that of guessing. Try a tenth of "
+            "the learning rate."
+        )
     elif shown < FALLING * middle:
         cause = (
             "the training is too short, or the learning rate too low, as the loss still falls. Try "
             "to train ten times as long, or with ten times the learning rate."
         )
+    elif evidence.is_surely_better:  # there may be no more to learn
+        return
     else:
         cause = (
             "labels that do not belong to the inputs, or what no number shows. Try to learn ten "
             "examples by heart."
         )
+    what = "hardly anything" if evidence.is_surely_better else "nothing"
     text = (
         f"After {evidence.age(step)} steps the loss is {loss:.3g}, and guessing costs "
-        f"{evidence.guessing:.3g}: nothing has been learned. Likely cause: {cause}"
+        f"{evidence.guessing:.3g}: {what} has been learned. Likely cause: {cause}"
     )
     yield (), step, loss / evidence.guessing, text

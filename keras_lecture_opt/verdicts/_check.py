@@ -330,9 +330,12 @@ def labels_do_not_fit(output):
     loss, units, rank = objective.words, objective.units, len(objective.shape)
     columns = y.shape[-1] if y.ndim > 1 else 1
     is_masked = {*np.unique(y)} == {-1, 0, 1}  # sample weights may leave out −1
-    if rank == 3 and y.ndim == 2 and objective.kind != "sparse" and columns != objective.shape[1]:
-        problem = f"in rows of {columns}, and outputs have {objective.shape[1]} steps"
-        advice = "leave out the last `return_sequences=True`, or give each step a label"
+    if rank > 2 and lacks_axes(objective, output.y):
+        problem = f"one for each example, and outputs are of shape {objective.shape[1:]}"
+        if any(getattr(layer, "return_sequences", False) for layer in output.model.layers):
+            advice = "leave out the last `return_sequences=True`, or give each step a label"
+        else:
+            advice = "put a `Flatten` or a pooling layer before the last one"
     elif rank == 2 and objective.kind != "sparse" and columns != units:
         problem = f"in rows of {columns}, and outputs are in rows of {units}"
         if columns == 1 and np.isin(y, range(units or 0)).all():
@@ -571,6 +574,16 @@ def with_article(activation):
 
 def rms(values):
     return float(np.sqrt(np.mean(np.square(values))))
+
+
+def lacks_axes(objective, y):
+    """Whether outputs have an axis of steps or pixels, and labels have none."""
+    wanted, given = objective.shape[1:], y.shape[1:]
+    if objective.kind == "sparse" or objective.units == 1:
+        wanted = wanted[:-1]
+        given = given[:-1] if given[-1:] == (1,) and len(given) > len(wanted) else given
+    lengths = [(n, m) for n, m in zip(wanted, given, strict=False) if n is not None]
+    return len(given) < len(wanted) or any(n != m for n, m in lengths)
 
 
 def sums_to_1(y):

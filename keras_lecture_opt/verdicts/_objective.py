@@ -300,7 +300,7 @@ def activation_of(layer):
 
 
 def best_constant(model, objective, y):
-    """Return the mean loss of the best constant output for labels, or None if it is not known."""
+    """Return the constant output with the least mean loss, for each label, or None if unknown."""
     if objective.kind == "sparse":
         labels = objective.counted(y).astype(int).ravel()
         if labels.min(initial=0) < 0 or labels.max(initial=0) >= (objective.units or 0):
@@ -313,8 +313,9 @@ def best_constant(model, objective, y):
     else:
         constants, shape = [y.mean(axis=0), np.median(y, axis=0)], y.shape
         constants = constants[:1] if objective.kind in CROSS_ENTROPIES else constants
-    losses = [loss_of(model, y, as_output(objective, np.broadcast_to(c, shape))) for c in constants]
-    return min((loss for loss in losses if loss is not None), default=None)
+    outputs = [as_output(objective, np.broadcast_to(c, shape)) for c in constants]
+    known = [given for given in outputs if loss_of(model, y, given) is not None]
+    return min(known, key=lambda given: loss_of(model, y, given), default=None)
 
 
 def least_loss(model, objective, y):
