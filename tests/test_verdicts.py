@@ -410,6 +410,27 @@ def test_skill_is_the_share_of_errors_that_are_avoided(loss, activation, y, expe
     assert evidence.skill == pytest.approx(expected)
 
 
+def test_the_order_of_outputs_is_skill_where_no_answer_is():
+    x = np.linspace(-1, 1, 100, dtype="float32")[:, np.newaxis]
+    model = keras.Sequential([keras.Input((1,)), layers.Dense(1, "sigmoid")])
+    model.compile("sgd", "binary_crossentropy")
+    model.set_weights([np.ones((1, 1)), np.full(1, -3.0)])  # nothing is above 0.5
+    for y, expected in ((x > 0.9, 1), (x > -2, 0), (np.abs(x) > 0.9, 0)):
+        evidence = Evidence(History(), [model], [], {}, x=x, y=y * 1)
+        assert evidence.skill == pytest.approx(expected)
+
+
+def test_a_loss_that_soars_names_the_rate():
+    x = np.random.default_rng(0).normal(size=(60, 4)).astype("float32")
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    y = 2 * np.random.default_rng(1).normal(size=(60, 1))
+    for highest, given in ((50.0, {"steps too large"}), (20.0, set())):
+        loss = dict.fromkeys(STEPS, 4.0) | {5: highest}
+        found = {*faults(model, x, y=y, loss=loss)}
+        assert found - {"no learning", "bad start"} == given
+
+
 def test_what_was_given_is_not_suspected(model):
     images, labels = digits("train", 100)
     x = images.astype("float32")

@@ -30,6 +30,7 @@ from keras_lecture_opt.verdicts._verdict import Checks, and_others, in_order
 
 STARTED = 10  # steps
 TOO_FAST = 0.3  # a step over the kernel's size; healthy: 0.08, and 0.23 at a rate 3 times too high
+SOARED = 10.0  # the highest loss over the first one
 EXPLODED = 10.0  # the same, of any step
 FAST, GROWN = 0.05, 5.0  # the same, and size over the first size: both together
 HEALTHY, SLOW = 0.05, 5e-3  # the same: advice aims at the first from above, the other from below
@@ -117,7 +118,8 @@ def follows(verdict):
 def summarize(verdicts, made, age):
     """Return the sentences that say what was found in a training of `age` steps."""
     if verdicts:
-        return [*map(str, verdicts)]
+        several = sum(v.certainty in ("certain", "likely") for v in verdicts) > 1
+        return [*map(str, verdicts), *["Mend all of these, then train again."] * several]
     if age < STARTED:
         return [f"A training of fewer than {STARTED} steps cannot be judged."]
     return [f"No fault found: {len(made)} checks ({', '.join(made)})."]
@@ -298,7 +300,21 @@ class Evidence:
             chance, accuracy = 1 / (self.classes or 2), self.accuracy.get(step, 0)
         else:
             chance, accuracy = accuracies(self.output)
-        return float((accuracy - chance) / max(1 - chance, 1e-12))
+        skill = float((accuracy - chance) / max(1 - chance, 1e-12))
+        # With class weights, or of a rare class, the order tells what no answer does. That of
+        # untrained outputs may be right by chance, but not as right as that.
+        order = self._order()
+        return max(skill, order if order > SKILLED else 0)
+
+    def _order(self):
+        """Twice the area under the ROC curve of a binary output, minus 1; 0 if unknown."""
+        if self.error is None or self.output.objective.units != 1:
+            return 0.0
+        values = self.output.values.ravel()
+        right = self.output.y[: len(values)].ravel() > 0.5
+        if right.all() or not right.any():
+            return 0.0
+        return float(np.mean(np.sign(values[right][:, np.newaxis] - values[~right])))
 
     @property
     def makes_progress(self):
@@ -433,7 +449,7 @@ def bad_start(evidence):
         yield (), step, times, text
 
 
-@CHECKS.enter(lambda e: e.paces)
+@CHECKS.enter(lambda e: e.paces or e.loss)
 def steps_too_large(evidence):
     paces = {name: pace for name, (_, pace) in evidence.paces.items()}
     guilty = [
@@ -463,6 +479,16 @@ def steps_too_large(evidence):
             f"{parts(pace / HEALTHY)} of the learning rate."
         )
         yield tuple(guilty), step, pace, text
+    elif evidence.guessing and not evidence.has_learned:
+        start = max(next(iter(evidence.loss.values()), math.inf), evidence.guessing)
+        step, highest = max(evidence.loss.items(), key=lambda item: item[1], default=(0, 0))
+        if SOARED * start < highest < math.inf:
+            text = (
+                f"The loss rose to {highest:.3g} at step {step}, {highest / start:.3g} times the "
+                "first one or that of guessing. Likely cause: the learning rate is too high. Try a "
+                "tenth of the learning rate."
+            )
+            yield (), step, highest / start, text
 
 
 def percent(share):
@@ -654,11 +680,11 @@ def outputs_alike(evidence):
                 "a layer passes nothing on, or nothing has been learned. Try to learn ten examples "
                 "by heart."
             )
-        zero = "exactly 0" if not np.any(last) else "nearly the same"
-        text = (
-            f"The outputs are {zero} for all {len(last)} examples: they vary by {share:.1g} of "
-            f"their size. Likely cause: {cause}"
-        )
+        if share:
+            alike = f"nearly the same for all examples: they vary by {share:.1g} of their size"
+        else:
+            alike = f"exactly {'the same' if np.any(last) else 0} for all {len(last)} examples"
+        text = f"The outputs are {alike}. Likely cause: {cause}"
         yield (), evidence.last_step, share, text
 
 
@@ -807,12 +833,15 @@ def no_learning(evidence):
     middle = next(
         (v for s, v in evidence.loss.items() if 2 * evidence.age(s) >= evidence.age(step)), 0
     )
+    falls = shown < FALLING * middle
     if shown < LEARNED * loss:
         cause = (
             "the rows are in an order, so that the last batches are not like these; or layers act "
             "differently in training. Try to shuffle the rows (`fit` takes the last ones for "
             "validation as they are)."
         )
+    elif evidence.is_surely_better and not falls:  # there may be no more to learn
+        return
     elif evidence.labels_are_of_other_rows:
         cause = OTHER_ROWS
     elif loss > FAR_ABOVE * evidence.guessing:
@@ -820,13 +849,11 @@ def no_learning(evidence):
             "steps that are too large, as the loss is far above that of guessing. Try a tenth of "
             "the learning rate."
         )
-    elif shown < FALLING * middle:
+    elif falls:
         cause = (
             "the training is too short, or the learning rate too low, as the loss still falls. Try "
             "to train ten times as long, or with ten times the learning rate."
         )
-    elif evidence.is_surely_better:  # there may be no more to learn
-        return
     else:
         cause = (
             "labels that do not belong to the inputs, or what no number shows. Try to learn ten "
