@@ -355,7 +355,7 @@ def test_labels_of_other_rows_are_suspected_where_similar_inputs_have_different_
     assert not are_unrelated(np.where(known["x"] > 9, np.nan, known["x"]), shuffled, True)
 
 
-def test_little_that_is_surely_learned_may_be_all():
+def test_little_that_is_learned_may_be_all():
     random = np.random.default_rng(0)
     x = random.normal(size=(500, 1)).astype("float32")
     y = 0.3 * x + random.normal(size=x.shape)
@@ -364,8 +364,6 @@ def test_little_that_is_surely_learned_may_be_all():
     kernel, bias = model.weights
     kernel.assign([[0.3]])
     assert not faults(model, x, y=y, loss=dict.fromkeys(STEPS, 1.0))
-    still = faults(model, x, y=y, loss={step: 5 / step**0.3 for step in STEPS})["no learning"]
-    assert "hardly anything has been learned" in still.text
     kernel.assign([[-0.02]])
     none = faults(model, x, y=y, loss=dict.fromkeys(STEPS, 1.0))["no learning"]
     assert "nothing has been learned" in none.text

@@ -72,9 +72,8 @@ WITH_NAN = (
 )
 
 OTHER_ROWS = (
-    "labels that do not belong to the inputs, as those of similar inputs differ as much as any "
-    "two. Look at a few examples with their labels, and where one of the two is shuffled, sorted "
-    "or filtered."
+    "labels that do not belong to the inputs: shuffled, they fit as well. Look at a few examples "
+    "with their labels, and where one of the two is shuffled, sorted or filtered."
 )
 
 CHECKS = Checks()  # first what may cause the rest
@@ -262,8 +261,8 @@ class Evidence:
         return (self.latest_loss - self.least) / max(self.guessing - self.least, 1e-12)
 
     @functools.cached_property
-    def is_surely_better(self):
-        """Whether the loss of the batch is below that of guessing by three standard errors."""
+    def is_better_than_guessing(self):
+        """Whether the loss of the batch is below that of guessing by 1.5 standard errors."""
         if self.error is None:
             return False
         model, values = self.models[0], self.output.values
@@ -275,7 +274,7 @@ class Evidence:
             loss_of(model, y[rows], constant[rows]) - loss_of(model, y[rows], values[rows])
             for rows in np.array_split(np.arange(len(values)), BLOCKS)
         ]
-        return bool(np.mean(gains) > 3 * np.std(gains, ddof=1) / math.sqrt(BLOCKS))
+        return bool(np.mean(gains) > 1.5 * np.std(gains, ddof=1) / math.sqrt(BLOCKS))
 
     @property
     def part_of_the_way(self):
@@ -827,21 +826,22 @@ def no_learning(evidence):
     loss, shown = evidence.latest_loss, evidence.loss.get(step, math.inf)
     # A mean of the epoch so far, which has a bad first batch in it.
     has_fallen = evidence.error is None and loss < FALLEN * evidence.loss.get(evidence.start + 1, 0)
-    if evidence.part_of_guessing < GUESSING or has_fallen or evidence.skill > UNSKILLED:
+    if evidence.part_of_guessing < GUESSING or has_fallen:
+        return
+    # There may be no more to learn. What is learned of other rows' labels is learned by heart.
+    may_have_learned = evidence.skill > UNSKILLED or evidence.is_better_than_guessing
+    if may_have_learned and not evidence.labels_are_of_other_rows:
         return
     # The rows may be few: the one in the middle of the steps.
     middle = next(
         (v for s, v in evidence.loss.items() if 2 * evidence.age(s) >= evidence.age(step)), 0
     )
-    falls = shown < FALLING * middle
     if shown < LEARNED * loss:
         cause = (
             "the rows are in an order, so that the last batches are not like these; or layers act "
             "differently in training. Try to shuffle the rows (`fit` takes the last ones for "
             "validation as they are)."
         )
-    elif evidence.is_surely_better and not falls:  # there may be no more to learn
-        return
     elif evidence.labels_are_of_other_rows:
         cause = OTHER_ROWS
     elif loss > FAR_ABOVE * evidence.guessing:
@@ -849,7 +849,7 @@ def no_learning(evidence):
             "steps that are too large, as the loss is far above that of guessing. Try a tenth of "
             "the learning rate."
         )
-    elif falls:
+    elif shown < FALLING * middle:
         cause = (
             "the training is too short, or the learning rate too low, as the loss still falls. Try "
             "to train ten times as long, or with ten times the learning rate."
@@ -859,9 +859,8 @@ def no_learning(evidence):
             "labels that do not belong to the inputs, or what no number shows. Try to learn ten "
             "examples by heart."
         )
-    what = "hardly anything" if evidence.is_surely_better else "nothing"
     text = (
         f"After {evidence.age(step)} steps the loss is {loss:.3g}, and guessing costs "
-        f"{evidence.guessing:.3g}: {what} has been learned. Likely cause: {cause}"
+        f"{evidence.guessing:.3g}: nothing has been learned. Likely cause: {cause}"
     )
     yield (), step, loss / evidence.guessing, text
