@@ -30,6 +30,7 @@ from keras_lecture_opt.verdicts._verdict import Checks, and_others, in_order
 
 STARTED = 10  # steps
 TOO_FAST = 0.3  # a step over the kernel's size; healthy: 0.08, and 0.23 at a rate 3 times too high
+SOARED = 10.0  # the highest loss over the first one
 EXPLODED = 10.0  # the same, of any step
 FAST, GROWN = 0.05, 5.0  # the same, and size over the first size: both together
 HEALTHY, SLOW = 0.05, 5e-3  # the same: advice aims at the first from above, the other from below
@@ -71,9 +72,8 @@ WITH_NAN = (
 )
 
 OTHER_ROWS = (
-    "labels that do not belong to the inputs, as those of similar inputs differ as much as any "
-    "two. Look at a few examples with their labels, and where one of the two is shuffled, sorted "
-    "or filtered."
+    "labels that do not belong to the inputs: shuffled, they fit as well. Look at a few examples "
+    "with their labels, and where one of the two is shuffled, sorted or filtered."
 )
 
 CHECKS = Checks()  # first what may cause the rest
@@ -117,7 +117,8 @@ def follows(verdict):
 def summarize(verdicts, made, age):
     """Return the sentences that say what was found in a training of `age` steps."""
     if verdicts:
-        return [*map(str, verdicts)]
+        several = sum(v.certainty in ("certain", "likely") for v in verdicts) > 1
+        return [*map(str, verdicts), *["Mend all of these, then train again."] * several]
     if age < STARTED:
         return [f"A training of fewer than {STARTED} steps cannot be judged."]
     return [f"No fault found: {len(made)} checks ({', '.join(made)})."]
@@ -260,8 +261,8 @@ class Evidence:
         return (self.latest_loss - self.least) / max(self.guessing - self.least, 1e-12)
 
     @functools.cached_property
-    def is_surely_better(self):
-        """Whether the loss of the batch is below that of guessing by three standard errors."""
+    def is_better_than_guessing(self):
+        """Whether the loss of the batch is below that of guessing by 1.5 standard errors."""
         if self.error is None:
             return False
         model, values = self.models[0], self.output.values
@@ -273,7 +274,7 @@ class Evidence:
             loss_of(model, y[rows], constant[rows]) - loss_of(model, y[rows], values[rows])
             for rows in np.array_split(np.arange(len(values)), BLOCKS)
         ]
-        return bool(np.mean(gains) > 3 * np.std(gains, ddof=1) / math.sqrt(BLOCKS))
+        return bool(np.mean(gains) > 1.5 * np.std(gains, ddof=1) / math.sqrt(BLOCKS))
 
     @property
     def part_of_the_way(self):
@@ -298,7 +299,21 @@ class Evidence:
             chance, accuracy = 1 / (self.classes or 2), self.accuracy.get(step, 0)
         else:
             chance, accuracy = accuracies(self.output)
-        return float((accuracy - chance) / max(1 - chance, 1e-12))
+        skill = float((accuracy - chance) / max(1 - chance, 1e-12))
+        # With class weights, or of a rare class, the order tells what no answer does. That of
+        # untrained outputs may be right by chance, but not as right as that.
+        order = self._order()
+        return max(skill, order if order > SKILLED else 0)
+
+    def _order(self):
+        """Twice the area under the ROC curve of a binary output, minus 1; 0 if unknown."""
+        if self.error is None or self.output.objective.units != 1:
+            return 0.0
+        values = self.output.values.ravel()
+        right = self.output.y[: len(values)].ravel() > 0.5
+        if right.all() or not right.any():
+            return 0.0
+        return float(np.mean(np.sign(values[right][:, np.newaxis] - values[~right])))
 
     @property
     def makes_progress(self):
@@ -433,7 +448,7 @@ def bad_start(evidence):
         yield (), step, times, text
 
 
-@CHECKS.enter(lambda e: e.paces)
+@CHECKS.enter(lambda e: e.paces or e.loss)
 def steps_too_large(evidence):
     paces = {name: pace for name, (_, pace) in evidence.paces.items()}
     guilty = [
@@ -463,6 +478,16 @@ def steps_too_large(evidence):
             f"{parts(pace / HEALTHY)} of the learning rate."
         )
         yield tuple(guilty), step, pace, text
+    elif evidence.guessing and not evidence.has_learned:
+        start = max(next(iter(evidence.loss.values()), math.inf), evidence.guessing)
+        step, highest = max(evidence.loss.items(), key=lambda item: item[1], default=(0, 0))
+        if SOARED * start < highest < math.inf:
+            text = (
+                f"The loss rose to {highest:.3g} at step {step}, {highest / start:.3g} times the "
+                "first one or that of guessing. Likely cause: the learning rate is too high. Try a "
+                "tenth of the learning rate."
+            )
+            yield (), step, highest / start, text
 
 
 def percent(share):
@@ -654,11 +679,11 @@ def outputs_alike(evidence):
                 "a layer passes nothing on, or nothing has been learned. Try to learn ten examples "
                 "by heart."
             )
-        zero = "exactly 0" if not np.any(last) else "nearly the same"
-        text = (
-            f"The outputs are {zero} for all {len(last)} examples: they vary by {share:.1g} of "
-            f"their size. Likely cause: {cause}"
-        )
+        if share:
+            alike = f"nearly the same for all examples: they vary by {share:.1g} of their size"
+        else:
+            alike = f"exactly {'the same' if np.any(last) else 0} for all {len(last)} examples"
+        text = f"The outputs are {alike}. Likely cause: {cause}"
         yield (), evidence.last_step, share, text
 
 
@@ -801,7 +826,11 @@ def no_learning(evidence):
     loss, shown = evidence.latest_loss, evidence.loss.get(step, math.inf)
     # A mean of the epoch so far, which has a bad first batch in it.
     has_fallen = evidence.error is None and loss < FALLEN * evidence.loss.get(evidence.start + 1, 0)
-    if evidence.part_of_guessing < GUESSING or has_fallen or evidence.skill > UNSKILLED:
+    if evidence.part_of_guessing < GUESSING or has_fallen:
+        return
+    # There may be no more to learn. What is learned of other rows' labels is learned by heart.
+    may_have_learned = evidence.skill > UNSKILLED or evidence.is_better_than_guessing
+    if may_have_learned and not evidence.labels_are_of_other_rows:
         return
     # The rows may be few: the one in the middle of the steps.
     middle = next(
@@ -825,16 +854,13 @@ def no_learning(evidence):
             "the training is too short, or the learning rate too low, as the loss still falls. Try "
             "to train ten times as long, or with ten times the learning rate."
         )
-    elif evidence.is_surely_better:  # there may be no more to learn
-        return
     else:
         cause = (
             "labels that do not belong to the inputs, or what no number shows. Try to learn ten "
             "examples by heart."
         )
-    what = "hardly anything" if evidence.is_surely_better else "nothing"
     text = (
         f"After {evidence.age(step)} steps the loss is {loss:.3g}, and guessing costs "
-        f"{evidence.guessing:.3g}: {what} has been learned. Likely cause: {cause}"
+        f"{evidence.guessing:.3g}: nothing has been learned. Likely cause: {cause}"
     )
     yield (), step, loss / evidence.guessing, text

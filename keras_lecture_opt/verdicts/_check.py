@@ -25,6 +25,7 @@ from keras_lecture_opt.verdicts._verdict import Checks, Verdict, and_others, in_
 
 LARGE_INPUTS = 30.0  # root mean square; healthy programs: at most 13
 SMALL_INPUTS = 0.02  # the largest
+BRIGHTEST = 255
 LARGE_TARGETS = 100.0
 STRONG_DROPOUT = 0.8
 FAR_APART = 1e5  # the largest spread of a column over the smallest
@@ -436,16 +437,18 @@ def inputs_not_finite(given):
 def inputs_not_scaled(given):
     size = rms(given.values)
     columns = given.values.reshape(-1, given.values.shape[-1]) if given.values.ndim == 2 else None
+    low, largest = float(given.values.min()), float(np.abs(given.values).max())
     advice = (
         "Standardize each column to mean 0 and standard deviation 1, or begin with a "
-        "`keras.layers.Normalization` that is adapted to the data; pixels: `Rescaling(1 / 255)`."
+        "`keras.layers.Normalization` that is adapted to the data"
     )
+    pixels = "; pixels: `Rescaling(1 / 255)`" * (0 <= low < largest <= BRIGHTEST)
+    advice = f"{advice}{pixels}."
     spreads = []
     if columns is not None:
         spreads, means = columns.std(axis=0), np.abs(columns.mean(axis=0))
         spreads = spreads[spreads > ROUNDING * means].tolist()
     mean, spread = float(np.mean(given.values)), float(np.std(given.values))
-    largest = float(np.abs(given.values).max())
     if 0 < largest < SMALL_INPUTS:
         text = f"The largest input is {largest:.3g}: were they divided twice? Divide them once."
         yield (), 0, largest, text

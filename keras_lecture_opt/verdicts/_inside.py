@@ -9,7 +9,7 @@ from keras_lecture_opt.verdicts._objective import RANGES, activation_of, seen
 
 BATCH = 32  # examples that are in memory at once
 ROWS = 100, 1000  # different ones that tell something about labels, and all that suffice
-SHUFFLES = 100
+SHUFFLES = 50
 
 
 def outputs_of(model, x):
@@ -71,10 +71,11 @@ def is_idle(values, activation):
 
 
 def are_unrelated(x, y, are_classes):
-    """Whether the labels of similar inputs differ as much as those of any two.
+    """Whether labels go with their inputs no more than with any others.
 
-    Each row is compared with the nearest one that is not equal to it. This is repeated with
-    shuffled labels: related ones differ less, by more than three standard deviations.
+    Two numbers tell how they go together: how much the labels of each row and of the nearest one
+    that is not equal to it differ, and the mean square of the correlations of their columns. They
+    are repeated with shuffled labels: one of them tells if it is off by three standard deviations.
 
     Args:
         x: an array of floats. Of other inputs, and of few different ones, nothing is known.
@@ -87,15 +88,18 @@ def are_unrelated(x, y, are_classes):
     x, y = (values[:most].reshape(len(values[:most]), -1) for values in (x, y))
     if not np.isfinite(x).all() or len(np.unique(x, axis=0)) < least:
         return False
-    x = (x - x.mean(axis=0)) / np.maximum(x.std(axis=0), 1e-7)
+    if are_classes:
+        y = np.eye(int(y.max()) + 1)[y[:, 0].astype(int)]
+    x, y = (((v - v.mean(axis=0)) / np.maximum(v.std(axis=0), 1e-7)) for v in (x, y))
     squares = np.square(x).sum(axis=1)
     distances = squares + squares[:, np.newaxis] - 2 * x @ x.T
     distances[distances <= 1e-5 * squares.mean()] = np.inf
     nearest = distances.argmin(axis=1)
+
+    def together(y):
+        return -np.mean(np.square(y - y[nearest])), np.mean(np.square(x.T @ y))
+
     random = np.random.default_rng(0)
-
-    def differ(y):
-        return np.mean(y != y[nearest] if are_classes else np.square(y - y[nearest]))
-
-    by_chance = [differ(random.permutation(y)) for _ in range(SHUFFLES)]
-    return bool(differ(y) > np.mean(by_chance) - 3 * np.std(by_chance))
+    by_chance = np.array([together(random.permutation(y)) for _ in range(SHUFFLES)])
+    limits = by_chance.mean(axis=0) + 3 * by_chance.std(axis=0)
+    return not bool(np.any(together(y) > limits))
