@@ -41,7 +41,7 @@ SHRUNK = 0.7  # size over the first size; healthy: at least 0.98
 BAD_START = 5.0  # the first loss over that of guessing; healthy: at most 2.9
 LARGE, LARGE_RECURRENT = 10.0, 2.5  # first size over the usual one; healthy: at most 2
 GUESSING = 0.9  # a loss over that of guessing
-LEARNED = 0.5  # the same
+LEARNED, SOLVED = 0.5, 0.15  # the same
 UNSKILLED, SKILLED = 0.1, 0.5  # share of the wrong answers of guessing that are right
 FALLEN = 0.5  # a loss over the first loss
 PROGRESS = 0.8  # the same, or over that of guessing, of a training that learns something
@@ -567,7 +567,8 @@ def no_gradient(evidence):
         yield tuple(still), evidence.last_step, float(since), text
 
 
-@CHECKS.enter(lambda e: e.models and not e.has_learned)
+# Random features may suffice.
+@CHECKS.enter(lambda e: e.models and not (e.has_learned and e.part_of_guessing < SOLVED))
 def frozen(evidence):
     names = []
     for model in evidence.models:
@@ -798,8 +799,10 @@ def accuracy_contradicts_the_loss(evidence):
 def too_few_steps(evidence):
     age = evidence.age(evidence.last_step)
     shown = evidence.loss.get(max(evidence.loss, default=0), math.inf)
+    makes_progress = evidence.makes_progress or evidence.skill > SKILLED
     # Right after the start, BatchNormalization is better in training than here.
-    if evidence.makes_progress or evidence.skill > SKILLED or shown < LEARNED * evidence.guessing:
+    makes_progress = makes_progress or shown < LEARNED * evidence.guessing
+    if evidence.has_learned or (makes_progress and age >= 2 * STARTED):
         return
     # A loss that has hardly moved needs more than longer; large steps bear no more.
     largest = max((pace for _, pace in evidence.paces.values()), default=0)
