@@ -10,13 +10,13 @@ from keras_lecture_opt._arguments import must_be
 from keras_lecture_opt._keras_private import index_of
 from keras_lecture_opt.rules._compiled import CompiledUpdate
 from keras_lecture_opt.rules._hyperparameters import (
-    KERAS_ARGUMENTS,
-    SWITCHES,
     WITH_STATE,
     KerasArguments,
     LearningRate,
+    arguments_of_rule,
     check_argument,
     refuse_unknown,
+    suggest,
 )
 
 __all__ = ["LectureOptimizer"]
@@ -25,7 +25,7 @@ __all__ = ["LectureOptimizer"]
 class LectureOptimizer(CompiledUpdate):
     """Base class of the lecture's rules, and of your own.
 
-    A rule states four facts as class attributes, implements `update_step`, and states its factor in
+    A rule states three facts as class attributes, implements `update_step`, and states its factor in
     `effective_learning_rate`, which the update itself uses:
 
     - `slot_names`: the names of its state, in the formula's order. Files hold the state by
@@ -76,7 +76,7 @@ class LectureOptimizer(CompiledUpdate):
     evidence: tuple[str, str | None] | None = None
     nearest_keras: tuple[type, dict[str, Any]] | None = None
 
-    _hyperparameters: tuple[str, ...] = ()
+    _hyperparameters: tuple[str, ...] | None = None  # until the constructor sets them
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class LectureOptimizer(CompiledUpdate):
         **kwargs: Unpack[KerasArguments],
     ):
         rule, own = type(self).__name__, hyperparameters or {}
-        refuse_unknown(rule, kwargs, ["learning_rate", *own, "name", *SWITCHES, *KERAS_ARGUMENTS])
+        refuse_unknown(rule, kwargs, arguments_of_rule(own))
         checked = {k: check_argument(rule, k, value) for k, value in kwargs.items()}
         learning_rate = check_argument(rule, "learning_rate", learning_rate)
         jit_compile = checked.pop("jit_compile", True)
@@ -98,12 +98,22 @@ class LectureOptimizer(CompiledUpdate):
 
     def __setattr__(self, name, value):
         """Check an argument that is set later like one that is given to the constructor."""
-        rule = type(self).__name__
-        if name in ("learning_rate", *SWITCHES, *KERAS_ARGUMENTS, *self._hyperparameters):
+        rule, known = type(self).__name__, arguments_of_rule(self._hyperparameters or ())
+        if name in known and name != "name":
             value = check_argument(rule, name, value)
+        elif self._is_misspelt(name, known):
+            refuse_unknown(rule, [name], known)
         if name in WITH_STATE and value and vars(self).get("built") and not getattr(self, name):
             raise ValueError(f"{rule}: `{name}` must be set before `build`, which makes its state.")
         super().__setattr__(name, value)
+
+    def _is_misspelt(self, name, known):
+        """Whether nobody would read this attribute, and an argument is meant (`optimizer.lr`)."""
+        if self._hyperparameters is None or name.startswith("_"):  # Keras sets its own
+            return False
+        if not type(self).__module__.startswith(f"{__package__}."):
+            return False  # a rule of your own may call its attributes what it likes
+        return not (hasattr(self, name) or name in self.slot_names) and suggest(name, known)
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
         """Create the rule's state, all zeros, once.
