@@ -153,7 +153,6 @@ class LectureOptimizer(CompiledUpdate):
             trainable_variables: list of the variables to update, one for each gradient. Optional
                 once the optimizer is built.
         """
-        grads = [densify(g) if isinstance(g, tf.IndexedSlices) else g for g in grads]
         super().apply(grads, trainable_variables)
 
     def slots(self, variable: keras.Variable) -> list[tf.Variable]:
@@ -214,9 +213,3 @@ def compute_dtype(variable):
 def at_least_float32(dtype):
     dtype = tf.as_dtype(dtype)
     return tf.float32 if dtype.is_floating and dtype.size < 4 else dtype
-
-
-def densify(gradient):
-    """The sum of the rows of a sparse gradient, its shape static where it can be."""
-    shape = tf.get_static_value(gradient.dense_shape)
-    return tf.ensure_shape(tf.convert_to_tensor(gradient), shape)
