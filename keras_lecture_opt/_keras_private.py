@@ -12,6 +12,8 @@ import keras
 import tensorflow as tf
 from keras.src.random.seed_generator import global_seed_generator
 
+from keras_lecture_opt._arguments import must_be
+
 _RANDINT = threading.Lock()  # held by the one context that has replaced `random.randint`
 
 
@@ -74,6 +76,8 @@ def index_of(optimizer, variable):
     Keras offers no public way from a variable to its state; its guide to custom optimizers uses
     this method.
     """
+    if not isinstance(variable, (keras.Variable, tf.Variable)):
+        raise TypeError(must_be("variable", "a keras.Variable", variable))
     try:
         return optimizer._get_variable_index(variable)
     except KeyError:

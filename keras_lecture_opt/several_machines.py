@@ -181,6 +181,7 @@ class Backup(keras.callbacks.Callback):
         TypeError: `model` is not a compiled model, or `folder` is not a path.
         ValueError: the folder's list of backups is damaged, or `folder` is a `pathlib.Path` that
             was made from a URL: give the URL as a string.
+        OSError: the folder cannot be made or read.
 
     Example:
 
@@ -214,6 +215,8 @@ class Backup(keras.callbacks.Callback):
             self._manager = tf.train.CheckpointManager(self._checkpoint, folder, max_to_keep=2)
             if not self._manager.checkpoints and any(pathlib.Path(folder).glob("ckpt-*.index")):
                 raise ValueError("It lists none.")
+        except tf.errors.OpError as error:
+            raise OSError(f"`folder`: {folder!r} cannot be used: {error.message}") from error
         except ValueError as error:
             raise ValueError(
                 f"There are backups in {folder!r}, but the file `checkpoint`, which lists them, is "

@@ -21,12 +21,19 @@ def by_label(descents):
     values = list(given) if isinstance(given, Iterable) else []
     if not values or not all(isinstance(value, Descent) for value in values):
         raise TypeError(f"`descents` must be one or more Descents, not {descents!r}.")
-    names = list(map(str, descents)) if isinstance(descents, dict) else names_of(values)
-    for name in names:
-        if name.startswith("_"):
-            allowed = 'labels that do not begin with "_", which matplotlib leaves out of legends'
-            raise ValueError(must_be("descents", allowed, name))
-    return dict(zip(names, values, strict=True))
+    if isinstance(descents, dict):
+        return dict(zip(labels_of("descents", descents), values, strict=True))
+    return dict(zip(names_of(values), values, strict=True))
+
+
+def labels_of(argument, groups):
+    """Return a dict's labels as texts; raise if matplotlib would leave one out of legends."""
+    labels = list(map(str, groups))
+    for label in labels:
+        if not label or label.startswith("_"):
+            allowed = 'a dict from labels that are not empty and do not begin with "_"'
+            raise ValueError(must_be(argument, allowed, label))
+    return labels
 
 
 def names_of(descents):

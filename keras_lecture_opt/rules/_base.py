@@ -6,7 +6,6 @@ from typing import Any, Unpack
 import keras
 import tensorflow as tf
 
-from keras_lecture_opt._arguments import must_be
 from keras_lecture_opt._keras_private import index_of
 from keras_lecture_opt.rules._compiled import CompiledUpdate
 from keras_lecture_opt.rules._hyperparameters import (
@@ -25,8 +24,8 @@ __all__ = ["LectureOptimizer"]
 class LectureOptimizer(CompiledUpdate):
     """Base class of the lecture's rules, and of your own.
 
-    A rule states three facts as class attributes, implements `update_step`, and states its factor in
-    `effective_learning_rate`, which the update itself uses:
+    A rule states three facts as class attributes, implements `update_step`, and states its factor
+    in `effective_learning_rate`, which the update itself uses:
 
     - `slot_names`: the names of its state, in the formula's order. Files hold the state by
       position: never change the order later.
@@ -168,8 +167,6 @@ class LectureOptimizer(CompiledUpdate):
             TypeError: this is not a variable.
             ValueError: the optimizer was not built with it.
         """
-        if not isinstance(variable, (keras.Variable, tf.Variable)):
-            raise TypeError(must_be("variable", "a keras.Variable", variable))
         i = index_of(self, variable)
         if i is None:
             raise ValueError(
