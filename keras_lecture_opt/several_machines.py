@@ -212,6 +212,7 @@ class Backup(keras.callbacks.Callback):
         )
         _ = self._checkpoint.save_counter  # created here, on all workers: it may be a broadcast
         try:
+            tf.io.gfile.makedirs(folder)  # fails now, not after the first epoch
             self._manager = tf.train.CheckpointManager(self._checkpoint, folder, max_to_keep=2)
             if not self._manager.checkpoints and any(pathlib.Path(folder).glob("ckpt-*.index")):
                 raise ValueError("It lists none.")

@@ -268,6 +268,9 @@ def test_backup_of_another_model_is_refused(tmp_path):
             Backup(other, tmp_path).restore()
     with pytest.raises(TypeError, match=r"`folder` must be a string or a pathlib.Path, not 3"):
         Backup(small(), 3)
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"`folder`: '.*file' cannot be used: .* is not a directory"):
+        Backup(small(), tmp_path / "file")
     with pytest.raises(TypeError, match=r"`model` must be a compiled keras.Model"):
         Backup(keras.Sequential(), tmp_path)
 

@@ -149,10 +149,13 @@ def rates(
     named = by_label(descents)
     for label, descent in named.items():
         if descent.rates is None:
-            reason = "with these arguments has no effective learning rate"
+            reason = f"{descent.rule} with these arguments has no effective learning rate."
             if not has_formula(descent.optimizer):
-                reason = "has no formula: see `keras_lecture_opt.effective_learning_rate.register`"
-            raise ValueError(f"{label}: {descent.rule} {reason}.")
+                reason = (
+                    f"the effective learning rate of {descent.rule} is not known. Register it "
+                    "with `keras_lecture_opt.effective_learning_rate.register`."
+                )
+            raise ValueError(f"{label}: {reason}")
     with canvas(ax, (12, 4.8), figsize, dpi, columns=2) as pair:
         for i, axes in enumerate(pair):
             for (label, descent), line in styled(named):
