@@ -1,4 +1,4 @@
-"""What the programs of this repository share: options, data, output, Ctrl-C."""
+"""Functions that the programs of this repository share: options, data, output, Ctrl-C."""
 
 import argparse
 import contextlib

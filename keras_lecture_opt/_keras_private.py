@@ -1,6 +1,6 @@
 """Every private name of Keras that this package uses, each with the reason.
 
-No other file touches one (a test reads the source and proves it). The names are the same in Keras
+No other file uses one: a test searches them for private names. The names are the same in Keras
 3.12.0 and 3.15.1.
 """
 

@@ -399,7 +399,7 @@ def _descend(surface, optimizer, rule, variable, velocity, steps):
             if isinstance(inner, LectureOptimizer):
                 afterwards.callback(setattr, inner, "jit_compile", inner.jit_compile)
                 inner.jit_compile = False
-        # Each descent has a function of its own that is called once, which is no retracing.
+        # Each descent traces a function of its own: a call would count as retracing.
         rows = loop.get_concrete_function()().numpy()
     stopped = None
     if not np.all(np.isfinite(rows[-1, :3])):

@@ -239,7 +239,7 @@ def settles(descent, loss):
 
 def draw_all(folder):
     """Draw every picture, and the page that shows them."""
-    pages = [f"# The lecture's pictures\n\nDrawn by `make figures`. {POLICY}\n"]
+    pages = [f"# The lecture's pictures\n\nDrawn by `make lecture-figures`. {POLICY}\n"]
     for draw in (zigzag, lookahead, adagrad, saddle_point, bias_correction, too_long):
         pictures, settings, caption = draw()
         for name, ax in pictures.items():

@@ -86,13 +86,12 @@ def animate(
     Args:
         descents: `Descent`s on one surface.
         file: where to write the film: a name that ends in .gif, .mp4 or .html, with `~` for the
-            home folder. The page .html holds the film itself and needs no network. A progress bar
-            is shown, and a file of that name is replaced when the film is complete. Defaults to no
-            file.
+            home folder. An .html page holds the film and works offline. A progress bar is shown. A
+            file of that name is replaced when the film is complete. Defaults to no file.
         fps: frames per second, 1 to 100.
-        spacing: of the frames on the axis of steps. "linear": each frame is as many steps on.
-            "log": denser at the start, first a step in each frame, then more and more, to see rules
-            at very different paces in one film.
+        spacing: "linear": every frame takes the same number of steps. "log": the first frames take
+            one step each, later ones more and more, which shows fast and slow rules in one film.
+            Defaults to "linear".
         figsize, dpi: as in `paths`. Default to (9, 5.4) and 80.
 
     Returns:
@@ -107,7 +106,7 @@ def animate(
     fps = check_number("fps", fps, "a number from 1 to 100", lambda x: 1 <= x <= 100)
     file = None if file is None else check_local_path("file", file)
     kind = file and file.suffix.lower()
-    if kind not in (None, ".gif", ".mp4", ".html"):
+    if file and kind not in (".gif", ".mp4", ".html"):
         raise ValueError(f"`file` must end in .gif, .mp4 or .html, not {file.name!r}.")
     if spacing not in ("linear", "log"):
         raise ValueError(must_be("spacing", "'linear' or 'log'", spacing))

@@ -59,12 +59,12 @@ def facts(descent):
     return texts
 
 
-# What makes a picture of several rules a fair race, or not.
+# Facts that are compared across rules; others are compared among descents of one rule.
 COMMON = ("start", "velocity", "learning_rate")
 
 
 def differs(kind, descent, descents):
-    """Return whether this fact is another one in another descent: for most, of the same rule."""
+    """Return whether the descents that this one is compared with differ in a fact."""
     others = [d for d in descents if kind in COMMON or d.rule == descent.rule]
     return len({facts(d).get(kind) for d in others}) > 1
 

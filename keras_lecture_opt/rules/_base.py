@@ -198,7 +198,7 @@ class LectureOptimizer(CompiledUpdate):
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make an equal, untrained optimizer, as a dict."""
-        own = {argument: getattr(self, argument) for argument in self._hyperparameters}
+        own = {argument: getattr(self, argument) for argument in self._hyperparameters or ()}
         return {**super().get_config(), "jit_compile": self.jit_compile, **own}
 
 

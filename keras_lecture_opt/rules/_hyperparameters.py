@@ -1,4 +1,4 @@
-"""Each hyperparameter once: its name, its symbol on the slides, the numbers it may be."""
+"""The rules' hyperparameters and Keras's arguments: symbols, allowed values, other names."""
 
 import difflib
 import math
