@@ -162,7 +162,7 @@ def numbers_of_rates(m, rate, updated, detail):
         updated = m.ever_updated = updated | m.ever_updated
     mask = np.ones(rate.shape, "bool") if updated is None else updated
     if not needs_all(m, detail) and np.isfinite(rate).all():
-        rates = rate[mask]
+        rates = rate[mask]  # its median as in `summarize`, in half the time of a sort
         middle = (rates.size - 1) // 2
         return {"effective_lr": float(np.partition(rates, middle)[middle])} if rates.size else {}
     rate = rate.astype("float32", copy=False)
