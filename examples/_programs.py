@@ -134,10 +134,10 @@ def in_256_colors(picture):
 def tensorboard_command(path):
     """Return the command that shows the runs in a folder, quoted for a shell."""
     command = pathlib.Path(sys.executable).with_name("tensorboard")
-    return shlex.join([shown(command), "--logdir", shown(path)])
+    return shlex.join([shorten_path(command), "--logdir", shorten_path(path)])
 
 
-def shown(path):
+def shorten_path(path):
     """Return the path as one would type it here."""
     inside = pathlib.Path(path).is_relative_to(pathlib.Path.cwd())
     return os.path.relpath(path) if inside else str(path)

@@ -609,4 +609,4 @@ def test_picture_of_all_layers_has_twice_the_pixels_of_a_card(count, name):
     ],
 )
 def test_long_names_of_layers_are_shortened(name, label):
-    assert _pictures.shortened(name) == label
+    assert _pictures.shorten(name) == label

@@ -269,7 +269,7 @@ def main():
     _programs.check_writable(folder)
     draw_all(folder)
     draw_film(folder)
-    print(f"Wrote {_programs.shown(folder)}")
+    print(f"Wrote {_programs.shorten_path(folder)}")
 
 
 if __name__ == "__main__":
