@@ -11,6 +11,7 @@ import socket
 import sys
 
 from keras_lecture_opt import mnist  # first: it keeps TensorFlow's start-up lines off the terminal
+from keras_lecture_opt._arguments import check_local_path
 from keras_lecture_opt._resolve import optimizer_class
 from keras_lecture_opt.rules import RULES
 
@@ -40,8 +41,11 @@ def frequency(text):
 
 
 def folder(text):
-    """A type for argparse: a path, with `~` expanded."""
-    return pathlib.Path(text).expanduser()
+    """A type for argparse: a local path, with `~` expanded."""
+    try:
+        return check_local_path("folder", text)
+    except ValueError as error:  # a URL would become a folder "gs:"
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def add_optimizer_option(parser):
