@@ -20,14 +20,23 @@ _RANDINT = threading.Lock()  # held by the one context that has replaced `random
 class UpdateHook(keras.optimizers.Optimizer):
     """Gives public names to the places where Keras's TensorFlow backend handles all variables.
 
-    Keras calls them once for each step, for an optimizer that is built and gradients that are
-    never None; constraints follow outside. No public method sees all variables of a step:
-    `update_step` gets one at a time.
+    No public method sees all variables of a step: `update_step` gets one at a time. This is the way
+    of the gradients in a step, with what is changed here at the left margin::
+
+        apply
+        sparse gradients become dense
+            loss scale, accumulation
+        clip_all
+            weight decay
+        sum over the replicas, if there is a strategy
+        update_all
+        update_averages (use_ema)
+            constraints
     """
 
     def _filter_empty_gradients(self, grads, vars):
         grads, variables = super()._filter_empty_gradients(grads, vars)
-        return [as_tensor(g, v) for g, v in zip(grads, variables, strict=True)], variables
+        return [densify(g, v) for g, v in zip(grads, variables, strict=True)], variables
 
     def _clip_gradients(self, grads):
         return self.clip_all(grads)
@@ -41,7 +50,7 @@ class UpdateHook(keras.optimizers.Optimizer):
         # gradient, a third of the time that steepest descent takes to trace.
         if tf.distribute.has_strategy():
             return super()._all_reduce_sum_gradients(grads_and_vars)
-        return grads_and_vars
+        return [(tf.convert_to_tensor(g), v) for g, v in grads_and_vars]
 
     def _distributed_tf_update_step(self, distribution, grads_and_vars, learning_rate):
         self.update_all(distribution, grads_and_vars, learning_rate)
@@ -61,13 +70,13 @@ class UpdateHook(keras.optimizers.Optimizer):
         super()._update_model_variables_moving_average(variables)
 
 
-def as_tensor(gradient, variable):
-    """A gradient as a tensor; of a sparse one, repeated rows are summed."""
-    if isinstance(gradient, tf.IndexedSlices):
-        rows, indices = gradient.values, gradient.indices
-        gradient = tf.math.unsorted_segment_sum(rows, indices, variable.shape[0])
-        return tf.ensure_shape(gradient, variable.shape)
-    return tf.convert_to_tensor(gradient)
+def densify(gradient, variable):
+    """A sparse gradient as a tensor, repeated rows summed; any other as it is."""
+    if not isinstance(gradient, tf.IndexedSlices):
+        return gradient
+    rows, indices = gradient.values, gradient.indices
+    dense = tf.math.unsorted_segment_sum(rows, indices, variable.shape[0])
+    return tf.ensure_shape(dense, variable.shape)
 
 
 def index_of(optimizer, variable):

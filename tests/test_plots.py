@@ -442,12 +442,13 @@ def test_film_without_a_file_is_a_player(short):
     assert 'src="data:video/mp4;base64,' in player
 
 
-def test_only_films_need_an_encoder(short, tmp_path, monkeypatch):
+def test_only_films_need_an_encoder(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    plots.animate(short[0], tmp_path / "film.gif", fps=1)
+    descent = descend(quadratic, Adam(), steps=1)
+    plots.animate(descent, tmp_path / "film.gif", fps=1)
     for file in (None, tmp_path / "film.mp4"):
         with pytest.raises(ImportError, match=r"`animate` needs the extra 'plot', pip install"):
-            plots.animate(short[0], file)
+            plots.animate(descent, file)
     assert [path.name for path in tmp_path.iterdir()] == ["film.gif"]
 
 
