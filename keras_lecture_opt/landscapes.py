@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import keras
 import numpy as np
 import tensorflow as tf
+from matplotlib.mathtext import MathTextParser
 from numpy.typing import ArrayLike
 
 from keras_lecture_opt._arguments import check_integer, check_numbers, must_be
@@ -64,12 +65,16 @@ class Surface:
 
     def __post_init__(self):
         owner = f"Surface {self.name!r}"
+        if not isinstance(self.name, str) or not self.name:
+            raise TypeError(must_be("name", "a string that is not empty", self.name))
         allowed = (
             "two finite ranges, ((smallest w1, largest w1), (smallest w2, largest w2)), each with "
             "its smaller number first"
         )
         domain = check_numbers("domain", self.domain, (2, 2), allowed, owner)
-        if not np.all(domain[:, 0] < domain[:, 1]):
+        with np.errstate(over="ignore"):  # from -1e308 to 1e308 there is no finite width
+            widths = domain[:, 1] - domain[:, 0]
+        if not np.all((widths > 0) & np.isfinite(widths)):
             raise ValueError(must_be("domain", allowed, self.domain, owner))
         self.point("start", self.start)
         if not isinstance(self.minima, Iterable):
@@ -84,7 +89,7 @@ class Surface:
             self._check_function()
 
     def _check_formula(self, owner):
-        """Parse the formula as a picture will, if the extra that draws pictures is installed."""
+        """Parse the formula as a picture will."""
         allowed = "TeX that matplotlib can draw, without dollar signs"
         message = must_be("formula", allowed, self.formula, owner)
         if not isinstance(self.formula, str):
@@ -93,10 +98,6 @@ class Surface:
             return
         if "$" in self.formula:
             raise ValueError(message)
-        try:
-            from matplotlib.mathtext import MathTextParser
-        except ImportError:
-            return
         try:
             MathTextParser("path").parse(f"${self.formula}$")
         except ValueError as error:
@@ -134,6 +135,11 @@ class Surface:
     def __call__(self, w1: ArrayLike, w2: ArrayLike) -> tf.Tensor:
         """Return the loss at one point or many, a float64 tensor of the shape of `w1` and `w2`."""
         return self.function(tf.cast(w1, tf.float64), tf.cast(w2, tf.float64))
+
+    def __reduce_ex__(self, protocol):
+        """Pickle a surface of this module by its name: a lambda cannot be pickled."""
+        name = self.name.lower()
+        return name if globals().get(name) is self else super().__reduce_ex__(protocol)
 
     def point(self, argument: str, value: Pair) -> np.ndarray:
         """Return the value as an array; raise if it is not a point of the domain."""
@@ -215,7 +221,7 @@ class Descent:
             the look-ahead.
         rates: the effective learning rate of each weight in each step, (steps, 2). NaN before the
             first step of an optimizer that accumulates gradients. None if this optimizer has no
-            formula.
+            such rate.
         lookahead: for `Nesterov` the points w + mu v, (steps + 1, 2), where the next gradient is
             taken; None for others.
         stopped: why the descent ended before the requested number of steps, or None.
@@ -231,6 +237,12 @@ class Descent:
     rates: np.ndarray | None
     lookahead: np.ndarray | None
     stopped: str | None
+
+    def __reduce__(self):
+        """Pickle the optimizer's state, too, which Keras does not."""
+        optimizer = type(self.optimizer).from_config(self.optimizer.get_config())
+        state = [variable.numpy() for variable in self.optimizer.variables]
+        return _restored, ({**vars(self), "optimizer": optimizer}, state)
 
     @property
     def steps(self) -> int:
@@ -248,6 +260,14 @@ class Descent:
             f"<{self.rule} on {self.surface.name}: {self.steps} steps, loss {self.losses[0]:.4g} "
             f"to {self.losses[-1]:.4g}{stopped}>"
         )
+
+
+def _restored(fields, state):
+    descent = Descent(**fields)
+    descent.optimizer.build([keras.Variable(descent.path[-1], dtype="float64", name="w")])
+    for variable, value in zip(descent.optimizer.variables, state, strict=True):
+        variable.assign(value)
+    return descent
 
 
 def descend(
@@ -302,9 +322,9 @@ def descend(
             "`descend` must be called outside of a tf.function and of a distribution strategy."
         )
     if not isinstance(surface, Surface):
-        raise TypeError(f"`surface` must be a Surface, not {surface!r}.")
-    if not isinstance(optimizer, keras.optimizers.Optimizer):
-        raise TypeError(f"`optimizer` must be a keras.optimizers.Optimizer, not {optimizer!r}.")
+        raise TypeError(must_be("surface", "a Surface", surface))
+    # A MultiOptimizer has no optimizer before `build`.
+    rolls = any("velocity" in getattr(o, "slot_names", ()) for o in inner_optimizers(optimizer))
     if optimizer.built:
         raise ValueError(
             f"`optimizer` must be new, but this {type(optimizer).__name__} has been built for "
@@ -314,8 +334,6 @@ def descend(
     start = surface.point("start", surface.start if start is None else start)
     if not np.isfinite(surface(*start)):
         raise ValueError(f"`start` must have a finite loss, not {start.tolist()}.")
-    # A MultiOptimizer has no optimizer before `build`.
-    rolls = any("velocity" in getattr(o, "slot_names", ()) for o in inner_optimizers(optimizer))
     if velocity is None:
         velocity = np.zeros(2) if rolls else None
     elif rolls:
@@ -381,7 +399,7 @@ def _descend(surface, optimizer, rule, variable, velocity, steps):
             if isinstance(inner, LectureOptimizer):
                 afterwards.callback(setattr, inner, "jit_compile", inner.jit_compile)
                 inner.jit_compile = False
-        # Each descent has a function of its own that is called once, which is no retracing.
+        # Each descent traces a function of its own: a call would count as retracing.
         rows = loop.get_concrete_function()().numpy()
     stopped = None
     if not np.all(np.isfinite(rows[-1, :3])):

@@ -1,8 +1,11 @@
 """Descents over surfaces: against NumPy, with any Keras optimizer, and where they end."""
 
+import copy
 import dataclasses
 import functools
 import inspect
+import operator
+import pickle
 import re
 
 import keras
@@ -347,6 +350,7 @@ def test_surface_may_ignore_a_weight():
         (((0, 1), (0, 1, 2)), ValueError),
         (((0, 1), (1, 0)), ValueError),
         (((0, np.nan), (0, 1)), ValueError),
+        (((-1e308, 1e308), (0, 1)), ValueError),  # as wide as no float64
     ],
 )
 def test_wrong_domain_is_refused(domain, error):
@@ -376,6 +380,25 @@ def test_wrong_point_is_refused(point, error):
     if point is not None:  # which is the surface's own
         with pytest.raises(error, match="`start` must be"):
             descend(quadratic, Adam(), start=point)
+
+
+@pytest.mark.parametrize("name", [None, ""])
+def test_wrong_name_is_refused(name):
+    with pytest.raises(TypeError, match="`name` must be a string that is not empty, not "):
+        Surface(name, quadratic.function, DOMAIN, (0, 0))
+
+
+def test_surfaces_and_descents_can_be_sent_to_another_process():
+    for surface in landscapes.SURFACES:
+        assert pickle.loads(pickle.dumps(surface)) is copy.deepcopy(surface) is surface
+    plane = Surface("plane", operator.add, DOMAIN, (0, 0))
+    assert pickle.loads(pickle.dumps(plane))(1, 2) == 3
+    descent = descend(quadratic, Adam(0.1), steps=3)
+    for other in (pickle.loads(pickle.dumps(descent)), copy.deepcopy(descent)):
+        assert other.surface is quadratic
+        np.testing.assert_array_equal(other.path, descent.path)
+        pairs = zip(other.optimizer.variables, descent.optimizer.variables, strict=True)
+        assert all(np.array_equal(a, b) for a, b in pairs)
 
 
 def test_minima_must_be_several_points():

@@ -28,8 +28,7 @@ PALETTE = (
 )
 COLORS = dict(zip(RULES, PALETTE, strict=False))
 for rule in RULES:
-    # A Keras class has the color of its rule: SGD that of steepest descent, Adam that of `Adam`,
-    # the last of two.
+    # A class of Keras has the color of the rule that it is nearest to, or of the last such rule.
     if rule.nearest_keras and not rule.nearest_keras[1]:
         COLORS[rule.nearest_keras[0]] = COLORS[rule]
 OTHERS = PALETTE[len(RULES) :]
