@@ -1,0 +1,271 @@
+"""Which optimizer ends better, by how much, and whether the seeds carry it."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+from keras_lecture_opt._arguments import must_be
+
+SIGNIFICANT = 0.05  # how likely any difference may carry between optimizers that are equal
+UNEQUAL = 0.2  # spreads with a smaller p in Bartlett's test are not pooled: chosen by docs/seeds.py
+POWER = 0.8  # how often a difference carries that a study "can see"
+MOST_SEEDS = 1000  # more are not recommended
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """What the seeds tell about two optimizers: see `differences`.
+
+    Attributes:
+        first, second: their names.
+        better: name of the one that ends better; None if neither does.
+        ratio: first over second, of the geometric means; None where a value is not positive.
+        difference: first minus second, of the means, where `ratio` is None; else None.
+        interval: `(low, high)`, the 95% interval of the ratio or of the difference.
+        p: the p-value, corrected for the number of tests.
+        carries: whether p is below 5%.
+        share: share of all pairs of runs in which that of the first is better. Equal runs count
+            one half.
+        diverged: `(first, second)`, how many runs of each diverged.
+    """
+
+    first: str
+    second: str
+    better: str | None
+    ratio: float | None
+    difference: float | None
+    interval: tuple[float, float]
+    p: float
+    carries: bool
+    share: float
+    diverged: tuple[int, int]
+
+
+def differences(values: dict[str, Sequence[float]], mode: str = "min") -> list[Difference]:
+    """Compare each pair of optimizers: which is better, by how much, and does it carry?
+
+    - Runs of one seed are compared with each other, so what a seed does to all optimizers is not
+      noise. Where all values of a pair are positive, their logarithms are compared, because seeds
+      change a loss by a factor.
+    - The t-test of a pair uses the spread of all pairs (the residuals of optimizer + seed). If
+      Bartlett's test finds that spreads differ (p < 20%), it uses the pair's own spread, or the
+      common one where that is larger, with the degrees of freedom of Greenhouse and Geisser.
+    - Where runs of a pair diverged, Fisher's exact test compares how many. If it carries, it
+      decides. The means are those of the seeds with which both runs ended.
+    - Holm's method corrects the p-values of all these tests together.
+
+    Of comparisons of equal optimizers, at most 5% have any difference that carries, if there are
+    three seeds or more. docs/seeds.md in the clone shows how this was tried, and what two seeds do.
+
+    Args:
+        values: dict from names to one list of results per optimizer. Position i in every list is
+            of the same seed; infinity is a run that diverged.
+        mode: "min" or "max", which values are better. Defaults to "min".
+
+    Returns:
+        List of `Difference`, one for each pair of names. The interval is as wide as the correction
+        makes it: it excludes 1 (of a difference: 0) if the means differ significantly. Where
+        nothing can be tested, as with one seed, p is 1 and the interval has no bounds.
+
+    Raises:
+        TypeError: `values` is not a dict from names to lists of numbers.
+        ValueError: the lists are empty or differ in length, a value is NaN, or `mode` is unknown.
+
+    Example:
+
+    >>> losses = {"Adam": [0.10, 0.11, 0.12], "SGD": [0.15, 0.17, 0.18]}
+    >>> [pair] = differences(losses)
+    >>> pair.better, pair.carries
+    ('Adam', True)
+    >>> low, high = pair.interval
+    >>> print(f"{pair.ratio:.2f} [{low:.2f}, {high:.2f}], p {pair.p:.3f}")
+    0.66 [0.63, 0.69], p 0.001
+    """
+    names, table = _check(values, mode)
+    seeds, ended = table.shape[1], np.isfinite(table)
+    out = seeds - ended.sum(axis=1)
+    first, second = np.array([*itertools.combinations(range(len(names)), 2)], int).reshape(-1, 2).T
+    positive = np.all((table > 0) | ~ended, axis=1)
+    is_ratio = positive[first] & positive[second]
+    logs = np.log(np.where(positive[:, None] & ended, table, np.nan))
+    gap, error, freedom = _means(logs, first, second)
+    if not is_ratio.all():
+        plain = _means(np.where(ended, table, np.nan), first, second)
+        gap, error, freedom = np.where(is_ratio, (gap, error, freedom), plain)
+    p_of_means, p_of_counts = _student(gap, error, freedom), _fisher(out[first], out[second], seeds)
+    of_means, of_counts = _holm(np.array([p_of_means, p_of_counts]))
+    # The share of the 5% that Holm's method gives to the pair.
+    level = SIGNIFICANT * np.divide(p_of_means, of_means, where=of_means > 0, out=0 * gap + 1)
+    half = np.where(np.isnan(of_means), np.inf, error * stats.t.isf(level / 2, freedom))
+    by_counts = (of_counts < SIGNIFICANT) | np.isnan(of_means)
+    p = np.fmin(1, np.nan_to_num(np.where(by_counts, of_counts, of_means), nan=1))
+    # 1: the first is better, -1: the second.
+    lead = np.sign(-gap if mode == "min" else gap)
+    lead = np.where((of_counts < SIGNIFICANT) | np.isnan(gap), np.sign(out[second] - out[first]), lead)
+    worst_last = np.where(ended, table if mode == "min" else -table, np.inf)
+    result = []
+    for k, (i, j) in enumerate(zip(first, second, strict=True)):
+        size = np.array([gap[k], -np.inf, np.inf])
+        if np.isfinite(half[k]):
+            size = gap[k] + np.array([0, -half[k], half[k]])
+        size, low, high = map(float, np.exp(size) if is_ratio[k] else size)
+        result.append(
+            Difference(
+                first=names[i],
+                second=names[j],
+                better={1: names[i], -1: names[j]}.get(lead[k]),
+                ratio=size if is_ratio[k] else None,
+                difference=None if is_ratio[k] else size,
+                interval=(low, high),
+                p=float(p[k]),
+                carries=bool(p[k] < SIGNIFICANT),
+                share=probability(worst_last[i], worst_last[j]),
+                diverged=(int(out[i]), int(out[j])),
+            )
+        )
+    return result
+
+
+def _check(values, mode):
+    """Return the names, and the values as an array (names, seeds)."""
+    if mode not in ("min", "max"):
+        raise ValueError(must_be("mode", '"min" or "max"', mode))
+    allowed = "a dict from names to lists of numbers, one for each seed"
+    if not isinstance(values, dict) or not values:
+        raise TypeError(must_be("values", allowed, values))
+    rows = {}
+    for name, row in values.items():
+        try:
+            rows[name] = np.asarray(row, dtype="float64")
+        except (TypeError, ValueError) as error:
+            raise TypeError(must_be("values", allowed, {name: row})) from error
+        if rows[name].ndim != 1:
+            raise TypeError(must_be("values", allowed, {name: row}))
+    lengths = {name: len(row) for name, row in rows.items()}
+    if len({*lengths.values()}) > 1 or 0 in lengths.values():
+        raise ValueError(must_be("values", "lists of one length >= 1", f"lengths {lengths}"))
+    for name, row in rows.items():
+        if np.isnan(row).any():
+            allowed = "numbers, with infinity for a run that diverged"
+            raise ValueError(must_be("values", allowed, {name: row.tolist()}))
+    return list(rows), np.array([*rows.values()])
+
+
+def probability(one, other):
+    """Return the probability that a value of one is less than a value of the other.
+
+    Equal values, such as two runs that diverged, count one half.
+    """
+    one, other = np.sort(one), np.sort(other)
+    below = np.searchsorted(one, other, side="left").mean() / len(one)
+    equal = np.searchsorted(one, other, side="right").mean() / len(one)
+    return float(below + equal) / 2
+
+
+def _means(table, first, second):
+    """Compare rows, of which NaN are left out.
+
+    Returns for each pair the mean of the differences, its standard error, and the degrees of
+    freedom of that. Those are NaN where nothing says how far the mean spreads.
+    """
+    gaps = [gap[np.isfinite(gap)] for gap in table[first] - table[second]]
+    count = np.array([len(gap) for gap in gaps])
+    mean = np.array([gap.mean() if len(gap) else np.nan for gap in gaps])
+    common, freedom, sphericity = _blocks(table)
+    variance, freedom = np.full(len(gaps), 2 * common), np.full(len(gaps), float(freedom))
+    if not (_spread_equally(table) and _spread_equally(gaps)):
+        own = [np.var(gap, ddof=1) if len(gap) > 1 else 0.0 for gap in gaps]
+        variance, freedom = np.maximum(own, variance), sphericity * freedom
+    tested = (count > 1) & (freedom > 0)
+    error = np.sqrt(np.divide(variance, count, where=tested, out=np.full(len(gaps), np.nan)))
+    return mean, error, np.where(tested, freedom, np.nan)
+
+
+def _blocks(table):
+    """Fit row + column to the values that are not NaN.
+
+    Returns the variance of the residuals, its degrees of freedom, and Greenhouse and Geisser's
+    epsilon: 1 if all differences of rows spread equally, less if a few rows spread most.
+    """
+    row, column = np.nonzero(np.isfinite(table))
+    design = np.zeros((len(row), sum(table.shape)))
+    design[np.arange(len(row)), row] = 1
+    design[np.arange(len(row)), len(table) + column] = 1
+    values = table[row, column]
+    fitted, _, rank, _ = np.linalg.lstsq(design, values)
+    freedom = len(values) - int(rank)
+    residuals = np.zeros(table.shape)
+    residuals[row, column] = values - design @ fitted
+    products = residuals @ residuals.T
+    total, squares = np.trace(products), (products**2).sum()
+    sphericity = total**2 / squares / max(1, len({*row}) - 1) if squares else 1.0
+    return total / freedom if freedom else math.nan, freedom, sphericity
+
+
+def _spread_equally(groups):
+    """Return whether groups of numbers may have equal spreads."""
+    groups = [group[np.isfinite(group)] for group in groups]
+    groups = [group for group in groups if len(group) > 1]
+    if len(groups) < 2:
+        return True
+    with np.errstate(divide="ignore", invalid="ignore"):  # a group without any spread
+        return not stats.bartlett(*groups).pvalue < UNEQUAL
+
+
+def _student(gap, error, freedom):
+    """Return the p-values of the means; equal values differ by nothing, however little they vary."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.where(gap == 0, 0 * error, np.abs(gap) / error)
+    return 2 * stats.t.sf(t, freedom)
+
+
+def _fisher(one, other, seeds):
+    """Return Fisher's p-values of how many runs diverged; NaN if none did: that is no test."""
+    return np.array(
+        [
+            stats.fisher_exact([[a, seeds - a], [b, seeds - b]]).pvalue if a or b else np.nan
+            for a, b in zip(one, other, strict=True)
+        ]
+    )
+
+
+def _holm(p):
+    """Return p-values corrected by Holm's method, without its limit of 1; NaN are no tests."""
+    corrected, tests = np.full(p.shape, np.nan), np.flatnonzero(~np.isnan(p))
+    order = tests[np.argsort(p.flat[tests], kind="stable")]
+    corrected.flat[order] = np.maximum.accumulate(p.flat[order] * np.arange(len(order), 0, -1))
+    return corrected
+
+
+def visible(values, seeds):
+    """Return the true difference of two optimizers that carries in most studies of so many seeds.
+
+    Args:
+        values: as `differences` gets them. They say how far seeds spread.
+        seeds: number of seeds of the study that is planned.
+
+    Returns:
+        The difference, as a ratio > 1 where all values are positive, and whether it is a ratio. NaN
+        where the values do not say how far seeds spread.
+    """
+    _, table = _check(values, "min")
+    table = np.where(np.isfinite(table), table, np.nan)
+    is_ratio = not np.any(table <= 0)
+    variance, *_ = _blocks(np.log(table) if is_ratio else table)
+    optimizers = len(table)
+    pairs, freedom = math.comb(optimizers, 2), (optimizers - 1) * (seeds - 1)
+    if not pairs or not freedom:
+        return math.nan, is_ratio
+    reach = stats.t.isf(SIGNIFICANT / pairs / 2, freedom) + stats.t.isf(1 - POWER, freedom)
+    size = reach * math.sqrt(2 * variance / seeds)
+    return float(np.exp(size) if is_ratio else size), is_ratio
+
+
+def seeds_for(values, difference):
+    """Return how many seeds see such a difference, as `visible` returns it; None if too many."""
+    wanted = (n for n in range(2, MOST_SEEDS) if visible(values, n)[0] <= difference)
+    return next(wanted, None)
