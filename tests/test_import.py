@@ -47,14 +47,6 @@ def test_another_backend_is_refused_in_one_sentence(monkeypatch):
     )
 
 
-def test_without_the_extra_one_sentence_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(
-        ImportError, match=r"^keras_lecture_opt.plots needs the extra 'plot', pip install '.\[plot"
-    ):
-        runpy.run_path(str(PACKAGE / "plots" / "__init__.py"))
-
-
 def test_surfaces_need_no_extra(monkeypatch):
     for name in [n for n in sys.modules if n.partition(".")[0] == "matplotlib"]:
         monkeypatch.setitem(sys.modules, name, None)

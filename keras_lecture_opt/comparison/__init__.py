@@ -2,7 +2,8 @@
 
 from keras_lecture_opt.comparison._compare import compare, log_grid, process_pool
 from keras_lecture_opt.comparison._differences import Difference, differences
-from keras_lecture_opt.comparison._study import Study
+from keras_lecture_opt.comparison._study import Study, load
 from keras_lecture_opt.comparison._workload import Workload
 
-__all__ = ["Difference", "Study", "Workload", "compare", "differences", "log_grid", "process_pool"]
+__all__ = ["Difference", "Study", "Workload", "compare", "differences", "load"]
+__all__ += ["log_grid", "process_pool"]

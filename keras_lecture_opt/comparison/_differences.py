@@ -11,7 +11,9 @@ from scipy import stats
 from keras_lecture_opt._arguments import must_be
 
 SIGNIFICANT = 0.05  # how likely any difference may carry between optimizers that are equal
-UNEQUAL = 0.2  # spreads with a smaller p in Bartlett's test are not pooled: chosen by docs/seeds.py
+# Spreads are pooled in full where Bartlett's test has at least this p. docs/seeds.py shows that it
+# keeps false alarms below 5%.
+EQUAL = 0.5
 POWER = 0.8  # how often a difference carries that a study "can see"
 MOST_SEEDS = 1000  # more are not recommended
 
@@ -51,9 +53,9 @@ def differences(values: dict[str, Sequence[float]], mode: str = "min") -> list[D
     - Runs of one seed are compared with each other, so what a seed does to all optimizers is not
       noise. Where all values of a pair are positive, their logarithms are compared, because seeds
       change a loss by a factor.
-    - The t-test of a pair uses the spread of all pairs (the residuals of optimizer + seed). If
-      Bartlett's test finds that spreads differ (p < 20%), it uses the pair's own spread, or the
-      common one where that is larger, with the degrees of freedom of Greenhouse and Geisser.
+    - The t-test of a pair uses the spread of all pairs (the residuals of optimizer + seed). The
+      smaller the p of Bartlett's test below 50%, the more of the pair's own spread counts, where
+      that is larger, and the more the degrees of freedom become those of Greenhouse and Geisser.
     - Where runs of a pair diverged, Fisher's exact test compares how many. If it carries, it
       decides. The means are those of the seeds with which both runs ended.
     - Holm's method corrects the p-values of all these tests together.
@@ -105,14 +107,17 @@ def differences(values: dict[str, Sequence[float]], mode: str = "min") -> list[D
     p = np.fmin(1, np.nan_to_num(np.where(by_counts, of_counts, of_means), nan=1))
     # 1: the first is better, -1: the second.
     lead = np.sign(-gap if mode == "min" else gap)
-    lead = np.where((of_counts < SIGNIFICANT) | np.isnan(gap), np.sign(out[second] - out[first]), lead)
+    lead = np.where(
+        (of_counts < SIGNIFICANT) | np.isnan(gap), np.sign(out[second] - out[first]), lead
+    )
     worst_last = np.where(ended, table if mode == "min" else -table, np.inf)
     result = []
     for k, (i, j) in enumerate(zip(first, second, strict=True)):
         size = np.array([gap[k], -np.inf, np.inf])
         if np.isfinite(half[k]):
             size = gap[k] + np.array([0, -half[k], half[k]])
-        size, low, high = map(float, np.exp(size) if is_ratio[k] else size)
+        with np.errstate(over="ignore"):  # of a spread that is far too large
+            size, low, high = map(float, np.exp(size) if is_ratio[k] else size)
         result.append(
             Difference(
                 first=names[i],
@@ -175,21 +180,23 @@ def _means(table, first, second):
     gaps = [gap[np.isfinite(gap)] for gap in table[first] - table[second]]
     count = np.array([len(gap) for gap in gaps])
     mean = np.array([gap.mean() if len(gap) else np.nan for gap in gaps])
-    common, freedom, sphericity = _blocks(table)
-    variance, freedom = np.full(len(gaps), 2 * common), np.full(len(gaps), float(freedom))
-    if not (_spread_equally(table) and _spread_equally(gaps)):
-        own = [np.var(gap, ddof=1) if len(gap) > 1 else 0.0 for gap in gaps]
-        variance, freedom = np.maximum(own, variance), sphericity * freedom
+    common, freedom, sphericity = blocks(table)
+    own = np.array([np.var(gap, ddof=1) if len(gap) > 1 else 0.0 for gap in gaps])
+    # 1: spreads seem equal, 0: they differ for sure. Between, nothing flips by a little noise.
+    equal = min(1.0, min(_equal_spreads(table), _equal_spreads(gaps)) / EQUAL)
+    variance = 2 * common + (1 - equal) * np.maximum(own - 2 * common, 0)
+    freedom = np.full(len(gaps), freedom * (equal + (1 - equal) * sphericity))
     tested = (count > 1) & (freedom > 0)
     error = np.sqrt(np.divide(variance, count, where=tested, out=np.full(len(gaps), np.nan)))
     return mean, error, np.where(tested, freedom, np.nan)
 
 
-def _blocks(table):
+def blocks(table):
     """Fit row + column to the values that are not NaN.
 
     Returns the variance of the residuals, its degrees of freedom, and Greenhouse and Geisser's
-    epsilon: 1 if all differences of rows spread equally, less if a few rows spread most.
+    epsilon: 1 if all differences of rows spread equally, less if a few rows spread most. Two
+    columns always give the least epsilon, whatever is true: then it is 1.
     """
     row, column = np.nonzero(np.isfinite(table))
     design = np.zeros((len(row), sum(table.shape)))
@@ -202,22 +209,23 @@ def _blocks(table):
     residuals[row, column] = values - design @ fitted
     products = residuals @ residuals.T
     total, squares = np.trace(products), (products**2).sum()
-    sphericity = total**2 / squares / max(1, len({*row}) - 1) if squares else 1.0
+    known = squares and len({*column}) > 2
+    sphericity = total**2 / squares / max(1, len({*row}) - 1) if known else 1.0
     return total / freedom if freedom else math.nan, freedom, sphericity
 
 
-def _spread_equally(groups):
-    """Return whether groups of numbers may have equal spreads."""
+def _equal_spreads(groups):
+    """Return the p-value of Bartlett's test: 1 if nothing can be tested."""
     groups = [group[np.isfinite(group)] for group in groups]
     groups = [group for group in groups if len(group) > 1]
-    if len(groups) < 2:
-        return True
-    with np.errstate(divide="ignore", invalid="ignore"):  # a group without any spread
-        return not stats.bartlett(*groups).pvalue < UNEQUAL
+    if len(groups) < 2 or not np.ptp(np.concatenate([g - g.mean() for g in groups])):
+        return 1.0
+    with np.errstate(divide="ignore"):  # a group without any spread
+        return float(stats.bartlett(*groups).pvalue)
 
 
 def _student(gap, error, freedom):
-    """Return the p-values of the means; equal values differ by nothing, however little they vary."""
+    """Return the p-values of the means; that of equal values is 1, even if nothing varies."""
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.where(gap == 0, 0 * error, np.abs(gap) / error)
     return 2 * stats.t.sf(t, freedom)
@@ -255,7 +263,7 @@ def visible(values, seeds):
     _, table = _check(values, "min")
     table = np.where(np.isfinite(table), table, np.nan)
     is_ratio = not np.any(table <= 0)
-    variance, *_ = _blocks(np.log(table) if is_ratio else table)
+    variance, *_ = blocks(np.log(table) if is_ratio else table)
     optimizers = len(table)
     pairs, freedom = math.comb(optimizers, 2), (optimizers - 1) * (seeds - 1)
     if not pairs or not freedom:

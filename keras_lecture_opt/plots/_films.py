@@ -7,7 +7,6 @@ import pathlib
 import string
 import tempfile
 
-import imageio_ffmpeg
 import matplotlib as mpl
 import numpy as np
 import tqdm
@@ -26,14 +25,25 @@ class Film(animation.FuncAnimation):
     """What `animate` returns: a notebook shows it with the browser's player."""
 
     def _repr_html_(self) -> str:
-        with mpl.rc_context({"savefig.dpi": "figure", **FFMPEG}):
+        with mpl.rc_context({"savefig.dpi": "figure", **encoder()}):
             return self.to_html5_video()
 
     def __del__(self):
         """Do nothing: matplotlib would warn of a film that nobody has looked at."""
 
 
-FFMPEG = {"animation.ffmpeg_path": imageio_ffmpeg.get_ffmpeg_exe(), "animation.writer": "ffmpeg"}
+def encoder():
+    """Return matplotlib's settings for the ffmpeg that the extra installs."""
+    try:
+        import imageio_ffmpeg
+    except ImportError as error:
+        raise ImportError(
+            "Films as MP4 or HTML need the extra 'plot', pip install '.[plot]' in the clone. A GIF "
+            "does not."
+        ) from error
+    return {"animation.ffmpeg_path": imageio_ffmpeg.get_ffmpeg_exe(), "animation.writer": "ffmpeg"}
+
+
 # The browser's own controls would cover the lower part of the picture.
 PAGE = string.Template("""<!doctype html>
 <html lang="en">
@@ -90,6 +100,7 @@ def animate(
     Raises:
         TypeError: an argument has the wrong type.
         ValueError: `file` ends in something else, or another argument is not allowed.
+        ImportError: `file` ends in .mp4 or .html, and the extra "plot" is not installed.
         OSError: `file` cannot be written.
     """
     fps = check_number("fps", fps, "a number from 1 to 100", lambda x: 1 <= x <= 100)
@@ -99,6 +110,7 @@ def animate(
     if spacing not in ("linear", "log"):
         raise ValueError(must_be("spacing", "'linear' or 'log'", spacing))
     size = size_of((9, 5.4), figsize, 80 if dpi is None else dpi)
+    settings = encoder() if file and file.suffix.lower() != ".gif" else {}  # may be missing
     film, frames = make_film(by_label(descents), fps, spacing, size)
     if file:
         kind = file.suffix.lower()
@@ -106,7 +118,7 @@ def animate(
         with (
             replacing(file, "`file`: {} cannot be written: {}") as part,
             tempfile.TemporaryDirectory() as folder,
-            mpl.rc_context(FFMPEG),
+            mpl.rc_context(settings),
             tqdm.tqdm(total=frames, desc=file.name, unit="frame") as bar,
         ):
             video = pathlib.Path(folder, "film.mp4") if kind == ".html" else part
