@@ -1,6 +1,7 @@
 """Which optimizer ends better, by how much, and whether the seeds carry it."""
 
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -98,10 +99,14 @@ def differences(values: dict[str, Sequence[float]], mode: str = "min") -> list[D
     if not is_ratio.all():
         plain = _means(np.where(ended, table, np.nan), first, second)
         gap, error, freedom = np.where(is_ratio, (gap, error, freedom), plain)
-    p_of_means, p_of_counts = _student(gap, error, freedom), _fisher(out[first], out[second], seeds)
+    p_of_means = _student(gap, error, freedom)
+    p_of_counts = [
+        _fisher(int(out[i]), int(out[j]), seeds) for i, j in zip(first, second, strict=True)
+    ]
     of_means, of_counts = _holm(np.array([p_of_means, p_of_counts]))
     # The share of the 5% that Holm's method gives to the pair.
-    level = SIGNIFICANT * np.divide(p_of_means, of_means, where=of_means > 0, out=0 * gap + 1)
+    least = np.full(len(gap), 1 / max(1, len(gap)))
+    level = SIGNIFICANT * np.divide(p_of_means, of_means, where=of_means > 0, out=least)
     half = np.where(np.isnan(of_means), np.inf, error * stats.t.isf(level / 2, freedom))
     by_counts = (of_counts < SIGNIFICANT) | np.isnan(of_means)
     p = np.fmin(1, np.nan_to_num(np.where(by_counts, of_counts, of_means), nan=1))
@@ -177,18 +182,24 @@ def _means(table, first, second):
     Returns for each pair the mean of the differences, its standard error, and the degrees of
     freedom of that. Those are NaN where nothing says how far the mean spreads.
     """
-    gaps = [gap[np.isfinite(gap)] for gap in table[first] - table[second]]
-    count = np.array([len(gap) for gap in gaps])
-    mean = np.array([gap.mean() if len(gap) else np.nan for gap in gaps])
+    gaps = table[first] - table[second]
+    count, mean, own = _moments(gaps)
     common, freedom, sphericity = blocks(table)
-    own = np.array([np.var(gap, ddof=1) if len(gap) > 1 else 0.0 for gap in gaps])
     # 1: spreads seem equal, 0: they differ for sure. Between, nothing flips by a little noise.
-    equal = min(1.0, min(_equal_spreads(table), _equal_spreads(gaps)) / EQUAL)
-    variance = 2 * common + (1 - equal) * np.maximum(own - 2 * common, 0)
+    equal = min(1.0, min(_bartlett(table), _bartlett(gaps)) / EQUAL)
+    variance = 2 * common + (1 - equal) * np.fmax(own - 2 * common, 0)
     freedom = np.full(len(gaps), freedom * (equal + (1 - equal) * sphericity))
     tested = (count > 1) & (freedom > 0)
     error = np.sqrt(np.divide(variance, count, where=tested, out=np.full(len(gaps), np.nan)))
     return mean, error, np.where(tested, freedom, np.nan)
+
+
+def _moments(rows):
+    """Return of each row how many values are not NaN, their mean, and their variance."""
+    count = np.isfinite(rows).sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):  # NaN where there are too few
+        mean = np.nansum(rows, axis=1) / count
+        return count, mean, np.nansum((rows - mean[:, None]) ** 2, axis=1) / (count - 1.0)
 
 
 def blocks(table):
@@ -214,14 +225,22 @@ def blocks(table):
     return total / freedom if freedom else math.nan, freedom, sphericity
 
 
-def _equal_spreads(groups):
-    """Return the p-value of Bartlett's test: 1 if nothing can be tested."""
-    groups = [group[np.isfinite(group)] for group in groups]
-    groups = [group for group in groups if len(group) > 1]
-    if len(groups) < 2 or not np.ptp(np.concatenate([g - g.mean() for g in groups])):
+def _bartlett(rows):
+    """Return the p-value of Bartlett's test that rows spread equally; 1 if nothing can be tested.
+
+    `scipy.stats.bartlett` returns the same, but would take most of the time of a comparison.
+    """
+    count, _, variance = _moments(rows)
+    variance, freedom = variance[count > 1], count[count > 1] - 1
+    total, groups = freedom.sum(), len(freedom)
+    if groups < 2 or not variance.any():
         return 1.0
-    with np.errstate(divide="ignore"):  # a group without any spread
-        return float(stats.bartlett(*groups).pvalue)
+    with np.errstate(divide="ignore"):  # a row without any spread: p is 0
+        logs = freedom @ np.log(variance)
+    scale = 1 + ((1 / freedom).sum() - 1 / total) / (3 * (groups - 1))
+    return float(
+        stats.chi2.sf((total * np.log(freedom @ variance / total) - logs) / scale, groups - 1)
+    )
 
 
 def _student(gap, error, freedom):
@@ -231,14 +250,12 @@ def _student(gap, error, freedom):
     return 2 * stats.t.sf(t, freedom)
 
 
+@functools.cache
 def _fisher(one, other, seeds):
-    """Return Fisher's p-values of how many runs diverged; NaN if none did: that is no test."""
-    return np.array(
-        [
-            stats.fisher_exact([[a, seeds - a], [b, seeds - b]]).pvalue if a or b else np.nan
-            for a, b in zip(one, other, strict=True)
-        ]
-    )
+    """Return Fisher's p-value of how many runs diverged; NaN if none did: that is no test."""
+    if not one and not other:
+        return math.nan
+    return float(stats.fisher_exact([[one, seeds - one], [other, seeds - other]]).pvalue)
 
 
 def _holm(p):
@@ -249,31 +266,27 @@ def _holm(p):
     return corrected
 
 
-def visible(values, seeds):
-    """Return the true difference of two optimizers that carries in most studies of so many seeds.
+def spread(values):
+    """Return how far runs spread, as `differences` pools it, and whether it is of logarithms.
 
-    Args:
-        values: as `differences` gets them. They say how far seeds spread.
-        seeds: number of seeds of the study that is planned.
-
-    Returns:
-        The difference, as a ratio > 1 where all values are positive, and whether it is a ratio. NaN
-        where the values do not say how far seeds spread.
+    It is the variance without what a seed does to all optimizers; NaN where too few runs ended.
     """
     _, table = _check(values, "min")
     table = np.where(np.isfinite(table), table, np.nan)
-    is_ratio = not np.any(table <= 0)
-    variance, *_ = blocks(np.log(table) if is_ratio else table)
-    optimizers = len(table)
-    pairs, freedom = math.comb(optimizers, 2), (optimizers - 1) * (seeds - 1)
-    if not pairs or not freedom:
-        return math.nan, is_ratio
-    reach = stats.t.isf(SIGNIFICANT / pairs / 2, freedom) + stats.t.isf(1 - POWER, freedom)
-    size = reach * math.sqrt(2 * variance / seeds)
-    return float(np.exp(size) if is_ratio else size), is_ratio
+    in_logs = not np.any(table <= 0)
+    variance, *_ = blocks(np.log(table) if in_logs else table)
+    return variance, in_logs
 
 
-def seeds_for(values, difference):
-    """Return how many seeds see such a difference, as `visible` returns it; None if too many."""
-    wanted = (n for n in range(2, MOST_SEEDS) if visible(values, n)[0] <= difference)
+def visible(variance, optimizers, seeds):
+    """Return the true difference that carries in most studies of so many optimizers and seeds."""
+    freedom = (optimizers - 1) * (seeds - 1)
+    level = SIGNIFICANT / math.comb(optimizers, 2)
+    reach = stats.t.isf(level / 2, freedom) + stats.t.isf(1 - POWER, freedom)
+    return float(reach * math.sqrt(2 * variance / seeds))
+
+
+def seeds_for(variance, optimizers, difference):
+    """Return how many seeds see such a difference; None if more than `MOST_SEEDS`."""
+    wanted = (n for n in range(2, MOST_SEEDS) if visible(variance, optimizers, n) <= difference)
     return next(wanted, None)

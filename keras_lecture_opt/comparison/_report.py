@@ -6,7 +6,7 @@ import numpy as np
 
 from keras_lecture_opt._arguments import check_local_path
 from keras_lecture_opt._files import replacing
-from keras_lecture_opt.comparison._differences import POWER, SIGNIFICANT, seeds_for, visible
+from keras_lecture_opt.comparison._differences import POWER, SIGNIFICANT, seeds_for, spread, visible
 from keras_lecture_opt.comparison._differences import probability as probability_of
 from keras_lecture_opt.comparison._run import diverged
 from keras_lecture_opt.comparison._statistics import MOST
@@ -15,7 +15,7 @@ MARK = "<!-- Written by keras_lecture_opt.comparison -->"
 PICTURES = ("curves.png", "sensitivity.png")
 FILES = ("README.md", "protocol.json", "results.csv", *PICTURES)
 BUDGETS = (1, 3, 10)  # learning rates that a search tries
-SIZES = (1.5, 1.2, 1.1, 1.05, 1.02, 1.01)  # ratios for which a number of seeds is recommended
+RATIOS = (1.5, 1.2, 1.1, 1.05, 1.02, 1.01)  # ratios for which a number of seeds is recommended
 LATEX = {"\\": r"\textbackslash{}", "η": r"$\eta$", "≥": r"$\geq$", "≤": r"$\leq$"}
 LATEX |= {"<": r"$<$", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 LATEX |= {character: f"\\{character}" for character in "&%$#_{}"}
@@ -121,14 +121,16 @@ def sections(study):
     yield (
         "Lines are means over the seeds, and dots the seeds. A ring is the rate that was chosen in "
         "the end, in a later rung perhaps. A cross is a rate at which a seed diverged. In the "
-        "tables are means of the seeds that did not diverge, and in brackets how many did. The "
-        "last two columns divide the value one rate below the best one, and one above it, by its "
-        "value."
+        "tables are means of the seeds that did not diverge, and in brackets how many did."
     )
+    epochs, _ = study.rungs[0]
+    yield f"Mean {moment(study.choose_by, epochs, study.average_last)}, at each η:"
+    yield sensitivity(study)
     for rung, (epochs, count) in enumerate(study.rungs):
         if count > 1:
-            yield f"{moment(study.choose_by, epochs, study.average_last).capitalize()}:"
-            yield sensitivity(study, rung)
+            at = moment(study.choose_by, epochs, study.average_last)
+            yield f"The η with the best mean {at}, and the values of its neighbors over its own:"
+            yield neighbors(study, rung)
     yield "## What if the search had been shorter?"
     sizes = sorted({min(size, len(study.rates)) for size in BUDGETS})
     found = {size: study.after_search(size) for size in sizes}
@@ -181,54 +183,44 @@ def order(ranking, differences):
 
 def more(study):
     """Yield sentences on what this study could have seen, and how to see more."""
-    ends = study.ends()
-    seeds = len(study.seeds)
-    found, is_ratio = visible(ends, seeds) if seeds > 1 else (math.nan, True)
+    optimizers, seeds = len(study.names), len(study.seeds)
+    variance, in_logs = spread(study.ends())
     if seeds == 1:
         yield "More seeds: one says nothing about how far results spread. Take three or more."
-    elif math.isnan(found) or found == (1 if is_ratio else 0):
+        return
+    if not variance > 0:
         yield "Nothing can be said: the results do not spread, or too few runs ended."
-    elif not is_ratio:
-        yield (
-            f"With {plural(seeds, 'seed')}, a true difference of {found:.2g} carries in "
-            f"{POWER:.0%} of studies like this one, a smaller one less often."
-        )
-        if half := seeds_for(ends, found / 2):
-            yield f"Seeds to take for {found / 2:.2g}: about {half}."
-    else:
-        yield (
-            f"With {plural(seeds, 'seed')}, a true difference of {percent(found)} carries in "
-            f"{POWER:.0%} of studies like this one, a smaller one less often."
-        )
-        smaller = [ratio for ratio in SIZES if ratio < 1 + 0.8 * (found - 1)][:2]
-        needed = [(ratio, seeds_for(ends, ratio)) for ratio in smaller]
-        needed = [f"for {percent(ratio)}: about {count}" for ratio, count in needed if count]
-        if needed:
-            yield f"Seeds to take {', '.join(needed)}."
+        return
+    written = percent if in_logs else "{:.2g}".format
+    found = visible(variance, optimizers, seeds)
+    yield (
+        f"With {plural(seeds, 'seed')}, a true difference of {written(found)} carries in "
+        f"{POWER:.0%} of studies like this one, a smaller one less often."
+    )
+    smaller = [math.log(ratio) for ratio in RATIOS] if in_logs else [found / 2, found / 4]
+    smaller = [size for size in smaller if size < 0.8 * found][:2]
+    needed = [(written(size), seeds_for(variance, optimizers, size)) for size in smaller]
+    needed = [f"for {size}: about {count}" for size, count in needed if count]
+    if needed:
+        yield f"Seeds to take {', '.join(needed)}."
     if seeds == 2:
         yield (
             "Two seeds are few: where one optimizer's results spread far more than the others', "
             "one in ten studies of equal optimizers has a difference that carries. With three "
             "seeds it is at most one in twenty."
         )
-    yield from steadier(study, found)
+    last = study.rungs[-1][0] // 20  # few enough for a training that still improves
+    if last > study.average_last:
+        averaged = visible(spread(study.ends(last))[0], optimizers, seeds)
+        if averaged < 0.8 * found:
+            yield (
+                f"Average over the last {last} epochs (`average_last={last}`): the same runs then "
+                f"tell differences of {written(averaged)}."
+            )
 
 
-def steadier(study, found):
-    """Yield a sentence if the mean of the last epochs would spread less than the last one."""
-    epochs, _ = study.rungs[-1]
-    last = epochs // 20  # few enough for a training that still improves
-    if not study.average_last < last or not found > 1:
-        return
-    averaged, is_ratio = visible(study.ends(last), len(study.seeds))
-    if is_ratio and averaged - 1 < 0.8 * (found - 1):
-        yield (
-            f"Average over the last {last} epochs (`average_last={last}`): the same runs then tell "
-            f"differences of {percent(averaged)}."
-        )
-
-
-def percent(ratio):
+def percent(logarithm):
+    ratio = math.exp(min(logarithm, 7))
     return f"{100 * (ratio - 1):.{0 if ratio >= 1.1 else 1}f}%"
 
 
@@ -446,39 +438,44 @@ def configurations(study):
     return "\n".join(lines)
 
 
-def sensitivity(study, rung):
-    """Return the table of a rung: each optimizer at each rate that was trained so far."""
-    trained = {
-        name: dict(zip(study.alive[rung][name], study.values(name, rung), strict=True))
-        for name in study.names
-    }
-    rates = sorted({rate for of_name in trained.values() for rate in of_name})
+def sensitivity(study):
+    """Return the table of the first rung: each optimizer at each rate."""
     rows = []
-    for name, of_name in trained.items():
-        cells = []
-        for rate in rates:
-            values = of_name.get(rate, np.empty(0))
+    for name in study.names:
+        rows.append([name])
+        for values in study.values(name, 0):
             out = int(np.isinf(values).sum())
             ended = study.sign * values[np.isfinite(values)]
-            mean = f"{ended.mean():.4g} " if len(ended) else ""
-            cells.append(f"{mean}({out} ✕)" if out else mean.strip())
-        rows.append([name, *cells, *neighbors(of_name, study.rates)])
-    head = ["η", *(f"{rate:g}" for rate in rates), "one lower", "one higher"]
+            cells = [f"{ended.mean():.3g}"] if len(ended) else []
+            rows[-1].append(" ".join([*cells, *[f"({out} ✕)"] * bool(out)]))
+    return markdown_table(["η", *(f"{rate:g}" for rate in study.rates)], rows).rstrip()
+
+
+def neighbors(study, rung):
+    """Return the table of the best rate of a rung, and of what the rates beside it cost."""
+    rows = []
+    for name in study.names:
+        trained = zip(study.alive[rung][name], study.values(name, rung), strict=True)
+        means = {rate: values.mean() for rate, values in trained}
+        best = min(means, key=means.get, default=math.nan)
+        if not np.isfinite(means.get(best, math.inf)):
+            rows.append([name, "none", "", "", ""])
+            continue
+        i = study.rates.index(best)
+        beside = [study.rates[k] if 0 <= k < len(study.rates) else None for k in (i - 1, i + 1)]
+        costs = [factor(means.get(rate), means[best]) for rate in beside]
+        rows.append([name, f"{best:g}", f"{study.sign * means[best]:.4g}", *costs])
+    head = ["optimizer", "η", study.choose_by, "one η lower", "one η higher"]
     return markdown_table(head, rows).rstrip()
 
 
-def neighbors(values, rates):
-    """Yield what the rates of the study beside the best one cost, as factors in words."""
-    means = {rate: of_rate.mean() for rate, of_rate in values.items()}
-    best = min(means, key=means.get, default=rates[0])  # nothing is beside it if there is none
-    for i in (rates.index(best) - 1, rates.index(best) + 1):
-        beside = means.get(rates[i]) if 0 <= i < len(rates) else None
-        if beside is None or not np.isfinite(means[best]):
-            yield ""
-        elif np.isinf(beside):
-            yield "diverged"
-        else:  # zero, or another sign, makes no factor
-            yield f"{beside / means[best]:.2f}" if beside * means[best] > 0 else ""
+def factor(value, best):
+    """Return a value over the best one, in words; None was not trained."""
+    if value is None:
+        return ""
+    if np.isinf(value):
+        return "diverged"
+    return f"{value / best:.2f}" if value * best > 0 else ""  # zero, or another sign, makes none
 
 
 def budgets(study, found):
