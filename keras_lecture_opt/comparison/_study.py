@@ -331,7 +331,7 @@ class Study:
                 "target": self.target,
             },
             "optimizers": self.optimizers,
-            **{name: getattr(self, name) for name in PROTOCOL},
+            **{name: getattr(self, name) for name in (*PROTOCOL, "alive")},
         }
         with replacing(folder / "protocol.json") as part:
             part.write_text(json.dumps(protocol, indent=1), encoding="utf-8")
@@ -362,6 +362,7 @@ class Study:
         return _report.report(self, folder)
 
 
+# What `Study` is made with; `alive` is what was trained, whatever `average_last` is set to later.
 PROTOCOL = ("rates", "rungs", "seeds", "choose_by", "mode", "average_last")
 
 
@@ -409,15 +410,14 @@ def _loaded(protocol, rows):
         own |= {quantity: float(row[quantity]) for quantity in study.quantities}
         own |= {"diverged": row["diverged"] == "True", "device": row["device"]}
         results.setdefault(key, []).append(own)
-    complete = 0
-    for epochs, _ in study.rungs:
-        keys = study.keys(complete)
-        if not all(ended(results.get(key, []), epochs) for key in keys):
+    study.alive, complete = protocol["alive"], 0
+    for rung, (epochs, _) in enumerate(study.rungs[: len(study.alive)]):
+        if not all(ended(results.get(key, []), epochs) for key in study.keys(rung)):
             break
-        study.add({key: results[key] for key in keys})
         complete += 1
     if not complete:
         raise ValueError("no rung is complete")
+    study.results = results
     study.rungs, study.alive = study.rungs[:complete], study.alive[:complete]
     return study
 
