@@ -727,7 +727,7 @@ def test_one_seed_that_diverges_late_does_not_decide_for_the_others(tmp_path):
     assert whole["difference"] is None
     assert late["difference"] == differences["late", "whole"]
     page = (study.report(tmp_path) / "README.md").read_text(encoding="utf-8")
-    assert "| 2 | late | 0.1, the grid's edge | 0.2, 1 of 2 diverged | 0.8 | 1 | no |" in page
+    assert "| 2 | late | 0.1, the grid's edge | 0.2, 1 of 2 diverged | 0.4 | 1 | no |" in page
     assert "| late | 0.1 | 1.0 |" in page  # mae, s per epoch
     assert "| 3 | never | none | every η diverged |  | 1 | no |" in page
     assert "Rates are not compared after epoch 1." in page

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy import stats
@@ -48,7 +48,9 @@ class Difference:
     diverged: tuple[int, int]
 
 
-def differences(values: dict[str, Sequence[float]], mode: str = "min") -> list[Difference]:
+def differences(
+    values: Mapping[str, Sequence[float] | np.ndarray], mode: str = "min"
+) -> list[Difference]:
     """Compare each pair of optimizers: which is better, by how much, and does it carry?
 
     - Runs of one seed are compared with each other, so what a seed does to all optimizers is not
@@ -111,18 +113,16 @@ def differences(values: dict[str, Sequence[float]], mode: str = "min") -> list[D
     by_counts = (of_counts < SIGNIFICANT) | np.isnan(of_means)
     p = np.fmin(1, np.nan_to_num(np.where(by_counts, of_counts, of_means), nan=1))
     # 1: the first is better, -1: the second.
-    lead = np.sign(-gap if mode == "min" else gap)
-    lead = np.where(
-        (of_counts < SIGNIFICANT) | np.isnan(gap), np.sign(out[second] - out[first]), lead
-    )
+    lead, fewer = np.sign(-gap if mode == "min" else gap), np.sign(out[second] - out[first])
+    lead = np.where(by_counts & (fewer != 0), fewer, lead)
     worst_last = np.where(ended, table if mode == "min" else -table, np.inf)
     result = []
     for k, (i, j) in enumerate(zip(first, second, strict=True)):
-        size = np.array([gap[k], -np.inf, np.inf])
+        sizes = np.array([gap[k], -np.inf, np.inf])
         if np.isfinite(half[k]):
-            size = gap[k] + np.array([0, -half[k], half[k]])
+            sizes = gap[k] + np.array([0, -half[k], half[k]])
         with np.errstate(over="ignore"):  # of a spread that is far too large
-            size, low, high = map(float, np.exp(size) if is_ratio[k] else size)
+            size, low, high = map(float, np.exp(sizes) if is_ratio[k] else sizes)
         result.append(
             Difference(
                 first=names[i],

@@ -320,8 +320,13 @@ class Study:
 
         return _pictures.sensitivity(self, ax, figsize, dpi)
 
-    def save(self, folder: pathlib.Path) -> None:
-        """Write protocol.json and results.csv, from which `load` makes the study again."""
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write protocol.json and results.csv, from which `load` makes the study again.
+
+        Args:
+            folder: a folder that exists.
+        """
+        place = check_local_path("folder", folder)
         protocol = {
             "command": self.command,
             "versions": self.versions,
@@ -333,11 +338,11 @@ class Study:
             "optimizers": self.optimizers,
             **{name: getattr(self, name) for name in (*PROTOCOL, "alive")},
         }
-        with replacing(folder / "protocol.json") as part:
+        with replacing(place / "protocol.json") as part:
             part.write_text(json.dumps(protocol, indent=1), encoding="utf-8")
         rows = self.rows()
         with (
-            replacing(folder / "results.csv") as part,
+            replacing(place / "results.csv") as part,
             part.open("w", newline="", encoding="utf-8") as file,
         ):
             writer = csv.DictWriter(file, rows[0], lineterminator="\n")
@@ -379,10 +384,10 @@ def load(folder: str | os.PathLike[str]) -> Study:
         FileNotFoundError: no study is there.
         ValueError: the files are damaged, or `folder` is a URL.
     """
-    folder = check_local_path("folder", folder)
+    place: pathlib.Path = check_local_path("folder", folder)
     try:
-        protocol = json.loads((folder / "protocol.json").read_text(encoding="utf-8"))
-        with (folder / "results.csv").open(newline="", encoding="utf-8") as file:
+        protocol = json.loads((place / "protocol.json").read_text(encoding="utf-8"))
+        with (place / "results.csv").open(newline="", encoding="utf-8") as file:
             rows = [*csv.DictReader(file)]
     except FileNotFoundError as error:
         allowed = "a folder of `compare`, after its first rung, or of `Study.report`"
@@ -400,8 +405,7 @@ def _loaded(protocol, rows):
     workload = types.SimpleNamespace(**protocol["workload"])
     study = Study(workload, protocol["optimizers"], **{name: protocol[name] for name in PROTOCOL})
     study.command, study.versions = protocol["command"], protocol["versions"]
-    results: dict[tuple[str, float, int], Rows] = {}
-    seconds: dict[tuple[str, float, int], float] = {}  # results.csv counts from the run's begin
+    results, seconds = {}, {}  # results.csv counts seconds from the begin of a run
     for row in rows:
         key = row["optimizer"], float(row["learning_rate"]), int(row["seed"])
         until, before = float(row["seconds"]), seconds.get(key, 0.0)
