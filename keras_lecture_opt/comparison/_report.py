@@ -205,9 +205,9 @@ def more(study):
         yield f"Seeds to take {', '.join(needed)}."
     if seeds == 2:
         yield (
-            "Two seeds are few: where one optimizer's results spread far more than the others', "
-            "one in ten studies of equal optimizers has a difference that carries. With three "
-            "seeds it is at most one in twenty."
+            "Two seeds are few: where one optimizer's results spread ten times as much as those of "
+            "the others, a difference carries in 15% of studies of equal optimizers. With three "
+            "seeds it is at most 5%."
         )
     last = study.rungs[-1][0] // 20  # few enough for a training that still improves
     if last > study.average_last:
