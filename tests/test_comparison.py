@@ -515,7 +515,9 @@ def test_rows_and_table(study):
     [pair] = comparison.differences({other: ends[other], best: ends[best]})
     assert [pair] == study.differences()
     assert second.startswith(f"| 2 | {other} | {rates[other]:g}{edge[1]} | {means[other]:.4g} | ")
-    assert f" | {pair.ratio:.3g} [{pair.interval[0]:.3g}, {pair.interval[1]:.3g}] | " in second
+    assert f" | {_report.size(pair)} | " in second
+    sizes = map(_report.ratio, (pair.ratio, *pair.interval))
+    assert _report.size(pair) == "{} [{}, {}]".format(*sizes)
     assert second.endswith("| yes |" if pair.carries else "| no |")
 
 
@@ -620,7 +622,10 @@ def test_first_lines_of_the_page_answer(tmp_path):
     assert lines[3].splitlines()[2].startswith("| 1 | best | 0.1 | 0.9491 |")
     told = [d for d in study.differences() if d.carries]
     assert {(d.better, d.first) for d in told} >= {("best", "far"), ("near", "far")}
-    assert lines[4].startswith("- **near** ends better than far.")
+    assert lines[4].splitlines() == [
+        "- **near** ends better than far.",
+        f"- {3 - len(told)} of the 3 differences do not carry.",
+    ]
     [more] = [line for line in lines[:7] if line.startswith("**What would tell more?** ")]
     variance, _ = _differences.spread(study.ends())
     size = np.expm1(_differences.visible(variance, 3, 3))

@@ -158,27 +158,26 @@ def answer(study, ranking, differences):
     untold = [entry["optimizer"] for entry in others if not entry["difference"].carries]
     at = moment(study.choose_by, study.rungs[-1][0], study.average_last)
     yield f"**{name}** ends best: {at} is {best['mean']:.4g}, at η {best['learning_rate']:g}."
+    several = len(others) > 1
     if carried:
-        yield f"It ends better than {listed(carried)}."
+        named = "all others" if several and not untold else listed(carried)
+        yield f"It ends better than {named}."
     if untold:
-        yield f"The seeds do not tell whether it ends better than {listed(untold)}."
+        named = "any other" if several and not carried else listed(untold)
+        yield f"The seeds do not tell whether it ends better than {named}."
 
 
 def order(ranking, differences):
-    """Yield a list in Markdown: what the seeds tell about the optimizers below the best one."""
+    """Yield a list in Markdown: which differences carry between the optimizers below the best."""
     for entry in ranking[1:]:
         name = entry["optimizer"]
-        pairs = [d for d in reversed(differences) if name in (d.first, d.second)]
-        worse = [
-            d.first if d.second == name else d.second
-            for d in pairs
-            if d.better == name and d.carries
-        ]
-        untold = [d.first for d in pairs if d.second == name and not d.carries]
-        text = f" ends better than {listed(worse)}." if worse else ""
-        text += f" Not told from {listed(untold)}." if untold else ""
-        if text:
-            yield f"- **{name}**{text if worse else ':' + text}"
+        carried = [d for d in reversed(differences) if d.carries and d.better == name]
+        if carried:
+            worse = [d.first if d.second == name else d.second for d in carried]
+            yield f"- **{name}** ends better than {listed(worse)}."
+    untold = sum(not d.carries for d in differences)
+    if untold:
+        yield f"- {untold} of the {len(differences)} differences do not carry."
 
 
 def more(study):
@@ -197,7 +196,7 @@ def more(study):
         f"With {plural(seeds, 'seed')}, a true difference of {written(found)} carries in "
         f"{POWER:.0%} of studies like this one, a smaller one less often."
     )
-    smaller = [math.log(ratio) for ratio in RATIOS] if in_logs else [found / 2, found / 4]
+    smaller = [math.log(factor) for factor in RATIOS] if in_logs else [found / 2, found / 4]
     smaller = [size for size in smaller if size < 0.8 * found][:2]
     needed = [(written(size), seeds_for(variance, optimizers, size)) for size in smaller]
     needed = [f"for {size}: about {count}" for size, count in needed if count]
@@ -220,8 +219,8 @@ def more(study):
 
 
 def percent(logarithm):
-    ratio = math.exp(min(logarithm, 7))
-    return f"{100 * (ratio - 1):.{0 if ratio >= 1.1 else 1}f}%"
+    share = math.expm1(min(logarithm, 7))
+    return f"{share:.{0 if share >= 0.1 else 1}%}"
 
 
 def legend(study, ranking):
@@ -335,13 +334,18 @@ def about_pairs(study):
 def size(difference):
     """Return the ratio or the difference of a pair and its interval, in words."""
     is_ratio = difference.ratio is not None
-    value = difference.ratio if is_ratio else difference.difference
+    value, bounds = difference.ratio if is_ratio else difference.difference, difference.interval
     if math.isnan(value):
         return "no seed in common"
-    if math.isinf(difference.interval[1]):
-        return f"{value:.3g}" if is_ratio else f"{value:+.3g}"
-    low, high = (f"{x:.3g}" if is_ratio else f"{x:+.3g}" for x in difference.interval)
-    return f"{value:.3g} [{low}, {high}]" if is_ratio else f"{value:+.3g} [{low}, {high}]"
+    write = ratio if is_ratio else "{:+.3g}".format
+    if math.isinf(bounds[1]):
+        return write(value)
+    return f"{write(value)} [{', '.join(map(write, bounds))}]"
+
+
+def ratio(value):
+    """Return a ratio in words, with one digit more where it is close to 1."""
+    return f"{value:.3f}" if 0.9 < value < 1.1 else f"{value:.3g}"
 
 
 def p_value(difference):
