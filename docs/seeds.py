@@ -98,7 +98,7 @@ def table(rows, kind, head):
     lines = {}
     for row in rows:
         lines.setdefault(row["scenario"], [row["scenario"]]).append(f"{float(row['share']):.1%}")
-    columns = [f"{optimizers} × {seeds}" for optimizers, seeds in sizes]
+    columns = [f"{optimizers} x {seeds}" for optimizers, seeds in sizes]
     return markdown_table([head, *columns], lines.values())
 
 
