@@ -100,8 +100,8 @@ def animate(
     Raises:
         TypeError: an argument has the wrong type.
         ValueError: `file` ends in something else, or another argument is not allowed.
+        ImportError: `file` ends in .mp4 or .html, and the extra "plot" is not installed.
         OSError: `file` cannot be written.
-        ImportError: the extra "plot" is missing; a .gif needs none.
     """
     fps = check_number("fps", fps, "a number from 1 to 100", lambda x: 1 <= x <= 100)
     file = None if file is None else check_local_path("file", file)

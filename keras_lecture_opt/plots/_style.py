@@ -90,8 +90,12 @@ def size_of(default, figsize, dpi):
 
 
 def lines(optimizers):
-    """Return for each optimizer a line in the color of its rule; repeats differ in shade, mark."""
-    colors = [color(optimizer) for optimizer in optimizers]
+    """Return for each optimizer a line in the color of its rule."""
+    return line_styles([color(optimizer) for optimizer in optimizers])
+
+
+def line_styles(colors):
+    """Return a line for each color; where a color repeats, shade and mark differ."""
     widths = 2.2 + min(0.9, 5.4 / len(colors)) * np.arange(len(colors))[::-1]
     again = [colors[:i].count(c) for i, c in enumerate(colors)]
     return [
