@@ -371,7 +371,7 @@ class _Engine:
     def _here(self, runs, epochs):
         """Train in this process; return the runs that another process trains."""
         locked = []
-        for run in runs:
+        for run in sorted(runs, key=lambda run: (run.optimizer, run.seed)):  # see `_models`
             make = self.optimizers[run.optimizer]
             named = f"{run.optimizer}, η {run.learning_rate:g}, seed {run.seed}"
             self.bar.set_description(f"up to epoch {epochs}: {named}")

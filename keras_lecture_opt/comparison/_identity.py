@@ -32,7 +32,7 @@ def describe(thing):
         config = re.sub(r" at 0x[0-9a-f]+", "", repr(thing))
     kind = thing if inspect.isroutine(thing) else type(thing)
     description = {"class": f"{kind.__module__}.{kind.__qualname__}", "config": as_json(config)}
-    if _is_own(kind.__module__):
+    if is_own(kind.__module__):
         # What the class was given may be missing in its configuration.
         numbers = {k: v for k, v in sorted(vars(thing).items()) if type(v) in (int, float, str)}
         description |= {"source": _source(kind), "numbers": numbers}
@@ -58,7 +58,7 @@ def describe_model(model):
     shapes = [[list(v.shape), v.dtype] for v in model.variables]
     description = {"config": _renumbered(as_json(config)), "variables": shapes}
     # The configuration of a subclass of keras.Model does not name its layers.
-    own = {type(layer) for layer in _layers(model) if _is_own(type(layer).__module__)}
+    own = {type(layer) for layer in _layers(model) if is_own(type(layer).__module__)}
     if own:
         named = {f"{kind.__module__}.{kind.__qualname__}": _source(kind) for kind in own}
         description["layers"] = dict(sorted(named.items()))
@@ -111,12 +111,12 @@ def _with_source(config):
     module, name = config.get("module"), config.get("class_name")
     if module is None and isinstance(getattr(sys.modules["__main__"], str(name), None), type):
         module = "__main__"  # Keras leaves it out
-    if isinstance(module, str) and isinstance(name, str) and _is_own(module):
+    if isinstance(module, str) and isinstance(name, str) and is_own(module):
         config["source"] = _source(getattr(sys.modules.get(module), name, None))
     return config
 
 
-def _is_own(module):
+def is_own(module):
     """Return whether a module is neither Keras's nor ours: no version stands for its code."""
     return module.partition(".")[0] not in ("keras", "keras_lecture_opt", "builtins")
 
@@ -149,7 +149,7 @@ def _source(kind):
     """Return the source of a function, or of a class and its ancestors, as far as it is known."""
     sources = []
     for part in inspect.getmro(kind) if isinstance(kind, type) else [kind]:
-        if part is None or not _is_own(part.__module__):
+        if part is None or not is_own(part.__module__):
             continue
         try:
             sources.append(inspect.getsource(part))

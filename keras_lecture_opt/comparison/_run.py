@@ -19,7 +19,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_lecture_opt._files import replacing
-from keras_lecture_opt._keras_private import global_seed_state
+from keras_lecture_opt._keras_private import deterministic_ops, global_seed_state
+from keras_lecture_opt.comparison._models import as_new
 
 # A run has diverged when its loss over an epoch is not finite, or this many times the loss of the
 # network without training.
@@ -91,27 +92,26 @@ def train(run, workload, make, epochs, wanted=lambda: True, progress=lambda: Non
             return True
         if "v0" not in saved:  # the results alone were kept, or nothing
             rows = []
-        # Otherwise the last bits may differ from call to call.
-        tf.config.experimental.enable_op_determinism()
-        model = workload.new_model(make(run.learning_rate), run.seed)
-        model.optimizer.build(model.trainable_variables)
-        variables = [*model.variables, *model.optimizer.variables, global_seed_state()]
-        first = read(run.start)
-        if rows and not all(f"v{i}" in saved for i in range(len(variables))):
-            warnings.warn(f"{run.state} lacks variables: its run is repeated.", stacklevel=2)
-            rows = []
-        if rows:
-            assign(variables, saved)
-        else:
-            assign(model.variables, first)
-            global_seed_state().assign([run.seed, 0])
-        limit = DIVERGED * first["loss"] if first["loss"] > 0 else np.inf
-        for epoch in range(len(rows), epochs):
-            rows.append(train_epoch(model, workload, run.seed, epoch, limit))
-            save(run.state, variables, rows=json.dumps(rows))
-            progress()
-            if diverged(rows) or not wanted():
-                break
+        optimizer = make(run.learning_rate)
+        # Without determinism the last bits may differ from call to call.
+        with deterministic_ops(), as_new(workload, optimizer, run.seed) as model:
+            variables = [*model.variables, *model.optimizer.variables, global_seed_state()]
+            first = read(run.start)
+            if rows and not all(f"v{i}" in saved for i in range(len(variables))):
+                warnings.warn(f"{run.state} lacks variables: its run is repeated.", stacklevel=2)
+                rows = []
+            if rows:
+                assign(variables, saved)
+            else:
+                assign(model.variables, first)
+                global_seed_state().assign([run.seed, 0])
+            limit = DIVERGED * first["loss"] if first["loss"] > 0 else np.inf
+            for epoch in range(len(rows), epochs):
+                rows.append(train_epoch(model, workload, run.seed, epoch, limit))
+                save(run.state, variables, rows=json.dumps(rows))
+                progress()
+                if diverged(rows) or not wanted():
+                    break
         return True
 
 
