@@ -13,7 +13,7 @@ import pytest
 import studies
 
 from keras_lecture_opt import comparison
-from keras_lecture_opt.comparison import _compare, _order, _run
+from keras_lecture_opt.comparison import _compare, _engine, _order, _run, _search
 
 ARGUMENTS = ({"signed": studies.Signed}, [0.001, 0.01], [(1, 2), (12, 1)])
 SEEDS = [1]
@@ -90,13 +90,14 @@ def test_dask_redoes_what_a_killed_worker_left(workload, expected, tmp_path):
 
 def test_workers_stop_when_nobody_waits(workload, tmp_path):
     """After Ctrl-C, or when another run has failed, a worker ends after its epoch."""
-    [run] = _compare._make_runs(tmp_path, workload, ARGUMENTS[0], [0.01], [0]).values()
-    with _compare._Engine(tmp_path, workload, ARGUMENTS[0], threading) as engine:
+    tried = _search.grid([0.01], ARGUMENTS[0])
+    [run] = _compare._make_runs(tmp_path, workload, ARGUMENTS[0], tried, [0]).values()
+    with _engine.Engine(tmp_path, workload, ARGUMENTS[0], threading) as engine:
         order = engine.order
         args = (run, workload, studies.Signed, 5)
         _run.train(*args, wanted=order.exists, progress=order.unlink)
         assert len(run.rows(5)) == 1
-    assert _compare._train(order, run, 5) is True
+    assert _engine._train(order, run, 5) is True
     assert len(run.rows(5)) == 1
 
 
@@ -104,9 +105,9 @@ def test_orders_of_killed_parents_disappear(workload, tmp_path):
     (tmp_path / "orders").mkdir()
     left = tmp_path / "orders" / "left.pickle"
     left.write_bytes(b"")
-    with _compare._Engine(tmp_path, workload, ARGUMENTS[0], threading) as engine:
+    with _engine.Engine(tmp_path, workload, ARGUMENTS[0], threading) as engine:
         assert not left.exists()
-        with _compare._Engine(tmp_path, workload, ARGUMENTS[0], threading):
+        with _engine.Engine(tmp_path, workload, ARGUMENTS[0], threading):
             assert engine.order.exists()  # its process lives
 
 

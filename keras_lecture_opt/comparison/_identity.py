@@ -1,10 +1,14 @@
 """Descriptions that are equal in every process if, and only if, the things are."""
 
+import ast
 import contextlib
 import inspect
+import io
 import json
 import re
 import sys
+import textwrap
+import tokenize
 
 import keras
 import numpy as np
@@ -46,6 +50,21 @@ def describe_optimizer(optimizer):
         return {key: value for key, value in part.items() if key != "name"}
 
     return json.loads(json.dumps(describe(optimizer)), object_hook=without_name)
+
+
+def describe_callback(callback):
+    """Return a callback's class, and of its attributes numbers, texts and functions."""
+    kind = type(callback)
+    own = {
+        name: describe(value)
+        for name, value in sorted(vars(callback).items())
+        if type(value) in (bool, int, float, str) or inspect.isroutine(value)
+    }
+    return {
+        "class": f"{kind.__module__}.{kind.__qualname__}",
+        "attributes": as_json(own),
+        "source": _source(kind),
+    }
 
 
 def describe_model(model):
@@ -158,6 +177,45 @@ def _source(kind):
                 with contextlib.suppress(OSError):  # typed at a prompt
                     sources.append(inspect.getsource(function))
     return sources
+
+
+def without_comments(description):
+    """Return a description in which sources have no comments, docstrings and empty lines."""
+    if isinstance(description, list):
+        return [without_comments(part) for part in description]
+    if not isinstance(description, dict):
+        return description
+    result = {}
+    for key, value in description.items():
+        if key == "layers" and isinstance(value, dict):  # the sources of a model's own layers
+            result[key] = {kind: [*map(_code, sources)] for kind, sources in value.items()}
+        elif key == "source" and isinstance(value, list):
+            result[key] = [*map(_code, value)]
+        else:
+            result[key] = without_comments(value)
+    return result
+
+
+def _code(source):
+    text = textwrap.dedent(source)
+    lines = text.splitlines()
+    try:
+        nodes = ast.walk(ast.parse(text))
+        tokens = [*tokenize.generate_tokens(io.StringIO(text).readline)]
+    except (SyntaxError, tokenize.TokenError):  # a lambda within another expression
+        return source
+    for node in nodes:
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            first = node.body[0]
+            is_text = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+            if is_text and not lines[first.lineno - 1][: first.col_offset].strip():
+                lines[first.lineno - 1 : first.end_lineno] = [""] * (
+                    first.end_lineno - first.lineno + 1
+                )
+    for token in tokens:
+        if token.type == tokenize.COMMENT and lines[token.start[0] - 1]:
+            lines[token.start[0] - 1] = lines[token.start[0] - 1][: token.start[1]]
+    return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
 def _short(value):

@@ -21,17 +21,17 @@ def as_new(workload, optimizer, seed):
     last run is used again if the two runs differ by a constant learning rate alone: workload and
     seed are the same, and so is all of the optimizer, which is Keras's or ours. It is not used
     again if a variable was created for it that `model` and `optimizer` do not list, because
-    nothing resets that one. Values of `model.variables` are left to the caller.
+    nothing resets that one, nor where the user's callbacks may have changed it. Values of `model.variables` are left to the caller.
     """
     last, _kept.last = getattr(_kept, "last", None), None  # it is lost if the training fails
-    key, created = _trace_key(optimizer, seed), []
+    key, created = _trace_key(workload, optimizer, seed), []
 
     def record(create, **options):
         created.append(create(**options))
         return created[-1]
 
-    if last and key and last[:2] == (workload, key):
-        _, _, model, values, created = last
+    if last and last[0] == key is not None:
+        _, model, values, created = last
         for variable, value in zip(model.optimizer.variables, values, strict=True):
             variable.assign(value)
         model.optimizer.learning_rate = optimizer.learning_rate
@@ -45,7 +45,7 @@ def as_new(workload, optimizer, seed):
     listed = [*model.variables, *model.optimizer.variables]
     listed += [variable for metric in model.metrics for variable in metric.variables]
     if key and {*map(id, created)} <= {id(variable.value) for variable in listed}:
-        _kept.last = workload, key, model, values, created
+        _kept.last = key, model, values, created
 
 
 def forget():
@@ -53,11 +53,11 @@ def forget():
     _kept.last = None
 
 
-def _trace_key(optimizer, seed):
-    """Return what a traced step depends on beside the workload; None if that is not known."""
+def _trace_key(workload, optimizer, seed):
+    """Return what a trained model depends on, but a constant learning rate; None if in doubt."""
     constant = isinstance(learning_rate_or_schedule(optimizer), keras.Variable)
-    if is_own(type(optimizer).__module__) or not constant:
+    if workload.callbacks or is_own(type(optimizer).__module__) or not constant:
         return None
     description = describe_optimizer(optimizer)
     del description["config"]["learning_rate"]
-    return seed, json.dumps(description, sort_keys=True)
+    return workload, seed, json.dumps(description, sort_keys=True)

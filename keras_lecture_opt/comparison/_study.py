@@ -12,7 +12,7 @@ import numpy as np
 from keras_lecture_opt._arguments import check_integer
 from keras_lecture_opt.comparison import _statistics
 from keras_lecture_opt.comparison._report import report, table
-from keras_lecture_opt.comparison._run import diverged
+from keras_lecture_opt.comparison._run import diverged, ended
 from keras_lecture_opt.comparison._workload import Workload
 
 Rows = list[dict[str, Any]]
@@ -23,38 +23,57 @@ class Study:
 
     Attributes:
         names: names of the optimizers.
-        rates: all learning rates, sorted.
+        trials: for each name, a dict from what identifies a trial to its hyperparameters, a dict.
+            In a plain grid the learning rate identifies a trial, in a search its number.
+        rates: all learning rates, sorted; in a search all numbers of trials.
         rungs: list of `(epochs, rates)`: so many rates were trained up to this epoch.
         seeds: list of the seeds.
         choose_by: the quantity by which rates were chosen.
         mode: "min" or "max", which of its values are better.
-        results: dict from `(name, learning_rate, seed)` to the rows of that run.
+        results: dict from `(name, rate, seed)` to the rows of that run.
         alive: for each rung, a dict from the names to the rates that were trained in it.
+        stopped: after how many seconds training was stopped before its end; None if it was not.
     """
 
     def __init__(
         self,
         workload: Workload,
         optimizers: dict[str, keras.optimizers.Optimizer],
-        rates: list[float],
+        trials: dict[str, dict[Any, dict[str, Any]]],
         rungs: Sequence[tuple[int, int]],
         seeds: list[int],
         choose_by: str,
         mode: str,
     ):
         self.optimizers, self.names = optimizers, list(optimizers)
-        self.rates, self.rungs, self.seeds = rates, rungs, seeds
+        self.trials, self.rates = trials, sorted(trials[self.names[0]])
+        self.rungs, self.seeds = rungs, seeds
         self.choose_by, self.mode = choose_by, mode
-        self.results: dict[tuple[str, float, int], Rows] = {}
+        self.results: dict[tuple[str, Any, int], Rows] = {}
         self.target, self.description = workload.target, workload.description
         self.quantities = workload.quantities
         self.sign = -1 if mode == "max" else 1  # times a value: less is better
-        self.alive = [dict.fromkeys(self.names, rates)]
+        self.alive = [dict.fromkeys(self.names, self.rates)]
+        self.stopped: float | None = None
 
     @property
     def learning_rates(self) -> dict[str, float | None]:
         """Dict from the names to the chosen rates; None where every rate diverged."""
-        return {name: self._chosen(name) for name in self.names}
+        return {name: values and values["learning_rate"] for name, values in self._best.items()}
+
+    @property
+    def hyperparameters(self) -> dict[str, dict[str, Any] | None]:
+        """Dict from the names to the chosen hyperparameters; None where every trial diverged."""
+        return {name: values and dict(values) for name, values in self._best.items()}
+
+    @property
+    def is_grid(self) -> bool:
+        """Whether learning rates alone were tried, and not trials of a search."""
+        return isinstance(self.rates[0], float)
+
+    @property
+    def _best(self):
+        return {name: self.trials[name].get(self._chosen(name)) for name in self.names}
 
     def _chosen(self, name):
         values = dict(zip(self.alive[-1][name], self.values(name, -1), strict=True))
@@ -66,17 +85,51 @@ class Study:
         rate = self._chosen(name)
         return [] if rate is None else [self.results[name, rate, seed] for seed in self.seeds]
 
-    def keys(self, rung: int) -> list[tuple[str, float, int]]:
-        """Return the runs of a rung: list of `(name, learning_rate, seed)`."""
+    def keys(self, rung: int) -> list[tuple[str, Any, int]]:
+        """Return the runs of a rung: list of `(name, rate, seed)`."""
         return [(n, r, s) for n in self.names for r in self.alive[rung][n] for s in self.seeds]
 
-    def add(self, results: dict[tuple[str, float, int], Rows]) -> None:
+    def add(self, results: dict[tuple[str, Any, int], Rows]) -> None:
         """Add all results of a rung; the next one gets its better rates."""
         self.results |= results
         rung = len(self.alive) - 1
         if rung + 1 < len(self.rungs):
             count = self.rungs[rung + 1][1]
             self.alive.append({name: self._ranked(name, rung)[:count] for name in self.names})
+
+    def end_early(self, results: dict[tuple[str, Any, int], Rows], seconds: float) -> None:
+        """Make of an incomplete rung what is the same for every optimizer, and end there.
+
+        Args:
+            results: what the runs of the rung have, up to its last epoch.
+            seconds: how long was trained.
+
+        Raises:
+            TimeoutError: there is nothing.
+        """
+        rung = len(self.alive) - 1
+        epochs, count = self.rungs[rung]
+        self.stopped = seconds
+        if rung:
+            epochs = min([epochs, *(len(rows) for rows in results.values() if not diverged(rows))])
+            self.rungs = [*self.rungs[:rung], (epochs, count)]
+            if epochs > self.rungs[rung - 1][0]:
+                self.results |= {key: rows[:epochs] for key, rows in results.items()}
+            else:
+                del self.rungs[rung], self.alive[rung]
+            return
+        lacking = {key[1] for key, rows in results.items() if not ended(rows, epochs)}
+        self.rates = [rate for rate in self.rates if rate not in lacking]
+        if not self.rates:
+            trained = sum(map(len, results.values()))
+            raise TimeoutError(
+                f"`seconds`, {seconds:g}, were too few: no trial has {epochs} epochs with every "
+                f"optimizer and seed. {trained} of {len(results) * epochs} epochs of the first "
+                "rung are saved: the same call continues."
+            )
+        self.rungs = [(epochs, len(self.rates))]
+        self.alive = [dict.fromkeys(self.names, self.rates)]
+        self.results = {key: results[key] for key in self.keys(0)}
 
     def values(self, name: str, rung: int) -> np.ndarray:
         """Return what an optimizer reached at the end of a rung.
@@ -110,14 +163,19 @@ class Study:
 
         `rung` is the one, from 1, in which the epoch was trained. `chosen` tells whether the rate
         is the one that was chosen in the end. `steps` and `seconds` are those from the begin of
-        the run. `seconds` are of training alone.
+        the run. `seconds` are of training alone. In a search, `trial` is its number, and each
+        hyperparameter has a column.
         """
-        result, chosen = [], self.learning_rates
+        result, chosen = [], {name: self._chosen(name) for name in self.names}
+        searched = {
+            key: "" for trials in self.trials.values() for key in next(iter(trials.values()))
+        }
         for (name, rate, seed), rows in self.results.items():
             seconds = 0.0
             for row in rows:
                 seconds += row["seconds"]
-                own = {"optimizer": name, "learning_rate": rate, "seed": seed}
+                own = {"optimizer": name} | ({} if self.is_grid else {"trial": rate})
+                own |= {**searched, **self.trials[name][rate], "seed": seed}
                 own["chosen"] = rate == chosen[name]
                 own["rung"] = 1 + sum(row["epoch"] > epochs for epochs, _ in self.rungs)
                 result.append({**own, **row, "seconds": seconds})
@@ -127,7 +185,7 @@ class Study:
         """Return what each optimizer reached, the best first, as a list of dicts.
 
         Keys: `optimizer`; `learning_rate`, the chosen one, None if no rate is left that did not
-        diverge with all seeds; `values` of `choose_by` after the last epoch, one for each seed, NaN
+        diverge with all seeds; `hyperparameters`, a dict of all that were chosen; `values` of `choose_by` after the last epoch, one for each seed, NaN
         for those that diverged; `diverged`, how many of the seeds; `at_edge`, whether a better rate
         may lie beyond the grid; `at_inner_edge`, whether it is the lowest or the highest of the
         rates that were compared last; `same_choice`, how often the search, repeated with resampled
@@ -137,10 +195,10 @@ class Study:
         epoch, so that a pause does not count.
         """
         result = []
-        for name, rate in self.learning_rates.items():
-            entry = {"optimizer": name, "learning_rate": rate}
-            if rate is not None:
-                entry |= self._reached(name, rate)
+        for name, chosen in self.hyperparameters.items():
+            entry = {"optimizer": name, "learning_rate": chosen and chosen["learning_rate"]}
+            if chosen is not None:
+                entry |= {"hyperparameters": chosen, **self._reached(name, self._chosen(name))}
             result.append(entry)
         return sorted(result, key=lambda entry: _statistics.rank(self._end(entry["optimizer"])))
 
@@ -153,8 +211,8 @@ class Study:
         return {
             "values": np.where(np.isfinite(values), values, np.nan),
             "diverged": int(np.isinf(values).sum()),
-            "at_edge": len(self.rates) > 1 and rate in (self.rates[0], self.rates[-1]),
-            "at_inner_edge": bool(compared) and rate in (min(compared), max(compared)),
+            "at_edge": self._at_edge(name, rate, self.rates),
+            "at_inner_edge": self.is_grid and self._at_edge(name, rate, compared or []),
             "same_choice": _statistics.same_choice(
                 [self.values(name, rung) for rung in range(len(self.rungs))],
                 [alive[name].index(rate) for alive in self.alive],
@@ -164,6 +222,11 @@ class Study:
             "reached": sum(epochs < math.inf for epochs, *_ in targets),
             "epoch_seconds": _median_seconds([row for rows in runs for row in rows]),
         }
+
+    def _at_edge(self, name, chosen, among):
+        """Return whether the chosen learning rate is the lowest or the highest of several."""
+        rates = {rate: self.trials[name][rate]["learning_rate"] for rate in among}
+        return len(rates) > 1 and rates[chosen] in (min(rates.values()), max(rates.values()))
 
     def _to_target(self, rows):
         """Return epochs, steps and seconds up to the target."""
