@@ -517,7 +517,7 @@ def made(workload, losses, rungs):
     """Return a study with these losses: name -> rate -> one list of epochs for each seed."""
     optimizers = {name: keras.optimizers.SGD() for name in losses}
     rates = sorted({rate for of_name in losses.values() for rate in of_name})
-    trials = dict.fromkeys(losses, {rate: {"learning_rate": rate} for rate in rates})
+    trials = {name: {rate: {"learning_rate": rate} for rate in rates} for name in losses}
     study = comparison._study.Study(workload, optimizers, trials, rungs, [0, 1], "loss", "min")
     for epochs, _ in rungs:
         results = {}

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -138,6 +139,7 @@ def compare(
     >>> [list(values) for values in study.hyperparameters.values()]
     [['learning_rate', 'momentum'], ['learning_rate', 'beta_1']]
     """
+    begun = time.monotonic()
     if not isinstance(workload, Workload):
         raise TypeError(must_be("workload", "a Workload", workload))
     optimizers = _check_optimizers(optimizers)
@@ -154,14 +156,14 @@ def compare(
     seeds = _check_seeds(seeds)
     mode = workload.better("choose_by", choose_by)
     check_executor(executor)
-    if seconds is not None:
-        seconds = check_number("seconds", seconds, "a number > 0 or None", lambda x: x > 0)
+    seconds = math.inf if seconds is None else seconds
+    seconds = check_number("seconds", seconds, "a number > 0 or None", lambda x: x > 0)
     # A process of the executor may work in another directory.
     folder = check_local_path("folder", folder).absolute()
     _claim(folder, workload)
     runs = _make_runs(folder, workload, optimizers, tried, seeds)
     study = Study(workload, made, tried, rungs, seeds, choose_by, mode)
-    with Engine(folder, workload, optimizers, executor, seconds or math.inf) as engine:
+    with Engine(folder, workload, optimizers, executor, seconds, begun) as engine:
         try:
             _train(study, runs, engine)
         except KeyboardInterrupt:

@@ -88,14 +88,14 @@ class Engine:
         folder: of the study.
         workload, optimizers: as for `compare`.
         executor: a `concurrent.futures.Executor` or None.
-        seconds: how long it may train.
+        seconds: how long it may train, from `begun`, a `time.monotonic()`, or from now.
     """
 
-    def __init__(self, folder, workload, optimizers, executor, seconds=math.inf):
+    def __init__(self, folder, workload, optimizers, executor, seconds=math.inf, begun=math.inf):
         self.workload, self.optimizers, self.executor = workload, optimizers, executor
         self.order = folder / "orders" / f"{uuid.uuid4()}.pickle"
         self.lock = _lock_of(self.order)
-        self.begun, self.seconds = time.monotonic(), seconds
+        self.seconds, self.begun = seconds, min(begun, time.monotonic())
 
     def __enter__(self):
         if self.executor is not None:

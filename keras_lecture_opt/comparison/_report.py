@@ -10,13 +10,15 @@ import numpy as np
 
 from keras_lecture_opt._arguments import check_local_path
 from keras_lecture_opt._files import replacing
+from keras_lecture_opt.comparison import _costs, _search
+from keras_lecture_opt.comparison._engine import duration
 from keras_lecture_opt.comparison._identity import versions
 from keras_lecture_opt.comparison._run import diverged
 from keras_lecture_opt.comparison._statistics import MOST, PROBABLE, SIGNIFICANT, probability
 
 MARK = "<!-- Written by keras_lecture_opt.comparison -->"
-FILES = ("README.md", "results.csv", "curves.png", "sensitivity.png")
-BUDGETS = (1, 3, 10)  # learning rates that a search tries
+FILES = ("README.md", "results.csv", "curves.png", "sensitivity.png", "costs.png")
+BUDGETS = (1, 3, 10, 20)  # trials of a search
 
 
 def markdown_table(head, rows):
@@ -40,7 +42,7 @@ def table(study, ranking):
             continue
         edge = ", an edge of the last choice" if entry["at_inner_edge"] else ""
         edge = ", the grid's edge" if entry["at_edge"] else edge
-        row += [f"{entry['learning_rate']:g}{edge}", spread(entry["values"])]
+        row += [f"{_search.text(entry['hyperparameters'])}{edge}", spread(entry["values"])]
         row += [f"{entry['diverged']} of {len(study.seeds)}", f"{entry['same_choice']:.0%}"]
         if study.target:
             epochs, steps, seconds = entry["to_target"]
@@ -69,9 +71,14 @@ def report(study, folder):
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    for name, draw in (("curves.png", plots.curves), ("sensitivity.png", plots.sensitivity)):
+    pictures = {"curves.png": lambda: plots.curves(study).figure}
+    if study.is_grid:
+        pictures["sensitivity.png"] = lambda: plots.sensitivity(study).figure
+    else:
+        pictures["costs.png"] = study.costs
+    for name, draw in pictures.items():
         with replacing(folder / name) as part:
-            draw(study).figure.savefig(part, format="png", dpi=80)
+            draw().savefig(part, format="png", dpi=80)
     return folder
 
 
@@ -98,6 +105,22 @@ def sections(study):
         "least that of all of them together. An optimizer of which no rate is left, or whose runs "
         "all diverged, is worse without a test."
     )
+    if study.is_grid:
+        yield from rates(study)
+    else:
+        yield "## What does a wrong hyperparameter cost?"
+        yield "![What each hyperparameter costs](costs.png)"
+        yield from _costs.sections(study, markdown_table)
+    yield "## What if the search had been shorter?"
+    yield from budgets(study)
+    yield "## The optimizers"
+    yield configurations(study)
+    yield "## How this was made"
+    yield " ".join(provenance(study))
+
+
+def rates(study):
+    """Yield paragraphs on what each learning rate of a grid reached."""
     yield "## What does a wrong learning rate cost?"
     yield f"![{study.choose_by} against the learning rate](sensitivity.png)"
     yield (
@@ -110,12 +133,6 @@ def sections(study):
         if count > 1:
             yield f"Mean {moment(study.choose_by, epochs)}:"
             yield sensitivity(study, rung)
-    yield "## What if the search had been shorter?"
-    yield from budgets(study)
-    yield "## The optimizers"
-    yield configurations(study)
-    yield "## How this was made"
-    yield " ".join(provenance(study))
 
 
 def protocol(study):
@@ -131,17 +148,24 @@ def protocol(study):
     size, rows = study.description["batch_size"], next(iter(study.results.values()))
     examples = f" of {size} examples" if size else ""
     yield f"An epoch has {plural(rows[0]['steps'], 'batch', 'batches')}{examples}."
+    noun = "rate" if study.is_grid else "trial"
     steps = ", then ".join(
-        f"{plural(count, 'rate')} up to epoch {epochs}" for epochs, count in study.rungs
+        f"{plural(count, noun)} up to epoch {epochs}" for epochs, count in study.rungs
     )
     seeds = f"{plural(len(study.seeds), 'seed')}: {', '.join(map(str, study.seeds))}"
     yield f"Each optimizer was trained with {steps}, each with {seeds}."
-    yield f"Rates from {study.rates[0]:g} to {study.rates[-1]:g}, the same for all."
+    if study.is_grid:
+        yield f"Rates from {study.rates[0]:g} to {study.rates[-1]:g}, the same for all."
+    else:
+        searched = ", ".join(_costs.searched(study))
+        yield f"Trials are quasi-random values of {searched}, where an optimizer has these."
+    if study.stopped is not None:
+        yield f"Training stopped after {duration(study.stopped)}: more was planned."
     best = "lowest" if study.mode == "min" else "highest"
-    yield f"The rates with the {best} mean {study.choose_by} went on."
+    yield f"The {noun}s with the {best} mean {study.choose_by} went on."
     compared = [epochs for epochs, count in study.rungs if count > 1]
     if compared and compared[-1] < study.rungs[-1][0]:
-        yield f"Rates are not compared after epoch {compared[-1]}."
+        yield f"{noun.capitalize()}s are not compared after epoch {compared[-1]}."
     yield "A run of one seed starts from the same weights and sees the same batches for every rule."
     yield (
         "A run has diverged, and ends, when its training loss over an epoch is not finite or more "
@@ -294,10 +318,11 @@ def neighbors(values, rates):
 def budgets(study):
     """Yield what searches of few trials would have found."""
     epochs, _ = study.rungs[0]
+    noun = "rate" if study.is_grid else "trial"
     yield (
-        "The search is repeated in every possible way, with as many of the rates as said and with "
-        f"the seeds resampled; in {MOST:,} ways by chance, where there are more. What it reaches "
-        f"({moment(study.choose_by, epochs)}, where every rate was trained): the median, and in "
+        f"The search is repeated in every possible way, with as many of the {noun}s as said and "
+        f"with the seeds resampled; in {MOST:,} ways by chance, where there are more. What it "
+        f"reaches ({moment(study.choose_by, epochs)}, where every rate was trained): the median, and in "
         "brackets the 10% and the 90% quantile. This says nothing about later epochs, and no more "
         "than the seeds do. Another grid of rates gives other numbers. If both diverge, that "
         "counts one half."
@@ -313,9 +338,9 @@ def budgets(study):
         return f"{ends[1]} [{ends[0]}, {ends[2]}]"
 
     rows = [[name, *(cell(found[size][name]) for size in sizes)] for name in study.names]
-    yield markdown_table(["", *(plural(size, "rate") for size in sizes)], rows).rstrip()
+    yield markdown_table(["", *(plural(size, noun) for size in sizes)], rows).rstrip()
     for size in sizes:
-        yield f"Probability that the row's optimizer ends better, with {plural(size, 'rate')}:"
+        yield f"Probability that the row's optimizer ends better, with {plural(size, noun)}:"
         pairs = itertools.combinations(study.names, 2)
         likely = {pair: probability(*(found[size][name] for name in pair)) for pair in pairs}
         yield matrix(study.names, likely)

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_lecture_opt._arguments import check_integer
-from keras_lecture_opt.comparison import _statistics
+from keras_lecture_opt.comparison import _costs, _statistics
 from keras_lecture_opt.comparison._report import report, table
 from keras_lecture_opt.comparison._run import diverged, ended
 from keras_lecture_opt.comparison._workload import Workload
@@ -185,14 +185,15 @@ class Study:
         """Return what each optimizer reached, the best first, as a list of dicts.
 
         Keys: `optimizer`; `learning_rate`, the chosen one, None if no rate is left that did not
-        diverge with all seeds; `hyperparameters`, a dict of all that were chosen; `values` of `choose_by` after the last epoch, one for each seed, NaN
-        for those that diverged; `diverged`, how many of the seeds; `at_edge`, whether a better rate
-        may lie beyond the grid; `at_inner_edge`, whether it is the lowest or the highest of the
-        rates that were compared last; `same_choice`, how often the search, repeated with resampled
-        seeds, chooses this rate; `to_target`, medians of the epochs, steps and seconds to the
-        target over the seeds, infinity where no more than half reach it; `reached`, how many do;
-        `epoch_seconds`, the median. The seconds to the target are epochs times the run's median
-        epoch, so that a pause does not count.
+        diverge with all seeds; `hyperparameters`, a dict of all that were chosen; `values` of
+        `choose_by` after the last epoch, one for each seed, NaN for those that diverged;
+        `diverged`, how many of the seeds; `at_edge`, whether a better rate may lie beyond the grid;
+        `at_inner_edge`, whether it is the lowest or the highest of the rates of a grid that were
+        compared last; `same_choice`, how often the search, repeated with resampled seeds, chooses
+        this rate; `to_target`, medians of the epochs, steps and seconds to the target over the
+        seeds, infinity where no more than half reach it; `reached`, how many do; `epoch_seconds`,
+        the median. The seconds to the target are epochs times the run's median epoch, so that a
+        pause does not count.
         """
         result = []
         for name, chosen in self.hyperparameters.items():
@@ -277,6 +278,35 @@ class Study:
             for seed, name in enumerate(self.names)
         }
 
+    def costs(self, *, figsize: tuple[float, float] | None = None, dpi: float | None = None) -> Any:
+        """Draw what each hyperparameter of a search costs when it is wrong. Needs the extra "plot".
+
+        A panel for each hyperparameter: a dot is a trial, the mean over the seeds at the end of the
+        first rung. The line is the best trial of each part of the range: of each quarter of the
+        trials, or of each value where few values were tried.
+
+        Args:
+            figsize, dpi: as in `plots.paths`.
+
+        Returns:
+            A matplotlib Figure.
+        """
+        return _costs.draw(self, figsize, dpi)
+
+    def ends_of_epochs(self, name: str, unit: str) -> np.ndarray:
+        """Return when the epochs of an optimizer end, at its chosen hyperparameters.
+
+        Args:
+            name: of the optimizer.
+            unit: "epoch", "steps" or "seconds". Seconds are epochs times the median epoch of all
+                seeds, so that neither tracing nor a pause counts.
+        """
+        rows = max(self.runs(name), key=len)
+        if unit == "seconds":
+            each = _median_seconds([row for rows in self.runs(name) for row in rows])
+            return each * np.arange(1, 1 + len(rows))
+        return np.array([row[unit] for row in rows])
+
     def table(self) -> str:
         """Return the ranking as a table in Markdown."""
         return table(self, self.ranking())
@@ -285,8 +315,8 @@ class Study:
         """Write a page with tables, pictures and all results. Needs the extra "plot".
 
         Args:
-            folder: where to write README.md, results.csv, curves.png and sensitivity.png. They
-                replace those of an earlier report, but no other files.
+            folder: where to write README.md, results.csv, curves.png and sensitivity.png (of a
+                search costs.png). They replace those of an earlier report, but no other files.
 
         Returns:
             The folder, a `pathlib.Path`.

@@ -7,6 +7,7 @@ from keras_lecture_opt._arguments import must_be
 from keras_lecture_opt.comparison import Study
 from keras_lecture_opt.comparison._report import moment
 from keras_lecture_opt.comparison._run import diverged
+from keras_lecture_opt.comparison._search import text
 from keras_lecture_opt.landscapes import Pair
 from keras_lecture_opt.plots._style import canvas, legend, lines, log_scale, wrap
 
@@ -16,6 +17,7 @@ def curves(
     quantity: str | None = None,
     ax: Axes | None = None,
     *,
+    over: str = "epoch",
     figsize: Pair | None = None,
     dpi: float | None = None,
 ) -> Axes:
@@ -29,6 +31,9 @@ def curves(
         quantity: what to draw, such as "val_accuracy". Defaults to the quantity by which the
             study chose the rates.
         ax: the Axes to draw in. Defaults to those of a new figure.
+        over: "epoch", "steps" or "seconds", along which to draw. An optimizer whose steps take
+            longer pays for it over seconds. They depend on the machine and on what else ran there.
+            Defaults to "epoch".
         figsize, dpi: as in `paths`. Default to (10, 6) and matplotlib's.
 
     Returns:
@@ -43,24 +48,28 @@ def curves(
     if quantity not in study.quantities:
         allowed = f"one of {', '.join(study.quantities)}"
         raise ValueError(must_be("quantity", allowed, quantity))
+    if over not in ("epoch", "steps", "seconds"):
+        raise ValueError(must_be("over", '"epoch", "steps" or "seconds"', over))
     with canvas(ax, (10, 6), figsize, dpi) as axes:
         drawn = []
         for name, line in zip(study.names, lines(study.optimizers.values()), strict=True):
-            rate = study.learning_rates[name]
-            if rate is None:
+            chosen = study.hyperparameters[name]
+            if chosen is None:
                 continue
             runs = study.runs(name)
             whole = [[row[quantity] for row in rows] for rows in runs if not diverged(rows)]
             out = len(runs) - len(whole)
-            label = f"{name}, η {rate:g}" + f", {out} of {len(runs)} diverged" * bool(out)
+            label = f"{name}, η {text(chosen)}" + f", {out} of {len(runs)} diverged" * bool(out)
             values = np.array(whole)
-            over_seeds(axes, np.arange(1, 1 + values.shape[1]), values, line, label=wrap(label))
+            ends = study.ends_of_epochs(name, over)
+            over_seeds(axes, ends, values, line, label=wrap(label))
             drawn.append(values.ravel())
         if drawn:
             log_scale(axes, drawn)
             legend(axes, beside=ax is None)
-        axes.set(xlabel="epoch", ylabel=quantity)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set(xlabel=over, ylabel=quantity)
+        if over != "seconds":
+            axes.xaxis.get_major_locator().set_params(integer=True)
     return axes
 
 
