@@ -46,10 +46,10 @@ def parts(study, name, hyperparameter):
 def sections(study, table):
     """Yield paragraphs of a report; `table` makes one of a head and rows."""
     yield (
-        "Each range is cut into parts with equally many trials, and each value of a list is a part. "
-        "A cell is what the best trial of a part reached, divided by what the best trial of the "
-        f"optimizer reached: mean {study.choose_by} in epoch {study.rungs[0][0]}, where every trial "
-        "was trained."
+        "Each range is cut into parts with equally many trials; each value of a list is a part. A "
+        "cell is what the best trial of a part reached, divided by what the best trial of the "
+        f"optimizer reached: mean {study.choose_by} in epoch {study.rungs[0][0]}, where every "
+        "trial was trained."
     )
     for hyperparameter in searched(study):
         rows = []
@@ -85,11 +85,13 @@ def draw(study, figsize, dpi):
         for hyperparameter, axes in zip(names, panels, strict=True):
             place = _places(study, hyperparameter, axes)
             for name, line in zip(study.names, lines(study.optimizers.values()), strict=True):
-                if found := parts(study, name, hyperparameter):
-                    middles = [np.median([*map(place, values)]) for values, _ in found]
-                    best = study.sign * np.array([value for _, value in found])
-                    line["marker"] = line["marker"] or "o"
-                    axes.plot(middles, _finite(best), **line, label=wrap(name))
+                line["marker"] = line["marker"] or "o"
+                label = wrap(name) if axes is panels[-1] else None
+                found = parts(study, name, hyperparameter)
+                middles = [np.median([*map(place, values)]) for values, _ in found]
+                best = study.sign * np.array([value for _, value in found])
+                axes.plot(middles, _finite(best), **line, label=label)
+                if found:
                     means = study.sign * study.values(name, 0).mean(axis=1)
                     tried = [study.trials[name][trial][hyperparameter] for trial in study.rates]
                     dots = {"color": line["color"], "alpha": 0.35, "markersize": 4}
@@ -113,6 +115,8 @@ def _places(study, hyperparameter, axes):
     if all(type(value) in (int, float) for value in tried):
         if min(tried) > 0 and max(tried) >= 10 * min(tried):
             axes.set_xscale("log")
+        else:
+            axes.locator_params(axis="x", nbins=5)
         return float
     shown = [*dict.fromkeys(map(str, tried))]
     axes.set_xticks(range(len(shown)), shown)

@@ -322,9 +322,9 @@ def budgets(study):
     yield (
         f"The search is repeated in every possible way, with as many of the {noun}s as said and "
         f"with the seeds resampled; in {MOST:,} ways by chance, where there are more. What it "
-        f"reaches ({moment(study.choose_by, epochs)}, where every rate was trained): the median, and in "
-        "brackets the 10% and the 90% quantile. This says nothing about later epochs, and no more "
-        "than the seeds do. Another grid of rates gives other numbers. If both diverge, that "
+        f"reaches ({moment(study.choose_by, epochs)}, where every {noun} was trained): the median, "
+        "and in brackets the 10% and the 90% quantile. This says nothing about later epochs, and "
+        f"no more than the seeds do. Other {noun}s give other numbers. If both diverge, that "
         "counts one half."
     )
     sizes = sorted({min(size, len(study.rates)) for size in BUDGETS})
