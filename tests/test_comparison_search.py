@@ -32,6 +32,18 @@ OPTIMIZERS = {"Adam": Adam, "Momentum": Momentum, "decayed": studies.decayed}
 PROTOCOL = {"search": SEARCH, "trials": 4, "rungs": [(1, 4), (3, 2)], "seeds": 2}
 
 
+def build():
+    layers = [keras.layers.Dense(4, "relu"), keras.layers.Dropout(0.2), studies.Noise()]
+    return keras.Sequential([keras.Input((3,)), *layers, keras.layers.Dense(1)])
+
+
+def small(**changed):
+    """A workload of two steps per epoch."""
+    x = np.random.default_rng(0).normal(size=(16, 3))
+    data = (x, x.sum(axis=1))
+    return comparison.Workload(build, data, "mse", **{"batch_size": 8, **changed})
+
+
 @pytest.fixture(autouse=True, scope="module")
 def run_eagerly():
     """Tracing a train step takes longer than the few steps of a run here."""
@@ -42,7 +54,7 @@ def run_eagerly():
 
 @pytest.fixture(scope="module")
 def workload():
-    return studies.workload(validation=None, target=None)
+    return small()
 
 
 @pytest.fixture(scope="module")
@@ -305,7 +317,7 @@ def test_limit_of_time_leaves_what_is_the_same_for_all(
 
 def test_time_that_is_not_enough_for_one_trial_is_an_error(workload, tmp_path, clock):
     with pytest.raises(
-        TimeoutError, match="too few: .* 3 of 24 epochs of the first rung are saved"
+        TimeoutError, match=r"too few: .* 3 of 24 epochs of the first rung are saved"
     ):
         comparison.compare(workload, OPTIMIZERS, folder=tmp_path, **PROTOCOL, seconds=2.5)
 
@@ -371,6 +383,9 @@ def test_epoch_that_was_cut_is_not_saved(workload, tmp_path, monkeypatch):
     assert run.rows(3) == []
 
 
+SHARED = [keras.callbacks.EarlyStopping()]
+
+
 def patient(patience=0):
     def callbacks(run):
         assert run.optimizer
@@ -386,10 +401,10 @@ def patient(patience=0):
 def test_callbacks_live_as_long_as_a_run(tmp_path, monkeypatch):
     """They see one training of all epochs, and go on where they were."""
     only = ({"Adam": Adam}, [0.01], [(2, 1), (8, 1)])
-    workload = studies.workload(callbacks=patient(5))
+    workload = small(callbacks=patient(5))
     whole = comparison.compare(workload, *only, tmp_path / "whole", 1)
     [rows] = studies.numbers(whole).values()
-    assert [row["steps"] for row in rows] == [4, 8, 12, 16, 20, 24, 24, 24]  # epoch 6 is the last
+    assert [row["steps"] for row in rows] == [2, 4, 6, 8, 10, 12, 12, 12]  # epoch 6 is the last
     assert rows[7] == {**rows[5], "epoch": 8}
     train_epoch, calls = _run.train_epoch, []
 
@@ -426,7 +441,7 @@ def test_monitor_of_each_run_writes_into_its_folder(tmp_path):
     def callbacks(run):
         return [EffectiveLearningRateMonitor(run.folder / "logs")]
 
-    plain, monitored = studies.workload(), studies.workload(callbacks=callbacks)
+    plain, monitored = small(), small(callbacks=callbacks)
     only = ({"Adam": Adam}, [0.01, 0.1], [(1, 2)])
     expected = comparison.compare(plain, *only, tmp_path / "plain", 1)
     study = comparison.compare(monitored, *only, tmp_path / "logged", 1)
@@ -439,18 +454,18 @@ def test_monitor_of_each_run_writes_into_its_folder(tmp_path):
     [
         ([keras.callbacks.EarlyStopping()], TypeError, "`callbacks` must be a function"),
         (lambda run: keras.callbacks.EarlyStopping(), TypeError, "returns a list of keras callb"),
-        (lambda run, one=[keras.callbacks.EarlyStopping()]: one, ValueError, "new callbacks at e"),
+        (lambda run: SHARED, ValueError, "makes new callbacks at each call"),
     ],
 )
 def test_wrong_callbacks_are_refused(callbacks, error, message):
     with pytest.raises(error, match=message):
-        studies.workload(callbacks=callbacks)
+        small(callbacks=callbacks)
 
 
 def test_callbacks_belong_to_the_workload():
-    described = [studies.workload(callbacks=patient(n)).description for n in (1, 1, 2)]
+    described = [small(callbacks=patient(n)).description for n in (1, 1, 2)]
     assert described[0] == described[1] != described[2]
-    assert "callbacks" not in studies.workload().description  # as in folders of before
+    assert "callbacks" not in small().description  # as in folders of before
 
 
 def test_model_that_is_used_again_is_as_new(workload, tmp_path, monkeypatch):

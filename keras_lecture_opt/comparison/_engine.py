@@ -142,6 +142,8 @@ class Engine:
         locked = []
         for run in runs:
             self.bar.set_description(_printable(f"up to epoch {epochs}: {run}"))
+            if not self.has_time():
+                break
             make = self.optimizers[run.optimizer]
             arguments = (run, self.workload, make, epochs, self.has_time, self._advance)
             if not _run.train(*arguments):
