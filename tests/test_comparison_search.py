@@ -28,8 +28,8 @@ from keras_lecture_opt import (
 from keras_lecture_opt.comparison import _costs, _engine, _models, _run, _search
 
 SEARCH = {"learning_rate": (0.001, 0.1), "beta_1": [0.5, 0.9], "momentum": (0.5, 0.95)}
-OPTIMIZERS = {"Adam": Adam, "Momentum": Momentum, "decayed": studies.decayed}
-PROTOCOL = {"search": SEARCH, "trials": 4, "rungs": [(1, 4), (3, 2)], "seeds": 2}
+OPTIMIZERS = {"Adam": Adam, "Momentum": Momentum}
+PROTOCOL = {"search": SEARCH, "trials": 4, "rungs": [(1, 4), (3, 2)], "seeds": 1}
 
 
 def build():
@@ -68,16 +68,13 @@ def study(workload, folder):
 
 
 def test_every_optimizer_gets_as_many_trials_of_what_it_has(study):
-    assert {name: len(trials) for name, trials in study.trials.items()} == dict.fromkeys(
-        OPTIMIZERS, 4
-    )
+    assert [len(trials) for trials in study.trials.values()] == [4, 4]
     for trial in range(4):
-        adam, momentum, decayed = (study.trials[name][trial] for name in OPTIMIZERS)
+        adam, momentum = (study.trials[name][trial] for name in OPTIMIZERS)
         assert [*adam], [*momentum] == (["learning_rate", "beta_1"], ["learning_rate", "momentum"])
-        assert adam["learning_rate"] == momentum["learning_rate"] == decayed["learning_rate"]
+        assert adam["learning_rate"] == momentum["learning_rate"]
         assert 0.001 <= adam["learning_rate"] <= 0.1
         assert adam["beta_1"] in (0.5, 0.9)
-        assert [*decayed] == ["learning_rate"]
     assert study.hyperparameters["Adam"] in study.trials["Adam"].values()
     assert study.learning_rates["Adam"] == study.hyperparameters["Adam"]["learning_rate"]
 
@@ -158,7 +155,7 @@ def test_same_search_trains_nothing_and_more_trials_only_the_new_ones(
     assert not trained
     more = {**PROTOCOL, "trials": 5, "rungs": [(1, 5)]}
     wider = comparison.compare(workload, OPTIMIZERS, folder=folder, **more)
-    assert len(trained) == 3 * 2  # of three optimizers and two seeds
+    assert len(trained) == 2  # of two optimizers
     for key, rows in studies.numbers(study).items():
         assert studies.numbers(wider)[key] == rows[:1]
 
@@ -170,7 +167,7 @@ def test_search_has_the_same_numbers_on_threads_and_after_an_interruption(
 
     def killed(*arguments):
         calls.append(arguments)
-        if len(calls) == 30:
+        if len(calls) == 11:
             raise KeyboardInterrupt
         return train_epoch(*arguments)
 
@@ -289,11 +286,9 @@ def clock(monkeypatch):
 @pytest.mark.parametrize(
     ("seconds", "rungs", "rates"),
     [
-        (6.5, [(1, 1)], [0]),  # 6 runs of a trial
-        (20.5, [(1, 3)], [0, 1, 2]),
-        (24.0, [(1, 4)], [0, 1, 2, 3]),
-        (37.0, [(1, 4), (2, 2)], [0, 1, 2, 3]),  # half of what 12 runs need up to epoch 3
-        (60.0, [(1, 4), (3, 2)], [0, 1, 2, 3]),
+        (2.5, [(1, 1)], [0]),  # 2 runs of a trial
+        (6.5, [(1, 3)], [0, 1, 2]),
+        (14.0, [(1, 4), (2, 2)], [0, 1, 2, 3]),  # 4 runs have epoch 2, and half of them epoch 3
     ],
 )
 def test_limit_of_time_leaves_what_is_the_same_for_all(
@@ -303,12 +298,12 @@ def test_limit_of_time_leaves_what_is_the_same_for_all(
     short = comparison.compare(workload, OPTIMIZERS, **arguments, seconds=seconds)
     assert (short.rungs, short.rates) == (rungs, rates)
     assert clock[0] <= seconds + 0.5
-    assert short.stopped == (None if seconds == 60 else seconds)
+    assert short.stopped == seconds
     whole = studies.numbers(study)
     for key, rows in studies.numbers(short).items():
         assert rows == whole[key][: len(rows)]
     page = (short.report(tmp_path / "page") / "README.md").read_text(encoding="utf-8")
-    assert ("Training stopped after" in page) == (seconds < 60)
+    assert "Training stopped after" in page
     plt.close("all")
     resumed = comparison.compare(workload, OPTIMIZERS, **arguments)
     assert studies.numbers(resumed) == whole
@@ -317,9 +312,9 @@ def test_limit_of_time_leaves_what_is_the_same_for_all(
 
 def test_time_that_is_not_enough_for_one_trial_is_an_error(workload, tmp_path, clock):
     with pytest.raises(
-        TimeoutError, match=r"too few: .* 3 of 24 epochs of the first rung are saved"
+        TimeoutError, match=r"too few: .* 1 of 8 epochs of the first rung are saved"
     ):
-        comparison.compare(workload, OPTIMIZERS, folder=tmp_path, **PROTOCOL, seconds=2.5)
+        comparison.compare(workload, OPTIMIZERS, folder=tmp_path, **PROTOCOL, seconds=0.5)
 
 
 def test_grid_begins_with_rates_from_its_whole_range():
@@ -330,7 +325,7 @@ def test_grid_begins_with_rates_from_its_whole_range():
 def test_executor_stops_in_time(study, workload, tmp_path, clock):
     with concurrent.futures.ThreadPoolExecutor(2) as threads:
         short = comparison.compare(
-            workload, OPTIMIZERS, folder=tmp_path, **PROTOCOL, executor=threads, seconds=14
+            workload, OPTIMIZERS, folder=tmp_path, **PROTOCOL, executor=threads, seconds=5
         )
         assert short.rates[:1] == [0]
         assert not list((tmp_path / "orders").iterdir())
@@ -348,8 +343,8 @@ def test_it_says_how_long_it_will_take(workload, tmp_path, clock, monkeypatch):
     comparison.compare(workload, {"ηdam": Adam}, **arguments)
     terminal.flush()
     said = terminal.buffer.getvalue().decode("ascii")
-    assert "Trainings: 8 up to epoch 1, then 4 up to epoch 3. At most 16 epochs." in said
-    assert "About 13 seconds left, as the first 3 epochs tell." in said
+    assert "Trainings: 4 up to epoch 1, then 2 up to epoch 3. At most 8 epochs." in said
+    assert "About 5 seconds left, as the first 3 epochs tell." in said
     assert "?dam, 0.0" in said
 
 
@@ -474,7 +469,7 @@ def test_model_that_is_used_again_is_as_new(workload, tmp_path, monkeypatch):
     def averaged(rate):
         return Momentum(rate, momentum=0.8, use_ema=True, ema_momentum=0.5, clipnorm=1.0)
 
-    only = ({"averaged": averaged, "SGD": SteepestDescent}, [0.01, 0.03, 0.1], [(2, 3), (3, 2)])
+    only = ({"averaged": averaged, "SGD": SteepestDescent}, [0.01, 0.1], [(1, 2), (2, 1)])
     made, new_model = [], workload.new_model
 
     def counted(*arguments):
@@ -482,11 +477,11 @@ def test_model_that_is_used_again_is_as_new(workload, tmp_path, monkeypatch):
         return new_model(*arguments)
 
     monkeypatch.setattr(workload, "new_model", counted)
-    reused = comparison.compare(workload, *only, tmp_path / "reused", 2)
-    assert len(made) == 2 + 2 * 2 * 2  # starts; optimizers, seeds, rungs
+    reused = comparison.compare(workload, *only, tmp_path / "reused", 1)
+    assert len(made) == 1 + 2 * 2  # the start; optimizers, rungs
     assert getattr(_models._kept, "last", None) is None  # nothing stays in memory
     monkeypatch.setattr(_models, "_trace_key", lambda *arguments: None)
-    fresh = comparison.compare(workload, *only, tmp_path / "fresh", 2)
+    fresh = comparison.compare(workload, *only, tmp_path / "fresh", 1)
     assert studies.numbers(reused) == studies.numbers(fresh)
     for state in (tmp_path / "reused").glob("runs/*/state.npz"):
         other = _run.read(tmp_path / "fresh" / state.relative_to(tmp_path / "reused"))
