@@ -280,6 +280,7 @@ def clock(monkeypatch):
     monkeypatch.setattr(_engine, "time", fake)
     monkeypatch.setattr(comparison._compare, "time", fake)
     monkeypatch.setattr(_run, "train_epoch", slow)
+    monkeypatch.setattr(_run, "WATCH", 3600)  # epochs are not cut
     return now
 
 

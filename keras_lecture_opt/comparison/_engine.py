@@ -238,8 +238,7 @@ def _load(order):
 
 def _train(order, run, epochs):
     """Train a run in a process of an executor."""
-    try:
-        workload, optimizers = _load(order)
-    except FileNotFoundError:  # nobody waits for it now
+    if not order.exists():  # nobody waits for it now
         return True
+    workload, optimizers = _load(order)
     return _run.train(run, workload, optimizers[run.optimizer], epochs, wanted=order.exists)
