@@ -340,7 +340,8 @@ def test_it_says_how_long_it_will_take(workload, tmp_path, clock, monkeypatch):
     """On a terminal that cannot show all characters, too."""
     terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="strict")
     monkeypatch.setattr(sys, "stderr", terminal)
-    arguments = {"folder": tmp_path, **PROTOCOL, "seconds": 60.0}
+    search = {"learning_rate": (0.001, 0.1)}
+    arguments = {"folder": tmp_path, **PROTOCOL, "search": search, "seconds": 60.0}
     comparison.compare(workload, {"ηdam": Adam}, **arguments)
     terminal.flush()
     said = terminal.buffer.getvalue().decode("ascii")

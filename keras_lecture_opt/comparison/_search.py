@@ -84,7 +84,7 @@ def _parameters(make):
         names |= {p.name for p in parameters if p.kind in by_name}
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             break
-    return names - {"self", "name"}
+    return names - {"self", "name", "hyperparameters"}
 
 
 def _untaken(hyperparameter, taken):
