@@ -1,10 +1,12 @@
 """Wherever runs are trained, the numbers are those of this process: to the last bit."""
 
 import concurrent.futures
+import contextlib
 import json
 import os
 import signal
 import threading
+import time
 
 import distributed
 import keras
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 import studies
 
-from keras_lecture_opt import comparison
+from keras_lecture_opt import Adam, comparison
 from keras_lecture_opt.comparison import _compare, _engine, _order, _run, _search
 
 ARGUMENTS = ({"signed": studies.Signed}, [0.001, 0.01], [(1, 2), (12, 1)])
@@ -86,6 +88,22 @@ def test_dask_redoes_what_a_killed_worker_left(workload, expected, tmp_path):
         watcher.join()
     assert killed
     assert studies.numbers(study) == expected
+
+
+def test_search_in_processes_that_stop_in_time(tmp_path):
+    """Stopped by the clock, wherever that is, and continued here: the same numbers."""
+    x = np.arange(24.0).reshape(8, 3) / 24
+    workload = comparison.Workload(studies.small, (x, x.sum(axis=1)), "mse")
+    search = {"learning_rate": (0.001, 0.1), "beta_1": [0.5, 0.9]}
+    protocol = {"search": search, "trials": 2, "rungs": [(1, 2), (30, 1)], "seeds": 1}
+    only = (workload, {"Adam": Adam})
+    with comparison.process_pool(1) as pool, contextlib.suppress(TimeoutError):
+        begun = time.monotonic()
+        comparison.compare(*only, **protocol, folder=tmp_path / "a", executor=pool, seconds=12)
+    assert time.monotonic() - begun < 60
+    resumed = comparison.compare(*only, **protocol, folder=tmp_path / "a")
+    whole = comparison.compare(*only, **protocol, folder=tmp_path / "b")
+    assert studies.numbers(resumed) == studies.numbers(whole)
 
 
 def test_workers_stop_when_nobody_waits(workload, tmp_path):
