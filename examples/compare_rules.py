@@ -74,8 +74,9 @@ def main():
         study = comparison.compare(workload, optimizers, *protocol, executor=executor)
     except (TypeError, ValueError) as error:
         parser.error(str(error))
+    page = study.report(args.folder / "page")  # first: what is written is not lost with a terminal
     print(study.table())
-    print(f"Wrote {_programs.shorten_path(study.report(args.folder / 'page'))}")
+    print(f"Wrote {_programs.shorten_path(page)}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Every private name of Keras that this package uses, each with the reason.
+"""Every private name of Keras and TensorFlow that this package uses, each with the reason.
 
 No other file uses one: a test searches them for private names. The names are the same in Keras
 3.12.0 and 3.15.1.
@@ -11,10 +11,13 @@ import threading
 import keras
 import tensorflow as tf
 from keras.src.random.seed_generator import global_seed_generator
+from tensorflow.python.framework import config as tf_config
 
 from keras_lecture_opt._arguments import must_be
 
 _RANDINT = threading.Lock()  # held by the one context that has replaced `random.randint`
+_DETERMINISM = threading.Lock()  # held while `_deterministic` changes
+_deterministic: list[bool] = []  # what each context in use found
 
 
 class UpdateHook(keras.optimizers.Optimizer):
@@ -145,3 +148,21 @@ def global_seed_state():
     It belongs to no model, so no checkpoint of a model has it.
     """
     return global_seed_generator().state
+
+
+@contextlib.contextmanager
+def deterministic_ops():
+    """Within this context, TensorFlow's ops are deterministic, in all threads.
+
+    TensorFlow has a public function that switches this on, and none that switches it off. While it
+    is on, ops that draw random numbers ask for a seed, even those with which `fit` shuffles arrays.
+    """
+    with _DETERMINISM:
+        _deterministic.append(tf_config.is_op_determinism_enabled())
+        tf.config.experimental.enable_op_determinism()
+    try:
+        yield
+    finally:
+        with _DETERMINISM:  # contexts end in any order: what the first one found is popped last
+            if not _deterministic.pop():
+                tf_config.disable_op_determinism()

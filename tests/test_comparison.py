@@ -28,6 +28,7 @@ from keras_lecture_opt.comparison import (
     _pictures,
     _report,
     _run,
+    _search,
     _workload,
 )
 
@@ -139,7 +140,7 @@ def test_start_hangs_on_the_seed_alone(workload):
 def test_all_rules_of_a_seed_start_equal(study, monkeypatch, workload, tmp_path):
     begun = []
 
-    def train_epoch(model, workload, seed, epoch, limit):
+    def train_epoch(model, workload, seed, epoch, limit, callbacks):
         variables = [*model.variables, _run.global_seed_state()]
         begun.append((seed, [v.numpy() for v in variables]))
         assert limit == 2 * workload.start(seed)[1]  # the untrained network's loss
@@ -282,7 +283,8 @@ def test_folder_of_another_workload_is_refused(regression, folder, study, tmp_pa
 
 def test_what_determines_a_run_tells_runs_apart(workload, tmp_path):
     def places(optimizers, rates=(0.1,), seeds=(0,), folder="one"):
-        runs = _compare._make_runs(tmp_path / folder, workload, optimizers, rates, seeds)
+        tried = _search.grid(rates, optimizers)
+        runs = _compare._make_runs(tmp_path / folder, workload, optimizers, tried, seeds)
         return {run.folder.name for run in runs.values()}
 
     long = "x" * 300 + "/../*?"
@@ -304,12 +306,21 @@ def test_what_determines_a_run_tells_runs_apart(workload, tmp_path):
 
 def test_source_of_an_own_class_belongs_to_the_run(workload, tmp_path, monkeypatch):
     def place():
-        [run] = _compare._make_runs(tmp_path, workload, {"s": studies.Signed}, [0.1], [0]).values()
-        return run.folder.name
+        tried = _search.grid([0.1], ["s"])
+        [run] = _compare._make_runs(tmp_path, workload, {"s": studies.Signed}, tried, [0]).values()
+        return run.folder
 
     before, getsource = place(), inspect.getsource
-    monkeypatch.setattr(inspect, "getsource", lambda kind: getsource(kind) + "# edited")
-    assert place() != before
+    before.mkdir(parents=True)
+
+    def edit(old, new):
+        monkeypatch.setattr(inspect, "getsource", lambda kind: getsource(kind).replace(old, new))
+
+    edit('"""An optimizer', '# A comment.\n\n    """Another text: an optimizer')
+    assert place() == before
+    edit("step = ", "step = 2 * ")
+    with pytest.warns(UserWarning, match="1 of 1 runs are trained again.* of the same names"):
+        assert place() != before
 
 
 class OwnLayer(keras.layers.Layer):
@@ -690,9 +701,10 @@ def made(workload, losses, rungs):
     """Return a study with these losses: name -> rate -> one list of epochs for each seed."""
     optimizers = {name: keras.optimizers.SGD() for name in losses}
     rates = sorted({rate for of_name in losses.values() for rate in of_name})
+    trials = {name: {rate: {"learning_rate": rate} for rate in rates} for name in losses}
     [count] = {len(of_rate) for of_name in losses.values() for of_rate in of_name.values()}
     seeds = [*range(count)]
-    study = comparison._study.Study(workload, optimizers, rates, rungs, seeds, "loss", "min")
+    study = comparison._study.Study(workload, optimizers, trials, rungs, seeds, "loss", "min")
     for epochs, _ in rungs:
         results = {}
         for name, rate, seed in study.keys(len(study.alive) - 1):
@@ -831,10 +843,12 @@ def test_what_ends_last_in_a_name_says_what_is_better():
 def test_loss_that_is_not_finite_has_diverged(loss, limit, diverged, regression):
     """Also where the untrained network's loss, such as 0, makes no limit."""
     fit = types.SimpleNamespace(history={"loss": [loss]})
+    callbacks = types.SimpleNamespace(of_fit=[])
     model = types.SimpleNamespace(
         fit=lambda *args, **kwargs: fit, optimizer=types.SimpleNamespace(iterations=3)
     )
-    assert _run.train_epoch(model, regression, 0, 0, limit)["diverged"] == diverged
+    row = _run.train_epoch(model, regression, 0, 0, limit, callbacks)
+    assert row["diverged"] == diverged
 
 
 def test_quantiles_are_in_order_where_more_is_better():
@@ -1015,7 +1029,7 @@ def test_shuffle_without_the_seed_is_refused():
         ({"learning_rates": [0.1, 0.1]}, ValueError, "`learning_rates` must be different"),
         ({"learning_rates": ["0.1"]}, TypeError, "`learning_rates` must be a list"),
         ({"rungs": 3}, TypeError, "`rungs` must be"),
-        ({"rungs": [(3, 2)]}, ValueError, "`rungs` must be .* all 1 rates"),
+        ({"rungs": [(3, 2)]}, ValueError, "`rungs` must be .* all 1 of them"),
         ({"rungs": [(3, 1), (3, 1)]}, ValueError, "`rungs` must be"),
         ({"rungs": [(np.inf, 1)]}, TypeError, "`rungs` must be"),
         ({"rungs": [(1.5, 1)]}, ValueError, "`rungs` must be"),

@@ -1,10 +1,12 @@
 """Wherever runs are trained, the numbers are those of this process: to the last bit."""
 
 import concurrent.futures
+import contextlib
 import json
 import os
 import signal
 import threading
+import time
 
 import distributed
 import keras
@@ -12,8 +14,8 @@ import numpy as np
 import pytest
 import studies
 
-from keras_lecture_opt import comparison
-from keras_lecture_opt.comparison import _compare, _order, _run
+from keras_lecture_opt import Adam, comparison
+from keras_lecture_opt.comparison import _compare, _engine, _order, _run, _search
 
 ARGUMENTS = ({"signed": studies.Signed}, [0.001, 0.01], [(1, 2), (12, 1)])
 SEEDS = [1]
@@ -88,15 +90,32 @@ def test_dask_redoes_what_a_killed_worker_left(workload, expected, tmp_path):
     assert studies.numbers(study) == expected
 
 
+def test_search_in_processes_that_stop_in_time(tmp_path):
+    """Stopped by the clock, wherever that is, and continued here: the same numbers."""
+    x = np.arange(24.0).reshape(8, 3) / 24
+    workload = comparison.Workload(studies.small, (x, x.sum(axis=1)), "mse")
+    search = {"learning_rate": (0.001, 0.1), "beta_1": [0.5, 0.9]}
+    protocol = {"search": search, "trials": 2, "rungs": [(1, 2), (30, 1)], "seeds": 1}
+    only = (workload, {"Adam": Adam})
+    with comparison.process_pool(1) as pool, contextlib.suppress(TimeoutError):
+        begun = time.monotonic()
+        comparison.compare(*only, **protocol, folder=tmp_path / "a", executor=pool, seconds=12)
+    assert time.monotonic() - begun < 60
+    resumed = comparison.compare(*only, **protocol, folder=tmp_path / "a")
+    whole = comparison.compare(*only, **protocol, folder=tmp_path / "b")
+    assert studies.numbers(resumed) == studies.numbers(whole)
+
+
 def test_workers_stop_when_nobody_waits(workload, tmp_path):
     """After Ctrl-C, or when another run has failed, a worker ends after its epoch."""
-    [run] = _compare._make_runs(tmp_path, workload, ARGUMENTS[0], [0.01], [0]).values()
-    with _compare._Engine(tmp_path, workload, ARGUMENTS[0], threading) as engine:
+    tried = _search.grid([0.01], ARGUMENTS[0])
+    [run] = _compare._make_runs(tmp_path, workload, ARGUMENTS[0], tried, [0]).values()
+    with _engine.Engine(tmp_path, workload, ARGUMENTS[0], threading) as engine:
         order = engine.order
         args = (run, workload, studies.Signed, 5)
         _run.train(*args, wanted=order.exists, progress=order.unlink)
         assert len(run.rows(5)) == 1
-    assert _compare._train(order, run, 5) is True
+    assert _engine._train(order, run, 5) is True
     assert len(run.rows(5)) == 1
 
 
@@ -104,9 +123,9 @@ def test_orders_of_killed_parents_disappear(workload, tmp_path):
     (tmp_path / "orders").mkdir()
     left = tmp_path / "orders" / "left.pickle"
     left.write_bytes(b"")
-    with _compare._Engine(tmp_path, workload, ARGUMENTS[0], threading) as engine:
+    with _engine.Engine(tmp_path, workload, ARGUMENTS[0], threading) as engine:
         assert not left.exists()
-        with _compare._Engine(tmp_path, workload, ARGUMENTS[0], threading):
+        with _engine.Engine(tmp_path, workload, ARGUMENTS[0], threading):
             assert engine.order.exists()  # its process lives
 
 

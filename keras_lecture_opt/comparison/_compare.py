@@ -1,25 +1,20 @@
 """The protocol: rungs of runs, the same for every optimizer, on any executor."""
 
 import concurrent.futures
-import contextlib
 import hashlib
 import itertools
 import json
 import math
-import multiprocessing
 import os
-import pickle
 import re
-import signal
-import threading
 import time
-import uuid
+import warnings
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import filelock
 import keras
 import numpy as np
-import tqdm
 
 from keras_lecture_opt._arguments import (
     as_python,
@@ -29,41 +24,58 @@ from keras_lecture_opt._arguments import (
     must_be,
 )
 from keras_lecture_opt._files import replacing
-from keras_lecture_opt.comparison import _order, _run
-from keras_lecture_opt.comparison._identity import describe_optimizer, differences, versions
+from keras_lecture_opt.comparison import _run, _search
+from keras_lecture_opt.comparison._engine import Engine, check_executor
+from keras_lecture_opt.comparison._identity import (
+    describe_optimizer,
+    differences,
+    versions,
+    without_comments,
+)
 from keras_lecture_opt.comparison._study import Study
 from keras_lecture_opt.comparison._workload import Workload
+
+# With a limit of time, runs of the later rungs are trained in so many parts: what all runs have of
+# a part is not lost.
+PARTS = 4
 
 
 def compare(
     workload: Workload,
-    optimizers: dict[str, Callable[[float], keras.optimizers.Optimizer]],
-    learning_rates: Iterable[float],
-    rungs: Sequence[tuple[int, int]],
-    folder: str | os.PathLike[str],
+    optimizers: dict[str, Callable[..., keras.optimizers.Optimizer]],
+    learning_rates: Iterable[float] | None = None,
+    rungs: Sequence[tuple[int, int]] | None = None,
+    folder: str | os.PathLike[str] | None = None,
     seeds: int | Sequence[int] = 3,
     choose_by: str = "loss",
     executor: concurrent.futures.Executor | None = None,
+    *,
     average_last: int = 1,
+    search: dict[str, Any] | None = None,
+    trials: int | None = None,
+    seconds: float | None = None,
 ) -> Study:
-    """Train every optimizer at several learning rates; find the best rate of each.
+    """Train every optimizer with several hyperparameters; find the best ones of each.
 
-    In the first rung all rates are trained for a few epochs. The better ones go on in the next
-    rung, for every optimizer equally many. Each finished epoch is saved: after an interruption,
-    even a kill, the same call continues. Several processes may make the same call with one folder
-    at the same time, on several machines, too: each run is trained by one of them.
+    In the first rung all learning rates, or all trials of a search, are trained for a few epochs.
+    The better ones go on in the next rung, for every optimizer equally many. Each finished epoch is
+    saved: after an interruption, even a kill, the same call continues. Several processes may make
+    the same call with one folder at the same time, on several machines, too: each run is trained by
+    one of them.
 
     Args:
         workload: a `Workload`.
         optimizers: dict from names to functions that make an optimizer from a learning rate, such
-            as classes of optimizers.
-        learning_rates: the learning rates to try, the same for every optimizer.
-        rungs: list of `(epochs, rates)`: so many rates of each optimizer are trained up to this
-            epoch. The first rung has all rates. `[(20, len(learning_rates))]` is a plain grid.
+            as classes of optimizers. In a search they get the other hyperparameters by name.
+        learning_rates: the learning rates to try, the same for every optimizer. Defaults to None:
+            `search` says what to try.
+        rungs: list of `(epochs, trials)`: so many learning rates, or trials of a search, of each
+            optimizer are trained up to this epoch. The first rung has all of them.
+            `[(20, len(learning_rates))]` is a plain grid.
         folder: where to keep the runs.
-        seeds: number of seeds, or list of integers. Each rate is trained with each seed. Defaults
+        seeds: number of seeds, or list of integers. Each trial is trained with each seed. Defaults
             to 3.
-        choose_by: the quantity of the workload by which rates are chosen, as a mean over the
+        choose_by: the quantity of the workload by which trials are chosen, as a mean over the
             seeds: "loss", the training loss of an epoch, or one of the validation, such as
             "val_loss". Defaults to "loss".
         executor: a `concurrent.futures.Executor` to run on, such as `process_pool()`, or Dask's
@@ -71,9 +83,17 @@ def compare(
             process.
         average_last: over how many of a rung's last epochs `choose_by` is averaged, for the choice
             and for the results. One epoch may be as noisy as the seeds. Defaults to 1.
+        search: dict from names of hyperparameters, with "learning_rate", to what to try. A tuple
+            `(low, high)` is a range, on a log scale if `low` > 0. A list has the values
+            themselves. An optimizer gets those that its function takes by name. Ranges for one
+            optimizer alone are a dict of their own, under the optimizer's name. Defaults to None.
+        trials: in a search, how many points each optimizer gets: quasi-random ones, the first of
+            Halton's sequence. More trials begin with those of fewer.
+        seconds: stop after this time and return what is complete: in the first rung the trials
+            that every optimizer has with all seeds, later the epochs that all runs have. The same
+            call continues. Defaults to None: no limit.
 
-    Training needs TensorFlow's op determinism. It stays switched on in this process, where
-    functions such as `tf.random.normal` then ask for a seed.
+    Training is deterministic: TensorFlow's op determinism is on while runs are trained.
 
     Returns:
         A `Study`.
@@ -81,8 +101,11 @@ def compare(
     Raises:
         TypeError, ValueError: an argument is not valid, or the folder belongs to another workload
             or to other versions.
+        TimeoutError: after `seconds`, not even one trial is complete for every optimizer. What is
+            saved stays.
         RuntimeError: a process of the executor does not see the folder.
-        OSError: the folder cannot be written to, or the disk is full. What is saved stays.
+        OSError: the folder cannot be written to, its file system has no locks, or the disk is full.
+            What is saved stays.
         concurrent.futures.BrokenExecutor: a process of the executor died. What is saved stays.
 
     Example:
@@ -93,9 +116,10 @@ def compare(
     ...     data=(x, x.sum(axis=1)),
     ...     loss="mse",
     ... )
+    >>> optimizers = {"SGD": keras.optimizers.SGD, "Adam": keras.optimizers.Adam}
     >>> study = compare(
     ...     workload,
-    ...     {"SGD": keras.optimizers.SGD, "Adam": keras.optimizers.Adam},
+    ...     optimizers,
     ...     learning_rates=[0.01, 0.1],
     ...     rungs=[(1, 2), (3, 1)],
     ...     seeds=2,
@@ -103,32 +127,83 @@ def compare(
     ... )
     >>> study.learning_rates
     {'SGD': 0.1, 'Adam': 0.1}
+
+    The same with a search for more than the learning rate:
+
+    >>> study = compare(
+    ...     workload,
+    ...     optimizers,
+    ...     search={"learning_rate": (0.01, 0.3), "momentum": [0.0, 0.9], "beta_1": (0.5, 0.95)},
+    ...     trials=4,
+    ...     rungs=[(1, 4), (3, 1)],
+    ...     seeds=2,
+    ...     folder="runs/linear",
+    ... )
+    >>> [list(values) for values in study.hyperparameters.values()]
+    [['learning_rate', 'momentum'], ['learning_rate', 'beta_1']]
     """
+    begun = time.monotonic()
     if not isinstance(workload, Workload):
         raise TypeError(must_be("workload", "a Workload", workload))
-    rates = _check_rates(learning_rates)
-    optimizers = _check_optimizers(optimizers, rates)
-    rungs = _check_rungs(rungs, len(rates))
+    optimizers = _check_optimizers(optimizers)
+    if (learning_rates is None) == (search is None):
+        raise TypeError("`compare` must get either `learning_rates` or `search`.")
+    if search is None:
+        if trials is not None:
+            raise TypeError(must_be("trials", "None without a `search`", trials))
+        tried = _search.grid(learning_rates, optimizers)
+    else:
+        tried = _search.quasi_random(search, trials, optimizers)
+    made = _make_once(optimizers, tried)
+    rungs = _check_rungs(rungs, len(tried[next(iter(tried))]))
     seeds = _check_seeds(seeds)
     mode = workload.better("choose_by", choose_by)
     average_last = check_integer("average_last", average_last, 1)
-    if executor is not None and not isinstance(executor, concurrent.futures.Executor):
-        raise TypeError(must_be("executor", "a concurrent.futures.Executor or None", executor))
+    check_executor(executor)
+    seconds = math.inf if seconds is None else seconds
+    seconds = check_number("seconds", seconds, "a number > 0 or None", lambda x: x > 0)
     # A process of the executor may work in another directory.
     folder = check_local_path("folder", folder).absolute()
     _claim(folder, workload)
-    runs = _make_runs(folder, workload, optimizers, rates, seeds)
-    made = {name: make(rates[0]) for name, make in optimizers.items()}
-    study = Study(workload, made, rates, rungs, seeds, choose_by, mode, average_last)
-    with _Engine(folder, workload, optimizers, executor) as engine:
-        for rung, (epochs, _) in enumerate(rungs):
-            keys = study.keys(rung)
-            engine.train([runs[key] for key in keys], epochs)
-            study.add({key: runs[key].rows(epochs) for key in keys})
-            study.save(folder)
-            for key in {*keys} - {*study.keys(rung + 1)} if rung + 1 < len(rungs) else ():
-                _run.keep_results(runs[key])
+    runs = _make_runs(folder, workload, optimizers, tried, seeds)
+    study = Study(workload, made, tried, rungs, seeds, choose_by, mode, average_last)
+    with Engine(folder, workload, optimizers, executor, seconds, begun) as engine:
+        try:
+            _train(study, runs, engine, folder)
+        except KeyboardInterrupt:
+            text = f"Interrupted. {folder} keeps each epoch that ended: the same call continues."
+            raise KeyboardInterrupt(text) from None
     return study
+
+
+def _train(study, runs, engine, folder):
+    """Train the rungs of a study; let it end earlier if there is no time."""
+    rungs, parts = study.rungs, 1 if engine.seconds == math.inf else PARTS
+    each = len(study.names) * len(study.seeds)
+    growth = [b - a for a, b in itertools.pairwise([0, *(epochs for epochs, _ in rungs)])]
+    planned = [each * count * more for (_, count), more in zip(rungs, growth, strict=True)]
+    steps = ", then ".join(f"{each * count} up to epoch {epochs}" for epochs, count in rungs)
+    engine.say(f"Trainings: {steps}. At most {sum(planned):,} epochs.")
+    order = {trial: i for i, trial in enumerate(study.trials[study.names[0]])}
+    for rung, (epochs, _) in enumerate(rungs):
+        keys = study.keys(rung)
+        if engine.seconds < math.inf:  # the first trials of all optimizers, then the next ones
+            inturn = sorted(keys, key=lambda key: order[key[1]])
+        else:  # so runs that share a traced model follow each other
+            inturn = sorted(keys, key=lambda key: (key[0], key[2]))
+        for part in range(1, 1 + parts) if rung else [parts]:
+            up_to = epochs - growth[rung] * (parts - part) // parts
+            later = len(keys) * (epochs - up_to) + sum(planned[rung + 1 :])
+            engine.train([runs[key] for key in inturn], up_to, later)
+        rows = {key: runs[key].rows(epochs) for key in keys}
+        if not all(_run.ended(of_run, epochs) for of_run in rows.values()):
+            study.end_early(rows, engine.seconds)
+            study.save(folder)
+            return
+        study.add(rows)
+        study.save(folder)
+        for key in {*keys} - {*study.keys(rung + 1)} if rung + 1 < len(rungs) else ():
+            _run.keep_results(runs[key])
 
 
 def log_grid(low: float, high: float, per_decade: int = 2) -> list[float]:
@@ -157,63 +232,7 @@ def log_grid(low: float, high: float, per_decade: int = 2) -> list[float]:
     return list(dict.fromkeys(rates))
 
 
-def process_pool(workers: int | None = None) -> concurrent.futures.ProcessPoolExecutor:
-    """Return an executor of processes on this machine; Ctrl-C reaches only the parent.
-
-    A script that uses it needs `if __name__ == "__main__":` around what it does.
-
-    Args:
-        workers: number of processes. Defaults to the number of cores.
-
-    Returns:
-        A `concurrent.futures.ProcessPoolExecutor`.
-    """
-    workers = (os.cpu_count() or 1) if workers is None else check_integer("workers", workers, 1)
-    spawn = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
-    pool = concurrent.futures.ProcessPoolExecutor(workers, spawn, initializer=_watch_parent)
-    with _deaf_to_ctrl_c():
-        for _ in range(workers):
-            pool.submit(int)
-    return pool
-
-
-@contextlib.contextmanager
-def _deaf_to_ctrl_c():
-    """Ignore Ctrl-C; processes that start in this context ignore it for good."""
-    if threading.current_thread() is not threading.main_thread():  # only that one gets signals
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _watch_parent():
-    """End this process when its parent ends, even by a kill."""
-
-    def watch():
-        multiprocessing.parent_process().join()
-        os._exit(1)  # each finished epoch is saved
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _check_rates(learning_rates):
-    allowed = "different finite numbers > 0"
-    wrong_type = TypeError(must_be("learning_rates", f"a list of {allowed}", learning_rates))
-    if not isinstance(learning_rates, Iterable):
-        raise wrong_type
-    rates = [as_python(rate) for rate in learning_rates]
-    if not all(type(rate) in (int, float) for rate in rates):
-        raise wrong_type
-    if not rates or not all(0 < r < math.inf for r in rates) or len({*rates}) < len(rates):
-        raise ValueError(must_be("learning_rates", allowed, learning_rates))
-    return sorted(map(float, rates))
-
-
-def _check_optimizers(optimizers, rates):
+def _check_optimizers(optimizers):
     allowed = "a dict from names to functions that make an optimizer from a learning rate"
     if not isinstance(optimizers, dict) or not optimizers:
         raise TypeError(must_be("optimizers", allowed, optimizers))
@@ -223,20 +242,29 @@ def _check_optimizers(optimizers, rates):
         if not name.strip() or "|" in name or not name.isprintable():
             names = "names that a table can show, on one line and without |"
             raise ValueError(must_be("optimizers", names, name))
-        one, other = make(rates[0]), make(rates[0])
-        if not isinstance(one, keras.optimizers.Optimizer):
-            found = f"{name!r} makes {one!r}"
-            raise TypeError(must_be("optimizers", "functions that make keras optimizers", found))
-        if one is other:
-            message = "functions that make a new optimizer at each call"
-            raise ValueError(must_be("optimizers", message, f"{name!r} makes one twice"))
     return dict(optimizers)
 
 
-def _check_rungs(rungs, rates):
+def _make_once(optimizers, tried):
+    """Return an optimizer of each kind; raise if a function makes something else."""
+    result = {}
+    for name, make in optimizers.items():
+        for values in tried[name].values():
+            result.setdefault(name, one := _run.make_optimizer(make, values))
+            if not isinstance(one, keras.optimizers.Optimizer):
+                found = f"{name!r} makes {one!r}"
+                message = "functions that make keras optimizers"
+                raise TypeError(must_be("optimizers", message, found))
+        if _run.make_optimizer(make, values) is one:
+            message = "functions that make a new optimizer at each call"
+            raise ValueError(must_be("optimizers", message, f"{name!r} makes one twice"))
+    return result
+
+
+def _check_rungs(rungs, trials):
     allowed = (
-        f"(epochs, rates) pairs of integers >= 1, with more epochs and not more rates from rung to "
-        f"rung, the first with all {rates} rates"
+        f"(epochs, trials) pairs of integers >= 1, with more epochs and not more trials from rung "
+        f"to rung, the first with all {trials} of them"
     )
     try:
         pairs = [(int(as_python(e)), int(as_python(n))) for e, n in rungs]
@@ -244,7 +272,7 @@ def _check_rungs(rungs, rates):
     except (OverflowError, TypeError, ValueError) as error:
         raise TypeError(must_be("rungs", allowed, rungs)) from error
     growing = all(a < b and m >= n for (a, m), (b, n) in itertools.pairwise(pairs))
-    if not pairs or not exact or not growing or min(map(min, pairs)) < 1 or pairs[0][1] != rates:
+    if not pairs or not exact or not growing or min(map(min, pairs)) < 1 or pairs[0][1] != trials:
         raise ValueError(must_be("rungs", allowed, rungs))
     return pairs
 
@@ -270,10 +298,12 @@ def _claim(folder, workload):
     """Make the folder this workload's, or raise a ValueError if it is another's."""
     path, description = folder / "study.json", _conditions(workload)
     folder.mkdir(parents=True, exist_ok=True)
+    _check_locks(folder)
     with filelock.FileLock(folder / "lock"):
         if path.exists():
             try:
-                found = differences(json.loads(path.read_text(encoding="utf-8")), description)
+                there = json.loads(path.read_text(encoding="utf-8"))
+                found = differences(without_comments(there), without_comments(description))
             except ValueError as error:
                 raise ValueError(f"{path} is not, or not completely, a study's file.") from error
             if found:
@@ -286,22 +316,66 @@ def _claim(folder, workload):
                 part.write_text(json.dumps(description, indent=1), encoding="utf-8")
 
 
-def _make_runs(folder, workload, optimizers, rates, seeds):
-    """Return all runs by (name, rate, seed); their folders' names hold all that determines them."""
-    common, runs = _conditions(workload), {}
+def _check_locks(folder):
+    """Raise an OSError if the file system has no locks: two processes would train one run."""
+    try:
+        import fcntl
+    except ImportError:  # Windows, which always has them
+        return
+    with (folder / "lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:  # another process has it
+            return
+        except OSError as error:
+            message = f"The file system of `folder` {folder} has no locks (flock: {error.strerror})"
+            raise OSError(error.errno, f"{message}. Use a folder on another one.") from error
+
+
+def _make_runs(folder, workload, optimizers, tried, seeds):
+    """Return all runs by (name, trial, seed); their folders' names hold all that determines them.
+
+    Warns of those that are trained again because a function now makes another optimizer.
+    """
+    common, runs, again = _conditions(workload), {}, []
     starts = {seed: folder / "starts" / f"seed-{seed}.npz" for seed in seeds}
     hashes = {seed: _start(folder, starts[seed], workload, seed) for seed in seeds}
+    there = {path.name for path in (folder / "runs").glob("*")}
     for name, make in optimizers.items():
-        for rate in rates:
-            optimizer = describe_optimizer(make(rate))
+        readable = re.sub(r"[^\w.]+", "-", name)[:40]
+        for trial, values in tried[name].items():
+            optimizer = describe_optimizer(_run.make_optimizer(make, values))
+            rate, *others = values.items()
             for seed in seeds:
-                own = {"name": name, "optimizer": optimizer, "learning_rate": rate, "seed": seed}
-                text = json.dumps({**own, "start": hashes[seed], **common}, sort_keys=True)
-                known_by = hashlib.sha256(text.encode()).hexdigest()[:16]
-                readable = re.sub(r"[^\w.]+", "-", name)[:40]
-                place = folder / "runs" / f"{readable},eta={rate:g},seed={seed},{known_by}"
-                runs[name, rate, seed] = _run.Run(name, rate, seed, place, starts[seed])
+                own = {"name": name, "optimizer": optimizer, "learning_rate": rate[1], "seed": seed}
+                own |= {"hyperparameters": dict(others)} if others else {}
+                own |= {"start": hashes[seed], **common}
+                named = "".join(f",{key}={value}" for key, value in others)
+                named = re.sub(r"[^\w.,=+-]+", "-", f"eta={rate[1]:g}{named}")[:100]
+                begin = f"{readable},{named},seed={seed},"
+                place = begin + _digest(without_comments(own))
+                if place not in there:
+                    place = begin + _digest(own) if begin + _digest(own) in there else place
+                if place not in there and any(other.startswith(begin) for other in there):
+                    again.append(place)
+                place = folder / "runs" / place
+                runs[name, trial, seed] = _run.Run(
+                    name, (*values.items(),), seed, place, starts[seed]
+                )
+    if again:
+        warnings.warn(
+            f"{len(again)} of {len(runs)} runs are trained again: `folder` {folder} has them for "
+            "other optimizers of the same names, with other arguments or other source. Those stay "
+            f"there. One of the new ones is {again[0]}.",
+            stacklevel=3,
+        )
     return runs
+
+
+def _digest(description):
+    """Return a short hash of what determines a run."""
+    text = json.dumps(description, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _start(folder, path, workload, seed):
@@ -332,101 +406,3 @@ def _check_start(path, saved, model):
                 "this folder start. Use another folder. If `build` draws random numbers, let "
                 "Keras draw them, from the seed."
             )
-
-
-class _Engine:
-    """Trains runs in this process or on an executor.
-
-    While it is in use, a file in the folder holds what the processes of the executor need. They
-    stop after the epoch in which it disappears.
-    """
-
-    def __init__(self, folder, workload, optimizers, executor):
-        self.workload, self.optimizers, self.executor = workload, optimizers, executor
-        self.order = folder / "orders" / f"{uuid.uuid4()}.pickle"
-        self.lock = _lock_of(self.order)
-
-    def __enter__(self):
-        if self.executor is not None:
-            order = _order.dumps(self.workload, self.optimizers)
-            self.order.parent.mkdir(exist_ok=True)
-            for left in self.order.parent.glob("*.pickle"):  # by parents that were killed
-                _withdraw(left)
-            self.lock.acquire()
-            self.order.write_bytes(order)
-        return self
-
-    def __exit__(self, *error):
-        if self.executor is not None:
-            self.lock.release()
-            _withdraw(self.order)
-
-    def train(self, runs, epochs):
-        """Train the runs up to an epoch; await those that another process trains."""
-        rows = {run: run.rows(epochs) for run in runs}
-        waiting = [run for run in runs if not _run.ended(rows[run], epochs)]
-        total = sum(epochs - len(rows[run]) for run in waiting)
-        with tqdm.tqdm(total=total, unit="epoch", desc=f"up to epoch {epochs}") as self.bar:
-            while waiting:
-                locked = (self._here if self.executor is None else self._there)(waiting, epochs)
-                if len(locked) == len(waiting):
-                    time.sleep(1)
-                waiting = [run for run in locked if not run.is_complete(epochs)]
-
-    def _here(self, runs, epochs):
-        """Train in this process; return the runs that another process trains."""
-        locked = []
-        for run in runs:
-            make = self.optimizers[run.optimizer]
-            named = f"{run.optimizer}, η {run.learning_rate:g}, seed {run.seed}"
-            self.bar.set_description(f"up to epoch {epochs}: {named}")
-            if not _run.train(run, self.workload, make, epochs, progress=self.bar.update):
-                locked.append(run)
-        return locked
-
-    def _there(self, runs, epochs):
-        """Train on the executor; return the runs that another command trains."""
-        before = sum(len(run.rows(epochs)) for run in runs)
-        futures = {self.executor.submit(_train, self.order, run, epochs): run for run in runs}
-        try:
-            waiting, locked = set(futures), []
-            while waiting:
-                first = concurrent.futures.FIRST_COMPLETED
-                done, waiting = concurrent.futures.wait(waiting, 1, first)
-                locked += [futures[future] for future in done if not future.result()]
-                self.bar.update(sum(len(run.rows(epochs)) for run in runs) - before - self.bar.n)
-            trained = [run for run in runs if run not in locked]
-            if lost := [run.folder for run in trained if not run.is_complete(epochs)]:
-                raise RuntimeError(
-                    f"{len(lost)} runs are not where they should be, such as {lost[0]}. "
-                    "All processes of the executor must see `folder` at this path."
-                )
-            return locked
-        except concurrent.futures.BrokenExecutor as error:
-            error.add_note("What is saved stays: the same call with a new executor continues.")
-            raise
-        finally:
-            for future in futures:
-                future.cancel()
-
-
-def _lock_of(order):
-    return filelock.FileLock(f"{order}.lock")
-
-
-def _withdraw(order):
-    """Delete an order if its process has ended."""
-    lock = _lock_of(order)
-    with contextlib.suppress(filelock.Timeout, OSError):
-        with lock.acquire(timeout=0):
-            order.unlink(missing_ok=True)
-        os.unlink(lock.lock_file)
-
-
-def _train(order, run, epochs):
-    """Train a run in a process of an executor."""
-    try:
-        workload, optimizers = pickle.loads(order.read_bytes())
-    except FileNotFoundError:  # nobody waits for it now
-        return True
-    return _run.train(run, workload, optimizers[run.optimizer], epochs, wanted=order.exists)

@@ -1,10 +1,14 @@
 """Descriptions that are equal in every process if, and only if, the things are."""
 
+import ast
 import contextlib
 import inspect
+import io
 import json
 import re
 import sys
+import textwrap
+import tokenize
 
 import keras
 import numpy as np
@@ -32,7 +36,7 @@ def describe(thing):
         config = re.sub(r" at 0x[0-9a-f]+", "", repr(thing))
     kind = thing if inspect.isroutine(thing) else type(thing)
     description = {"class": f"{kind.__module__}.{kind.__qualname__}", "config": as_json(config)}
-    if _is_own(kind.__module__):
+    if is_own(kind.__module__):
         # What the class was given may be missing in its configuration.
         numbers = {k: v for k, v in sorted(vars(thing).items()) if type(v) in (int, float, str)}
         description |= {"source": _source(kind), "numbers": numbers}
@@ -48,6 +52,21 @@ def describe_optimizer(optimizer):
     return json.loads(json.dumps(describe(optimizer)), object_hook=without_name)
 
 
+def describe_callback(callback):
+    """Return a callback's class, and of its attributes numbers, texts and functions."""
+    kind = type(callback)
+    own = {
+        name: describe(value)
+        for name, value in sorted(vars(callback).items())
+        if type(value) in (bool, int, float, str) or inspect.isroutine(value)
+    }
+    return {
+        "class": f"{kind.__module__}.{kind.__qualname__}",
+        "attributes": as_json(own),
+        "source": _source(kind),
+    }
+
+
 def describe_model(model):
     """Return a model's configuration, with names that do not depend on models made before."""
     try:
@@ -58,7 +77,7 @@ def describe_model(model):
     shapes = [[list(v.shape), v.dtype] for v in model.variables]
     description = {"config": _renumbered(as_json(config)), "variables": shapes}
     # The configuration of a subclass of keras.Model does not name its layers.
-    own = {type(layer) for layer in _layers(model) if _is_own(type(layer).__module__)}
+    own = {type(layer) for layer in _layers(model) if is_own(type(layer).__module__)}
     if own:
         named = {f"{kind.__module__}.{kind.__qualname__}": _source(kind) for kind in own}
         description["layers"] = dict(sorted(named.items()))
@@ -111,12 +130,12 @@ def _with_source(config):
     module, name = config.get("module"), config.get("class_name")
     if module is None and isinstance(getattr(sys.modules["__main__"], str(name), None), type):
         module = "__main__"  # Keras leaves it out
-    if isinstance(module, str) and isinstance(name, str) and _is_own(module):
+    if isinstance(module, str) and isinstance(name, str) and is_own(module):
         config["source"] = _source(getattr(sys.modules.get(module), name, None))
     return config
 
 
-def _is_own(module):
+def is_own(module):
     """Return whether a module is neither Keras's nor ours: no version stands for its code."""
     return module.partition(".")[0] not in ("keras", "keras_lecture_opt", "builtins")
 
@@ -149,7 +168,7 @@ def _source(kind):
     """Return the source of a function, or of a class and its ancestors, as far as it is known."""
     sources = []
     for part in inspect.getmro(kind) if isinstance(kind, type) else [kind]:
-        if part is None or not _is_own(part.__module__):
+        if part is None or not is_own(part.__module__):
             continue
         try:
             sources.append(inspect.getsource(part))
@@ -158,6 +177,45 @@ def _source(kind):
                 with contextlib.suppress(OSError):  # typed at a prompt
                     sources.append(inspect.getsource(function))
     return sources
+
+
+def without_comments(description):
+    """Return a description in which sources have no comments, docstrings and empty lines."""
+    if isinstance(description, list):
+        return [without_comments(part) for part in description]
+    if not isinstance(description, dict):
+        return description
+    result = {}
+    for key, value in description.items():
+        if key == "layers" and isinstance(value, dict):  # the sources of a model's own layers
+            result[key] = {kind: [*map(_code, sources)] for kind, sources in value.items()}
+        elif key == "source" and isinstance(value, list):
+            result[key] = [*map(_code, value)]
+        else:
+            result[key] = without_comments(value)
+    return result
+
+
+def _code(source):
+    text = textwrap.dedent(source)
+    lines = text.splitlines()
+    try:
+        nodes = ast.walk(ast.parse(text))
+        tokens = [*tokenize.generate_tokens(io.StringIO(text).readline)]
+    except (SyntaxError, tokenize.TokenError):  # a lambda within another expression
+        return source
+    for node in nodes:
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            first = node.body[0]
+            is_text = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+            if is_text and not lines[first.lineno - 1][: first.col_offset].strip():
+                lines[first.lineno - 1 : first.end_lineno] = [""] * (
+                    first.end_lineno - first.lineno + 1
+                )
+    for token in tokens:
+        if token.type == tokenize.COMMENT and lines[token.start[0] - 1]:
+            lines[token.start[0] - 1] = lines[token.start[0] - 1][: token.start[1]]
+    return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
 def _short(value):

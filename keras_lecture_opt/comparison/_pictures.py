@@ -1,4 +1,4 @@
-"""Pictures of a study: its training, and what a wrong learning rate costs."""
+"""Pictures of a study: its training, and what wrong hyperparameters cost."""
 
 import sys
 
@@ -7,9 +7,11 @@ import numpy as np
 from scipy import stats
 
 from keras_lecture_opt._arguments import must_be
+from keras_lecture_opt.comparison import _costs
 from keras_lecture_opt.comparison._differences import SIGNIFICANT, blocks
 from keras_lecture_opt.comparison._report import moment
 from keras_lecture_opt.comparison._run import diverged
+from keras_lecture_opt.comparison._search import text
 from keras_lecture_opt.plots._style import (
     PALETTE,
     canvas,
@@ -21,12 +23,14 @@ from keras_lecture_opt.plots._style import (
 )
 
 
-def curves(study, quantity, ax, figsize, dpi):
+def curves(study, quantity, ax, over, figsize, dpi):
     """Draw `Study.curves`."""
     quantity = study.choose_by if quantity is None else quantity
     if quantity not in study.quantities:
         allowed = f"one of {', '.join(study.quantities)}"
         raise ValueError(must_be("quantity", allowed, quantity))
+    if over not in ("epoch", "steps", "seconds"):
+        raise ValueError(must_be("over", '"epoch", "steps" or "seconds"', over))
     names = [name for name in study.names if not all(map(diverged, study.runs(name)))]
     lines = dict(zip(study.names, lines_of(study), strict=True))
     with canvas(ax, (10, 6), figsize, dpi) as axes:
@@ -34,21 +38,22 @@ def curves(study, quantity, ax, figsize, dpi):
             table = np.array([measured(study, name, quantity) for name in names])
             for name, runs, (mean, low, high) in zip(names, table, intervals(table), strict=True):
                 out = int(np.isnan(runs[:, 0]).sum())
-                label = f"{name}, η {study.learning_rates[name]:g}"
+                label = f"{name}, η {text(study.hyperparameters[name])}"
                 label += f", {out} of {len(runs)} diverged" * bool(out)
-                epochs = np.arange(1, 1 + len(mean))
-                axes.plot(epochs, mean, **lines[name], label=wrap(label))
+                ends = study.ends_of_epochs(name, over)
+                axes.plot(ends, mean, **lines[name], label=wrap(label))
                 band = {"color": lines[name]["color"], "alpha": 0.2, "linewidth": 0}
-                axes.fill_between(epochs, low, high, **band)
+                axes.fill_between(ends, low, high, **band)
             log_scale(axes, [table.ravel()])
             legend(axes, beside=ax is None)
-        axes.set(xlabel="epoch", ylabel=quantity)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set(xlabel=over, ylabel=quantity)
+        if over != "seconds":
+            axes.xaxis.get_major_locator().set_params(integer=True)
     return axes
 
 
 def measured(study, name, quantity):
-    """Return a quantity at the chosen rate: a row for each seed, NaN where the run diverged."""
+    """Return a quantity with what was chosen: a row for each seed, NaN where the run diverged."""
     epochs, _ = study.rungs[-1]
     missing = [np.nan] * epochs
     return [missing if diverged(rows) else [r[quantity] for r in rows] for rows in study.runs(name)]
@@ -72,6 +77,8 @@ def intervals(table):
 
 def sensitivity(study, ax, figsize, dpi):
     """Draw `Study.sensitivity`."""
+    if not study.is_grid:
+        raise ValueError("`sensitivity` shows a grid of learning rates. `costs` shows a search.")
     rates = np.array(study.rates)
     with canvas(ax, (10, 6), figsize, dpi) as axes:
         drawn, edge = [], max(study.sign, 0)  # of the axes, where the worse values are
@@ -98,6 +105,56 @@ def sensitivity(study, ax, figsize, dpi):
         axes.set(xlabel="learning rate η", ylabel=label)
         legend(axes, beside=ax is None)
     return axes
+
+
+def costs(study, figsize, dpi):
+    """Draw `Study.costs`."""
+    names = _costs.searched(study)
+    with canvas(None, (4 + 3.5 * len(names), 5), figsize, dpi, columns=len(names)) as panels:
+        panels, drawn = np.atleast_1d(panels), []
+        for hyperparameter, axes in zip(names, panels, strict=True):
+            place = places(study, hyperparameter, axes)
+            for name, line in zip(study.names, lines_of(study), strict=True):
+                line["marker"] = line["marker"] or "o"
+                label = wrap(name) if axes is panels[-1] else None
+                found = _costs.parts(study, name, hyperparameter)
+                middles = [np.median([*map(place, values)]) for values, _ in found]
+                best = study.sign * np.array([value for _, value in found])
+                axes.plot(middles, finite(best), **line, label=label)
+                if found:
+                    means = study.sign * study.values(name, 0).mean(axis=1)
+                    tried = [study.trials[name][trial][hyperparameter] for trial in study.rates]
+                    dots = {"color": line["color"], "alpha": 0.35, "markersize": 4}
+                    axes.plot([*map(place, tried)], finite(means), "o", **dots)
+                    drawn.append(finite(means))
+            axes.set_xlabel(hyperparameter)
+        log_scale(panels[0], drawn)
+        panels[0].set_ylabel(moment(study.choose_by, study.rungs[0][0], study.average_last))
+        legend(panels[-1])
+    return panels[0].figure
+
+
+def places(study, hyperparameter, axes):
+    """Return the function that says where on an axis a value is; label the axis."""
+    tried = [
+        values[hyperparameter]
+        for trials in study.trials.values()
+        for values in trials.values()
+        if hyperparameter in values
+    ]
+    if all(type(value) in (int, float) for value in tried):
+        if min(tried) > 0 and max(tried) >= 10 * min(tried):
+            axes.set_xscale("log")
+        else:
+            axes.locator_params(axis="x", nbins=5)
+        return float
+    shown = [*dict.fromkeys(map(str, tried))]
+    axes.set_xticks(range(len(shown)), shown)
+    return lambda value: shown.index(str(value))
+
+
+def finite(values):
+    return np.where(np.isfinite(values), values, np.nan)
 
 
 def lines_of(study):

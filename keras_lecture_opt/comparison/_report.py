@@ -6,15 +6,16 @@ import numpy as np
 
 from keras_lecture_opt._arguments import check_local_path
 from keras_lecture_opt._files import replacing
+from keras_lecture_opt.comparison import _costs, _search
 from keras_lecture_opt.comparison._differences import POWER, SIGNIFICANT, seeds_for, spread, visible
 from keras_lecture_opt.comparison._differences import probability as probability_of
+from keras_lecture_opt.comparison._engine import duration
 from keras_lecture_opt.comparison._run import diverged
 from keras_lecture_opt.comparison._statistics import MOST
 
 MARK = "<!-- Written by keras_lecture_opt.comparison -->"
-PICTURES = ("curves.png", "sensitivity.png")
-FILES = ("README.md", "protocol.json", "results.csv", *PICTURES)
-BUDGETS = (1, 3, 10)  # learning rates that a search tries
+FILES = ("README.md", "protocol.json", "results.csv", "curves.png", "sensitivity.png", "costs.png")
+BUDGETS = (1, 3, 10, 20)  # rates of a grid, or trials, that a search tries
 RATIOS = (1.5, 1.2, 1.1, 1.05, 1.02, 1.01)  # ratios for which a number of seeds is recommended
 LATEX = {"\\": r"\textbackslash{}", "η": r"$\eta$", "≥": r"$\geq$", "≤": r"$\leq$"}
 LATEX |= {"<": r"$<$", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
@@ -38,19 +39,20 @@ def latex_table(head, rows):
 
 def ranking_table(study, ranking):
     """Return the head and the rows of the ranking."""
-    head = ["", "optimizer", "η", study.choose_by, "ratio to the best [95%]", "p", "carries"]
+    chosen = "η" if study.is_grid else "η, hyperparameters"
+    head = ["", "optimizer", chosen, study.choose_by, "ratio to the best [95%]", "p", "carries"]
     rows = []
     for place, entry in enumerate(ranking, start=1):
         rows.append(row := [place, entry["optimizer"]])
         pair = entry["difference"]
         if entry["learning_rate"] is None:
-            row += ["none", "every η diverged", ""]
+            row += ["none", f"every {'η' if study.is_grid else 'trial'} diverged", ""]
         else:
             out = entry["diverged"]
             lost = f", {out} of {len(study.seeds)} diverged" if out else ""
-            edge = ", the grid's edge" if entry["at_edge"] else ""
+            edge = f", the {'grid' if study.is_grid else 'range'}'s edge" * entry["at_edge"]
             value = f"{entry['mean']:.4g}" if out < len(study.seeds) else "all diverged"
-            row += [f"{entry['learning_rate']:g}{edge}", f"{value}{lost}"]
+            row += [f"{_search.text(entry['hyperparameters'])}{edge}", f"{value}{lost}"]
             row.append(size(pair) if pair else "")
         row += [p_value(pair), "yes" if pair.carries else "no"] if pair else ["", ""]
     return head, rows
@@ -62,6 +64,7 @@ def flat(ranking):
     for entry in ranking:
         pair = entry["difference"]
         row = {key: entry[key] for key in ("optimizer", "learning_rate")}
+        row |= entry["hyperparameters"] or {}
         keys = ("mean", "diverged", "at_edge", "at_inner_edge", "same_choice", "reached")
         row |= {key: entry.get(key) for key in (*keys, "epoch_seconds")}
         names = ("epochs_to_target", "steps_to_target", "seconds_to_target")
@@ -86,7 +89,9 @@ def report(study, folder):
     with replacing(page) as part:
         part.write_text("\n\n".join([MARK, *sections(study)]) + "\n", encoding="utf-8")
     study.save(folder)
-    for name, draw in zip(PICTURES, (study.curves, study.sensitivity), strict=True):
+    drawn = {"curves.png": study.curves}
+    drawn |= {"sensitivity.png": study.sensitivity} if study.is_grid else {"costs.png": study.costs}
+    for name, draw in drawn.items():
         figure = draw().figure
         with replacing(folder / name) as part:
             figure.savefig(part, format="png", dpi=80)
@@ -116,21 +121,7 @@ def sections(study):
         yield " ".join(about_target(study))
     yield others(study, ranking)
     yield "Means over the seeds that did not diverge, and their standard deviations."
-    yield "## What does a wrong learning rate cost?"
-    yield f"![{study.choose_by} against the learning rate](sensitivity.png)"
-    yield (
-        "Lines are means over the seeds, and dots the seeds. A ring is the rate that was chosen in "
-        "the end, in a later rung perhaps. A cross is a rate at which a seed diverged. In the "
-        "tables are means of the seeds that did not diverge, and in brackets how many did."
-    )
-    epochs, _ = study.rungs[0]
-    yield f"Mean {moment(study.choose_by, epochs, study.average_last)}, at each η:"
-    yield sensitivity(study)
-    for rung, (epochs, count) in enumerate(study.rungs):
-        if count > 1:
-            at = moment(study.choose_by, epochs, study.average_last)
-            yield f"The η with the best mean {at}, and the values of its neighbors over its own:"
-            yield neighbors(study, rung)
+    yield from rates(study) if study.is_grid else costs(study)
     yield "## What if the search had been shorter?"
     sizes = sorted({min(size, len(study.rates)) for size in BUDGETS})
     found = {size: study.after_search(size) for size in sizes}
@@ -147,17 +138,66 @@ def sections(study):
         yield from probabilities(study, [entry["optimizer"] for entry in ranking], found)
 
 
+def rates(study):
+    """Yield paragraphs on what each learning rate of a grid reached."""
+    yield "## What does a wrong learning rate cost?"
+    yield f"![{study.choose_by} against the learning rate](sensitivity.png)"
+    yield (
+        "Lines are means over the seeds, and dots the seeds. A ring is the rate that was chosen in "
+        "the end, in a later rung perhaps. A cross is a rate at which a seed diverged. In the "
+        "tables are means of the seeds that did not diverge, and in brackets how many did."
+    )
+    epochs, _ = study.rungs[0]
+    yield f"Mean {moment(study.choose_by, epochs, study.average_last)}, at each η:"
+    yield sensitivity(study)
+    for rung, (epochs, count) in enumerate(study.rungs):
+        if count > 1:
+            at = moment(study.choose_by, epochs, study.average_last)
+            yield f"The η with the best mean {at}, and the values of its neighbors over its own:"
+            yield neighbors(study, rung)
+
+
+def costs(study):
+    """Yield paragraphs on what each hyperparameter of a search costs when it is wrong."""
+    at = moment(study.choose_by, study.rungs[0][0], study.average_last)
+    yield "## What does a wrong hyperparameter cost?"
+    yield "![What each hyperparameter costs](costs.png)"
+    yield (
+        "A dot is a trial. Each range is cut into parts with equally many trials; each value of a "
+        "list is a part. A cell is what the best trial of a part reached, over what the best trial "
+        f"of the optimizer reached: mean {at}, where every trial was trained."
+    )
+    for hyperparameter in _costs.searched(study):
+        rows = []
+        for name in study.names:
+            found = _costs.parts(study, name, hyperparameter)
+            best = min((value for _, value in found), default=0)
+            cells = [f"{part(values)}: {factor(value, best)}" for values, value in found]
+            rows += [[name, *cells]] if found else []
+        width = max(map(len, rows))
+        rows = [row + [""] * (width - len(row)) for row in rows]
+        yield markdown_table([hyperparameter, *[""] * (width - 1)], rows).rstrip()
+
+
+def part(values):
+    """Return a part of a range in words."""
+    first, last = (_search.text({"learning_rate": value}) for value in (values[0], values[-1]))
+    return first if first == last else f"{first} to {last}"
+
+
 def answer(study, ranking, differences):
     """Yield the sentences that answer the title."""
     best, *others = ranking
     name = best["optimizer"]
     if best["learning_rate"] is None or best["diverged"] == len(study.seeds):
-        yield "No optimizer ended: each diverged with every seed at every learning rate."
+        tried = "at every learning rate" if study.is_grid else "in every trial"
+        yield f"No optimizer ended: each diverged with every seed {tried}."
         return
     carried = [entry["optimizer"] for entry in others if entry["difference"].carries]
     untold = [entry["optimizer"] for entry in others if not entry["difference"].carries]
     at = moment(study.choose_by, study.rungs[-1][0], study.average_last)
-    yield f"**{name}** ends best: {at} is {best['mean']:.4g}, at η {best['learning_rate']:g}."
+    chosen = _search.text(best["hyperparameters"])
+    yield f"**{name}** ends best: {at} is {best['mean']:.4g}, at η {chosen}."
     several = len(others) > 1
     if carried:
         named = "all others" if several and not untold else listed(carried)
@@ -252,7 +292,9 @@ def legend(study, ranking):
         if entry.get("same_choice", 1) < 0.9
     ]
     if again:
-        yield f"With resampled seeds, the search chooses the same η less often: {', '.join(again)}."
+        same = "η" if study.is_grid else "trial"
+        again = ", ".join(again)
+        yield f"With resampled seeds, the search chooses the same {same} less often: {again}."
 
 
 def all_positive(study):
@@ -282,7 +324,8 @@ def about_target(study):
         "than half do. Seconds are epochs times the median epoch, and depend on the machine and on "
         "what else ran there."
     )
-    yield f"η was chosen for {study.choose_by}, not for the target."
+    chosen = "η was" if study.is_grid else "Hyperparameters were"
+    yield f"{chosen} chosen for {study.choose_by}, not for the target."
 
 
 def others(study, ranking):
@@ -363,7 +406,7 @@ def probabilities(study, names, found):
         names, {name: np.where(np.isfinite(ends[name]), ends[name], np.inf) for name in names}
     )
     for size_, values in found.items():
-        yield f"After a search of {plural(size_, 'rate')}, in epoch {study.rungs[0][0]}:"
+        yield f"After a search of {plural(size_, unit(study))}, in epoch {study.rungs[0][0]}:"
         yield matrix(names, values)
 
 
@@ -389,17 +432,29 @@ def protocol(study):
     size, rows = study.description["batch_size"], next(iter(study.results.values()))
     examples = f" of {size} examples" if size else ""
     yield f"An epoch has {plural(rows[0]['steps'], 'batch', 'batches')}{examples}."
+    noun = unit(study)
     steps = ", then ".join(
-        f"{plural(count, 'rate')} up to epoch {epochs}" for epochs, count in study.rungs
+        f"{plural(count, noun)} up to epoch {epochs}" for epochs, count in study.rungs
     )
     seeds = f"{plural(len(study.seeds), 'seed')}: {', '.join(map(str, study.seeds))}"
     yield f"Each optimizer was trained with {steps}, each with {seeds}."
-    yield f"Rates from {study.rates[0]:g} to {study.rates[-1]:g}, the same for all."
+    if study.is_grid:
+        yield f"Rates from {study.rates[0]:g} to {study.rates[-1]:g}, the same for all."
+    else:
+        searched = ", ".join(_costs.searched(study))
+        yield f"Trials are quasi-random values of {searched}, where an optimizer has these."
+    if called := study.description.get("callbacks"):
+        yield (
+            f"Callbacks: {listed([one['class'].rpartition('.')[2] for one in called])}. A run that "
+            "one of them stops keeps its last results."
+        )
+    if study.stopped is not None:
+        yield f"Training stopped after {duration(study.stopped)}: more was planned."
     best = "lowest" if study.mode == "min" else "highest"
-    yield f"The rates with the {best} mean {study.choose_by} went on."
+    yield f"The {noun}s with the {best} mean {study.choose_by} went on."
     compared = [epochs for epochs, count in study.rungs if count > 1]
     if compared and compared[-1] < study.rungs[-1][0]:
-        yield f"Rates are not compared after epoch {compared[-1]}."
+        yield f"{noun.capitalize()}s are not compared after epoch {compared[-1]}."
     yield "A run of one seed starts from the same weights and sees the same batches for every rule."
     yield (
         "A run has diverged, and ends, when its training loss over an epoch is not finite or more "
@@ -422,14 +477,14 @@ def layers(config):
 
 
 def configurations(study):
-    """Return a list in Markdown: each optimizer's class, and its arguments but a constant rate."""
+    """Return a list in Markdown: each optimizer's class, and its arguments that did not vary."""
     lines = []
     for name, optimizer in study.optimizers.items():
         # Text, where a class of the user's has no configuration.
         config = optimizer["config"] if isinstance(optimizer["config"], dict) else {}
         rate = config.get("learning_rate")
         given = [f"η: {rate['class_name']}"] if isinstance(rate, dict) else []
-        unsaid = {"learning_rate", "jit_compile"}
+        unsaid = {"jit_compile", *next(iter(study.trials[name].values()))}
         if not config.get("use_ema"):
             unsaid.add("ema_momentum")
         given += [
@@ -485,12 +540,13 @@ def factor(value, best):
 def budgets(study, found):
     """Yield what searches of few trials would have found."""
     at = moment(study.choose_by, study.rungs[0][0], study.average_last)
+    noun = unit(study)
     yield (
-        "The search is repeated in every possible way, with as many of the rates as said and with "
-        f"the seeds resampled; in {MOST:,} ways by chance, where there are more. What it reaches "
-        f"({at}, where every rate was trained): the median, and in brackets the 10% and the 90% "
-        "quantile. This says nothing about later epochs, and no more than the seeds do. Another "
-        "grid of rates gives other numbers."
+        f"The search is repeated in every possible way, with as many of the {noun}s as said and "
+        f"with the seeds resampled; in {MOST:,} ways by chance, where there are more. What it "
+        f"reaches ({at}, where every {noun} was trained): the median, and in brackets the 10% and "
+        "the 90% quantile. This says nothing about later epochs, and no more than the seeds do. "
+        f"Other {noun}s give other numbers."
     )
 
     def cell(values):
@@ -501,7 +557,7 @@ def budgets(study, found):
         return f"{ends[1]} [{ends[0]}, {ends[2]}]"
 
     rows = [[name, *(cell(values[name]) for values in found.values())] for name in study.names]
-    yield markdown_table(["", *(plural(size, "rate") for size in found)], rows).rstrip()
+    yield markdown_table(["", *(plural(size, noun) for size in found)], rows).rstrip()
 
 
 def provenance(study):
@@ -516,9 +572,14 @@ def provenance(study):
         "load. All results: [results.csv](results.csv)."
     )
     yield (
-        "The seeds that chose the rates are those that are reported, so the reported values are "
-        "slightly too good."
+        f"The seeds that chose the {unit(study)}s are those that are reported, so the reported "
+        "values are slightly too good."
     )
+
+
+def unit(study):
+    """Return what a study tries: rates of a grid, or trials of a search."""
+    return "rate" if study.is_grid else "trial"
 
 
 def moment(quantity, epochs, average_last):

@@ -8,10 +8,12 @@ import json
 import os
 import pathlib
 import platform
+import threading
 import time
 import warnings
 import zipfile
 import zlib
+from typing import Any
 
 import filelock
 import keras
@@ -19,11 +21,16 @@ import numpy as np
 import tensorflow as tf
 
 from keras_lecture_opt._files import replacing
-from keras_lecture_opt._keras_private import global_seed_state
+from keras_lecture_opt._keras_private import deterministic_ops, global_seed_state
+from keras_lecture_opt.comparison._callbacks import Callbacks
+from keras_lecture_opt.comparison._models import as_new
+from keras_lecture_opt.comparison._search import text
 
 # A run has diverged when its loss over an epoch is not finite, or this many times the loss of the
 # network without training.
 DIVERGED = 2
+STOPPED = "stopped by a callback"  # what the last row says of a run
+WATCH = 0.5  # seconds from one look to the next whether a run is still wanted
 # What reading a file raises that is damaged or cut off: NumPy, zipfile, zlib, JSON.
 DAMAGED: tuple[type[Exception], ...] = (ValueError, KeyError, EOFError, NotImplementedError)
 DAMAGED += (RuntimeError, zipfile.BadZipFile, zlib.error)
@@ -35,17 +42,25 @@ class Run:
 
     Args:
         optimizer: the name that the study gives to the optimizer.
-        learning_rate: what its function gets.
+        hyperparameters: pairs of a name and what the optimizer's function gets.
         seed: an integer; weights, order of the batches and dropout depend on it alone.
         folder: `pathlib.Path` of this run alone.
         start: file of the seed's start, as `save` wrote it.
     """
 
     optimizer: str
-    learning_rate: float
+    hyperparameters: tuple[tuple[str, Any], ...]
     seed: int
     folder: pathlib.Path
     start: pathlib.Path
+
+    @property
+    def learning_rate(self):
+        """The one of its hyperparameters that each run has."""
+        return dict(self.hyperparameters)["learning_rate"]
+
+    def __str__(self):
+        return f"{self.optimizer}, {text(dict(self.hyperparameters))}, seed {self.seed}"
 
     @property
     def state(self):
@@ -53,8 +68,15 @@ class Run:
         return self.folder / "state.npz"
 
     def rows(self, epochs):
-        """Return the saved results of the first epochs: a list of dicts, one for each epoch."""
-        return rows_of(read(self.state, only="rows"))[:epochs]
+        """Return the saved results of the first epochs: a list of dicts, one for each epoch.
+
+        A run that a callback stopped stays where it is.
+        """
+        rows = rows_of(read(self.state, only="rows"))[:epochs]
+        if rows and rows[-1].pop(STOPPED, False):
+            later = range(len(rows), epochs)
+            rows += [{**rows[-1], "epoch": epoch + 1, "seconds": 0.0} for epoch in later]
+        return rows
 
     def is_complete(self, epochs):
         """Return whether the run has taken that many epochs, or diverged before."""
@@ -68,7 +90,7 @@ def rows_of(saved):
 
 def ended(rows, epochs):
     """Return whether these are all results of a run of so many epochs."""
-    return len(rows) >= epochs or diverged(rows)
+    return len(rows) >= epochs or diverged(rows) or (bool(rows) and STOPPED in rows[-1])
 
 
 def diverged(rows):
@@ -76,11 +98,18 @@ def diverged(rows):
     return bool(rows) and rows[-1]["diverged"]
 
 
+def make_optimizer(make, hyperparameters):
+    """Return the optimizer that a function makes: it gets the learning rate first."""
+    others = {key: value for key, value in hyperparameters.items() if key != "learning_rate"}
+    return make(hyperparameters["learning_rate"], **others)
+
+
 def train(run, workload, make, epochs, wanted=lambda: True, progress=lambda: None):
     """Train a run up to an epoch, from where it was saved last.
 
-    `make` makes an optimizer from the learning rate. After each epoch `progress` is called, and
-    `wanted` says whether to go on. Returns False if another process trains the run now.
+    `make` makes an optimizer from the hyperparameters. After each epoch `progress` is called. When
+    `wanted` says no, the run ends within a step, and the epoch that has begun is lost. Returns
+    False if another process trains the run now.
     """
     with lock(run.folder) as free:
         if not free:
@@ -91,42 +120,68 @@ def train(run, workload, make, epochs, wanted=lambda: True, progress=lambda: Non
             return True
         if "v0" not in saved:  # the results alone were kept, or nothing
             rows = []
-        # Otherwise the last bits may differ from call to call.
-        tf.config.experimental.enable_op_determinism()
-        model = workload.new_model(make(run.learning_rate), run.seed)
-        model.optimizer.build(model.trainable_variables)
-        variables = [*model.variables, *model.optimizer.variables, global_seed_state()]
-        first = read(run.start)
-        if rows and not all(f"v{i}" in saved for i in range(len(variables))):
-            warnings.warn(f"{run.state} lacks variables: its run is repeated.", stacklevel=2)
-            rows = []
-        if rows:
-            assign(variables, saved)
-        else:
+        optimizer = make_optimizer(make, dict(run.hyperparameters))
+        # Without determinism the last bits may differ from call to call.
+        with deterministic_ops(), as_new(workload, optimizer, run.seed) as model:
+            variables = [*model.variables, *model.optimizer.variables, global_seed_state()]
+            callbacks = Callbacks(workload.new_callbacks(run), model, epochs)
+            first = read(run.start)
+            if rows and not all(f"v{i}" in saved for i in range(len(variables))):
+                warnings.warn(f"{run.state} lacks variables: its run is repeated.", stacklevel=2)
+                rows = []
             assign(model.variables, first)
             global_seed_state().assign([run.seed, 0])
-        limit = DIVERGED * first["loss"] if first["loss"] > 0 else np.inf
-        for epoch in range(len(rows), epochs):
-            rows.append(train_epoch(model, workload, run.seed, epoch, limit))
-            save(run.state, variables, rows=json.dumps(rows))
-            progress()
-            if diverged(rows) or not wanted():
-                break
+            callbacks.all.on_train_begin()
+            if rows:
+                assign(variables, saved)
+                callbacks.restore(saved)
+            limit = DIVERGED * first["loss"] if first["loss"] > 0 else np.inf
+            while not ended(rows, epochs) and wanted():
+                with stopping(model, wanted) as stopped:
+                    row = train_epoch(model, workload, run.seed, len(rows), limit, callbacks)
+                if stopped.is_set():
+                    break
+                if callbacks.end_epoch(row) and not row["diverged"]:
+                    row[STOPPED] = True
+                rows.append(row)
+                save(run.state, variables, rows=json.dumps(rows), **callbacks.state())
+                progress()
+            callbacks.all.on_train_end()
         return True
 
 
-def train_epoch(model, workload, seed, epoch, limit):
+@contextlib.contextmanager
+def stopping(model, wanted):
+    """Let the model stop, within a step, when it is not wanted; yield an event that says so."""
+    stopped, ended = threading.Event(), threading.Event()
+
+    def watch():
+        while not ended.wait(WATCH):
+            if not wanted():
+                stopped.set()
+                model.stop_training = model.stop_evaluating = True
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield stopped
+    finally:
+        ended.set()
+        watcher.join()
+
+
+def train_epoch(model, workload, seed, epoch, limit, callbacks):
     """Train one epoch; return its row."""
     batches = workload.batches(seed, epoch)
     begun = time.perf_counter()
     options = {"initial_epoch": epoch, "epochs": epoch + 1, "shuffle": False, "verbose": 0}
-    history = model.fit(batches, **options).history
+    history = model.fit(batches, callbacks=callbacks.of_fit, **options).history
     row = {"epoch": epoch + 1, "steps": int(model.optimizer.iterations)}
     row["seconds"] = time.perf_counter() - begun
     row |= {name: values[0] for name, values in history.items()}
     if workload.validation is not None:
         batches = workload.validation_batches()
-        logs = model.evaluate(batches, verbose=0, return_dict=True)
+        logs = model.evaluate(batches, verbose=0, return_dict=True, callbacks=callbacks.of_evaluate)
         row |= {f"val_{name}": value for name, value in logs.items()}
     is_good = np.isfinite(row["loss"]) and row["loss"] <= limit
     return {**row, "diverged": not is_good, "device": device()}

@@ -15,12 +15,13 @@ import numpy as np
 
 from keras_lecture_opt._arguments import check_integer, check_local_path, must_be
 from keras_lecture_opt._files import replacing
-from keras_lecture_opt.comparison import _differences, _report, _statistics
+from keras_lecture_opt.comparison import _differences, _report, _search, _statistics
 from keras_lecture_opt.comparison._identity import describe_optimizer, versions
 from keras_lecture_opt.comparison._run import diverged, ended
 
 if TYPE_CHECKING:  # drawing is imported when something is drawn
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Rows = list[dict[str, Any]]
 
@@ -30,7 +31,9 @@ class Study:
 
     Attributes:
         names: names of the optimizers.
-        rates: all learning rates, sorted.
+        trials: for each name, a dict from what identifies a trial to its hyperparameters, a dict.
+            In a plain grid the learning rate identifies a trial, in a search its number.
+        rates: all learning rates, sorted; in a search all numbers of trials.
         rungs: list of `(epochs, rates)`: so many rates were trained up to this epoch.
         seeds: list of the seeds.
         choose_by: the quantity by which rates were chosen.
@@ -38,15 +41,16 @@ class Study:
         average_last: over how many epochs its values are averaged. It may be set: what was trained
             stays, and the choice in the last rung, the ranking and the report follow.
         optimizers: dict from the names to descriptions: class and configuration.
-        results: dict from `(name, learning_rate, seed)` to the rows of that run.
+        results: dict from `(name, rate, seed)` to the rows of that run.
         alive: for each rung, a dict from the names to the rates that were trained in it.
+        stopped: after how many seconds training was stopped before its end; None if it was not.
     """
 
     def __init__(
         self,
         workload: Any,
         optimizers: dict[str, Any],
-        rates: list[float],
+        trials: dict[str, dict[Any, dict[str, Any]]],
         rungs: Sequence[tuple[int, int]],
         seeds: list[int],
         choose_by: str,
@@ -55,19 +59,35 @@ class Study:
     ):
         self.names = list(optimizers)
         self.optimizers = {name: describe_optimizer(one) for name, one in optimizers.items()}
-        self.rates, self.rungs, self.seeds = rates, rungs, seeds
+        self.trials, self.rates = trials, sorted(trials[self.names[0]])
+        self.rungs, self.seeds = rungs, seeds
         self.choose_by, self.mode, self.average_last = choose_by, mode, average_last
-        self.results: dict[tuple[str, float, int], Rows] = {}
+        self.results: dict[tuple[str, Any, int], Rows] = {}
         self.target, self.description = workload.target, workload.description
         self.quantities = workload.quantities
         self.command, self.versions = shlex.join(["python", *sys.argv]), versions()
         self.sign = -1 if mode == "max" else 1  # times a value: less is better
-        self.alive = [dict.fromkeys(self.names, rates)]
+        self.alive = [dict.fromkeys(self.names, self.rates)]
+        self.stopped: float | None = None
 
     @property
     def learning_rates(self) -> dict[str, float | None]:
         """Dict from the names to the chosen rates; None where every rate diverged."""
-        return {name: self._chosen(name) for name in self.names}
+        return {name: values and values["learning_rate"] for name, values in self._best.items()}
+
+    @property
+    def hyperparameters(self) -> dict[str, dict[str, Any] | None]:
+        """Dict from the names to the chosen hyperparameters; None where every trial diverged."""
+        return {name: values and dict(values) for name, values in self._best.items()}
+
+    @property
+    def is_grid(self) -> bool:
+        """Whether learning rates alone were tried, and not trials of a search."""
+        return isinstance(self.rates[0], float)
+
+    @property
+    def _best(self):
+        return {name: self.trials[name].get(self._chosen(name)) for name in self.names}
 
     def _chosen(self, name):
         values = dict(zip(self.alive[-1][name], self.values(name, -1), strict=True))
@@ -79,17 +99,51 @@ class Study:
         rate = self._chosen(name)
         return [] if rate is None else [self.results[name, rate, seed] for seed in self.seeds]
 
-    def keys(self, rung: int) -> list[tuple[str, float, int]]:
-        """Return the runs of a rung: list of `(name, learning_rate, seed)`."""
+    def keys(self, rung: int) -> list[tuple[str, Any, int]]:
+        """Return the runs of a rung: list of `(name, rate, seed)`."""
         return [(n, r, s) for n in self.names for r in self.alive[rung][n] for s in self.seeds]
 
-    def add(self, results: dict[tuple[str, float, int], Rows]) -> None:
+    def add(self, results: dict[tuple[str, Any, int], Rows]) -> None:
         """Add all results of a rung; the next one gets its better rates."""
         self.results |= results
         rung = len(self.alive) - 1
         if rung + 1 < len(self.rungs):
             count = self.rungs[rung + 1][1]
             self.alive.append({name: self._ranked(name, rung)[:count] for name in self.names})
+
+    def end_early(self, results: dict[tuple[str, Any, int], Rows], seconds: float) -> None:
+        """Make of an incomplete rung what is the same for every optimizer, and end there.
+
+        Args:
+            results: what the runs of the rung have, up to its last epoch.
+            seconds: how long was trained.
+
+        Raises:
+            TimeoutError: there is nothing.
+        """
+        rung = len(self.alive) - 1
+        epochs, count = self.rungs[rung]
+        self.stopped = seconds
+        if rung:
+            epochs = min([epochs, *(len(rows) for rows in results.values() if not diverged(rows))])
+            self.rungs = [*self.rungs[:rung], (epochs, count)]
+            if epochs > self.rungs[rung - 1][0]:
+                self.results |= {key: rows[:epochs] for key, rows in results.items()}
+            else:
+                del self.rungs[rung], self.alive[rung]
+            return
+        lacking = {key[1] for key, rows in results.items() if not ended(rows, epochs)}
+        self.rates = [rate for rate in self.rates if rate not in lacking]
+        if not self.rates:
+            trained = sum(map(len, results.values()))
+            raise TimeoutError(
+                f"`seconds`, {seconds:g}, were too few: no trial has {epochs} epochs with every "
+                f"optimizer and seed. {trained} of {len(results) * epochs} epochs of the first "
+                "rung are saved: the same call continues."
+            )
+        self.rungs = [(epochs, len(self.rates))]
+        self.alive = [dict.fromkeys(self.names, self.rates)]
+        self.results = {key: results[key] for key in self.keys(0)}
 
     def values(self, name: str, rung: int) -> np.ndarray:
         """Return what an optimizer reached at the end of a rung, averaged over the last epochs.
@@ -127,14 +181,19 @@ class Study:
 
         `rung` is the one, from 1, in which the epoch was trained. `chosen` tells whether the rate
         is the one that was chosen in the end. `steps` and `seconds` are those from the begin of
-        the run. `seconds` are of training alone.
+        the run. `seconds` are of training alone. In a search, `trial` is its number, and each
+        hyperparameter has a column.
         """
-        result, chosen = [], self.learning_rates
+        result, chosen = [], {name: self._chosen(name) for name in self.names}
+        searched = {
+            key: "" for trials in self.trials.values() for key in next(iter(trials.values()))
+        }
         for (name, rate, seed), rows in self.results.items():
             seconds = 0.0
             for row in rows:
                 seconds += row["seconds"]
-                own = {"optimizer": name, "learning_rate": rate, "seed": seed}
+                own = {"optimizer": name} | ({} if self.is_grid else {"trial": rate})
+                own |= {**searched, **self.trials[name][rate], "seed": seed}
                 own["chosen"] = rate == chosen[name]
                 own["rung"] = 1 + sum(row["epoch"] > epochs for epochs, _ in self.rungs)
                 result.append({**own, **row, "seconds": seconds})
@@ -144,12 +203,13 @@ class Study:
         """Return what each optimizer reached, the best first, as a list of dicts.
 
         Keys: `optimizer`; `learning_rate`, the chosen one, None if no rate is left that did not
-        diverge with all seeds; `values` of `choose_by` at the end, one for each seed, NaN for those
-        that diverged; `mean`, the geometric one where all are positive; `diverged`, how many of the
-        seeds; `difference` from the best, a `Difference` whose `first` is this optimizer, None of
-        the best itself; `at_edge`, whether a better rate may lie beyond the grid; `at_inner_edge`,
-        whether it is the lowest or the highest of at least three rates that were compared last;
-        `same_choice`, how often the search, repeated with resampled seeds, chooses this rate;
+        diverge with all seeds; `hyperparameters`, a dict of all that were chosen, or None; `values`
+        of `choose_by` at the end, one for each seed, NaN for those that diverged; `mean`, the
+        geometric one where all are positive; `diverged`, how many of the seeds; `difference` from
+        the best, a `Difference` whose `first` is this optimizer, None of the best itself;
+        `at_edge`, whether a better rate may lie beyond those that were tried; `at_inner_edge`,
+        whether it is the lowest or the highest of at least three rates of a grid that were compared
+        last; `same_choice`, how often the search, repeated with resampled seeds, chooses the same;
         `to_target`, medians of the epochs, steps and seconds to the target over the seeds, infinity
         where no more than half reach it; `reached`, how many do; `epoch_seconds`, the median. The
         seconds to the target are epochs times the run's median epoch, so that a pause does not
@@ -168,19 +228,21 @@ class Study:
         return sorted(self.names, key=key)
 
     def _reached(self, name, difference):
-        end, rate, runs = self._end(name), self.learning_rates[name], self.runs(name)
-        entry = {"optimizer": name, "learning_rate": rate, "difference": difference}
+        end, rate, runs = self._end(name), self._chosen(name), self.runs(name)
+        entry = {"optimizer": name, "learning_rate": self.learning_rates[name]}
+        entry |= {"hyperparameters": self.hyperparameters[name], "difference": difference}
         if rate is None:
             return entry
         targets = [self._to_target(rows) for rows in runs]
         rungs = (rates[name] for rates in reversed(self.alive))
         compared = next((rates for rates in rungs if len(rates) > 1), [])
+        is_inner = self.is_grid and len(compared) > 2
         return entry | {
             "values": np.where(np.isfinite(end), self.sign * end, np.nan),
             "mean": mean(self.sign * end[np.isfinite(end)]),
             "diverged": int(np.isinf(end).sum()),
-            "at_edge": len(self.rates) > 1 and rate in (self.rates[0], self.rates[-1]),
-            "at_inner_edge": len(compared) > 2 and rate in (min(compared), max(compared)),
+            "at_edge": self._at_edge(name, rate, self.rates),
+            "at_inner_edge": is_inner and self._at_edge(name, rate, compared),
             "same_choice": _statistics.same_choice(
                 [self.values(name, rung) for rung in range(len(self.rungs))],
                 [alive[name].index(rate) for alive in self.alive],
@@ -190,6 +252,11 @@ class Study:
             "reached": sum(epochs < math.inf for epochs, *_ in targets),
             "epoch_seconds": _median_seconds([row for rows in runs for row in rows]),
         }
+
+    def _at_edge(self, name, chosen, among):
+        """Return whether the chosen learning rate is the lowest or the highest of several."""
+        rates = {rate: self.trials[name][rate]["learning_rate"] for rate in among}
+        return len(rates) > 1 and rates[chosen] in (min(rates.values()), max(rates.values()))
 
     def _to_target(self, rows):
         """Return epochs, steps and seconds up to the target."""
@@ -232,12 +299,12 @@ class Study:
     def after_search(self, trials: int) -> dict[str, np.ndarray]:
         """Return what a search with few trials would have reached, for each optimizer.
 
-        The search is repeated in every possible way, with `trials` of the learning rates and with
-        resampled seeds, or in 10,000 ways by chance if there are more. Its results are those after
-        the first rung, the only ones that all rates have.
+        The search is repeated in every possible way, with so many of the trials and with resampled
+        seeds, or in 10,000 ways by chance if there are more. Its results are those after the first
+        rung, the only ones that all trials have. In a grid a trial is a learning rate.
 
         Args:
-            trials: number of learning rates that a search tries, at most all of them.
+            trials: number of trials, at most all of them.
 
         Returns:
             Dict from names to arrays of `choose_by`; infinity for runs that diverged, the sign
@@ -248,6 +315,20 @@ class Study:
             name: _statistics.repeated_searches(self.values(name, 0), trials, seed)
             for seed, name in enumerate(self.names)
         }
+
+    def ends_of_epochs(self, name: str, unit: str) -> np.ndarray:
+        """Return when the epochs of an optimizer end, at its chosen hyperparameters.
+
+        Args:
+            name: of the optimizer.
+            unit: "epoch", "steps" or "seconds". Seconds are epochs times the median epoch of all
+                seeds, so that neither tracing nor a pause counts.
+        """
+        rows = max(self.runs(name), key=len)
+        if unit == "seconds":
+            each = _median_seconds([row for rows in self.runs(name) for row in rows])
+            return each * np.arange(1, 1 + len(rows))
+        return np.array([row[unit] for row in rows])
 
     def table(self) -> str:
         """Return the ranking as a table in Markdown."""
@@ -268,10 +349,11 @@ class Study:
         quantity: str | None = None,
         ax: "Axes | None" = None,
         *,
+        over: str = "epoch",
         figsize: tuple[float, float] | None = None,
         dpi: float | None = None,
     ) -> "Axes":
-        """Draw the training of each optimizer at its chosen learning rate.
+        """Draw the training of each optimizer with its chosen hyperparameters.
 
         The line is the mean over the seeds that did not diverge. The band is its 95% interval, by
         the spread of all optimizers together and without what a seed does to all of them. Mean and
@@ -281,6 +363,9 @@ class Study:
             quantity: what to draw, such as "val_accuracy". Defaults to the quantity by which the
                 study chose the rates.
             ax: the Axes to draw in. Defaults to those of a new figure.
+            over: "epoch", "steps" or "seconds", along which to draw. An optimizer whose steps take
+                longer pays for it over seconds. They depend on the machine and on what else ran
+                there. Defaults to "epoch".
             figsize, dpi: matplotlib's, of a new figure. Default to (10, 6) and matplotlib's.
 
         Returns:
@@ -291,7 +376,7 @@ class Study:
         """
         from keras_lecture_opt.comparison import _pictures
 
-        return _pictures.curves(self, quantity, ax, figsize, dpi)
+        return _pictures.curves(self, quantity, ax, over, figsize, dpi)
 
     def sensitivity(
         self,
@@ -300,7 +385,7 @@ class Study:
         figsize: tuple[float, float] | None = None,
         dpi: float | None = None,
     ) -> "Axes":
-        """Draw what each learning rate reached: what does a wrong one cost?
+        """Draw what each learning rate of a grid reached: what does a wrong one cost?
 
         Shows the quantity by which the rates were chosen at the end of the first rung, where all
         rates were trained: the mean over the seeds, and a dot for each seed. A cross at the edge is
@@ -314,11 +399,31 @@ class Study:
             The Axes.
 
         Raises:
-            TypeError, ValueError: an argument is not valid.
+            TypeError, ValueError: an argument is not valid, or the study is a search.
         """
         from keras_lecture_opt.comparison import _pictures
 
         return _pictures.sensitivity(self, ax, figsize, dpi)
+
+    def costs(
+        self, *, figsize: tuple[float, float] | None = None, dpi: float | None = None
+    ) -> "Figure":
+        """Draw what each hyperparameter of a search costs when it is wrong.
+
+        A panel for each hyperparameter: a dot is a trial, the mean over the seeds at the end of the
+        first rung. The line is the best trial of each part of the range: of each quarter of the
+        trials, or of each value where few values were tried.
+
+        Args:
+            figsize, dpi: matplotlib's, of the figure. Default to one that is wide enough for the
+                panels, and matplotlib's.
+
+        Returns:
+            A matplotlib Figure.
+        """
+        from keras_lecture_opt.comparison import _pictures
+
+        return _pictures.costs(self, figsize, dpi)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write protocol.json and results.csv, from which `load` makes the study again.
@@ -327,6 +432,8 @@ class Study:
             folder: a folder that exists.
         """
         place = check_local_path("folder", folder)
+        # The numbers of trials are their positions.
+        trials = {name: [*of_name.values()] for name, of_name in self.trials.items()}
         protocol = {
             "command": self.command,
             "versions": self.versions,
@@ -336,7 +443,8 @@ class Study:
                 "target": self.target,
             },
             "optimizers": self.optimizers,
-            **{name: getattr(self, name) for name in (*PROTOCOL, "alive")},
+            "trials": None if self.is_grid else trials,
+            **{name: getattr(self, name) for name in (*PROTOCOL, *TRAINED)},
         }
         with replacing(place / "protocol.json") as part:
             part.write_text(json.dumps(protocol, indent=1), encoding="utf-8")
@@ -354,8 +462,8 @@ class Study:
 
         Args:
             folder: where to write README.md, protocol.json, results.csv, curves.png and
-                sensitivity.png. They replace those of an earlier report, but no other files. `load`
-                reads the folder.
+                sensitivity.png (of a search costs.png). They replace those of an earlier report,
+                but no other files. `load` reads the folder.
 
         Returns:
             The folder, a `pathlib.Path`.
@@ -367,8 +475,9 @@ class Study:
         return _report.report(self, folder)
 
 
-# What `Study` is made with; `alive` is what was trained, whatever `average_last` is set to later.
-PROTOCOL = ("rates", "rungs", "seeds", "choose_by", "mode", "average_last")
+# What `Study` is made with, and what was trained, whatever `average_last` is set to later.
+PROTOCOL = ("rungs", "seeds", "choose_by", "mode", "average_last")
+TRAINED = ("rates", "alive", "stopped")
 
 
 def load(folder: str | os.PathLike[str]) -> Study:
@@ -403,18 +512,25 @@ def load(folder: str | os.PathLike[str]) -> Study:
 
 def _loaded(protocol, rows):
     workload = types.SimpleNamespace(**protocol["workload"])
-    study = Study(workload, protocol["optimizers"], **{name: protocol[name] for name in PROTOCOL})
-    study.command, study.versions = protocol["command"], protocol["versions"]
+    optimizers, trials = protocol["optimizers"], protocol["trials"]
+    if trials is None:
+        trials = _search.grid(protocol["rates"], optimizers)
+    else:
+        trials = {name: dict(enumerate(of_name)) for name, of_name in trials.items()}
+    study = Study(workload, optimizers, trials, **{name: protocol[name] for name in PROTOCOL})
+    for name in ("command", "versions", *TRAINED):
+        setattr(study, name, protocol[name])
     results, seconds = {}, {}  # results.csv counts seconds from the begin of a run
     for row in rows:
-        key = row["optimizer"], float(row["learning_rate"]), int(row["seed"])
+        rate = float(row["learning_rate"]) if study.is_grid else int(row["trial"])
+        key = row["optimizer"], rate, int(row["seed"])
         until, before = float(row["seconds"]), seconds.get(key, 0.0)
         seconds[key] = until
         own = {"epoch": int(row["epoch"]), "steps": int(row["steps"]), "seconds": until - before}
         own |= {quantity: float(row[quantity]) for quantity in study.quantities}
         own |= {"diverged": row["diverged"] == "True", "device": row["device"]}
         results.setdefault(key, []).append(own)
-    study.alive, complete = protocol["alive"], 0
+    complete = 0
     for rung, (epochs, _) in enumerate(study.rungs[: len(study.alive)]):
         if not all(ended(results.get(key, []), epochs) for key in study.keys(rung)):
             break
@@ -434,5 +550,5 @@ def mean(values):
 
 
 def _median_seconds(rows):
-    """Return how long an epoch took."""
-    return np.median([row["seconds"] for row in rows])
+    """Return how long an epoch took; those after a callback stopped the run took no time."""
+    return np.median([row["seconds"] for row in rows if row["seconds"]] or [0.0])

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import math
+import pathlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -13,7 +14,12 @@ import tensorflow as tf
 from keras_lecture_opt import _batches
 from keras_lecture_opt._arguments import check_integer, check_number, must_be
 from keras_lecture_opt._keras_private import explicit_seeds, global_seed_state
-from keras_lecture_opt.comparison._identity import describe, describe_model
+from keras_lecture_opt.comparison._identity import (
+    describe,
+    describe_callback,
+    describe_model,
+)
+from keras_lecture_opt.comparison._run import Run
 
 # What the names of quantities contain of which more, or less, is better.
 GROWING = ("acc", "auc", "precision", "recall", "f1", "iou", "io_u", "r2", "cosine_similarity")
@@ -43,6 +49,10 @@ class Workload:
             the name of a metric, or one of these after "val_". "min" or "max" says which is
             better, where the name does not. Defaults to none.
         steps_per_execution: as for `keras.Model.compile`. Defaults to 1.
+        callbacks: function that returns a list of new callbacks for a run. What it gets has the
+            attributes `optimizer` (its name), `learning_rate`, `hyperparameters`, `seed` and
+            `folder`, the `pathlib.Path` where the run is kept. A run that a callback stops keeps
+            its last results in all later epochs. Defaults to none.
 
     Keras's dtype policy is that of the moment at which the workload is made.
 
@@ -71,6 +81,7 @@ class Workload:
         batch_size: int | None = 32,
         target: tuple[str, float] | tuple[str, float, str] | None = None,
         steps_per_execution: int = 1,
+        callbacks: Callable[[Any], list[keras.callbacks.Callback]] | None = None,
     ):
         if isinstance(build, (type, keras.Model)) or not callable(build):
             raise TypeError(must_be("build", "a function that makes a keras.Model", build))
@@ -84,6 +95,7 @@ class Workload:
         self.steps_per_execution = check_integer("steps_per_execution", steps_per_execution, 1)
         self.data = _check_data("data", data)
         self.validation = None if validation is None else _check_data("validation", validation)
+        self.callbacks = callbacks
         self.description: dict[str, Any] = {}
         self.quantities: list[str] = []
         self._probe()
@@ -105,6 +117,18 @@ class Workload:
             steps_per_execution=self.steps_per_execution,
         )
         return model
+
+    def new_callbacks(self, run: Any) -> list[keras.callbacks.Callback]:
+        """Return the callbacks of a run."""
+        if self.callbacks is None:
+            return []
+        made = self.callbacks(run)
+        if not isinstance(made, list) or not all(
+            isinstance(part, keras.callbacks.Callback) for part in made
+        ):
+            allowed = "a function that returns a list of keras callbacks"
+            raise TypeError(must_be("callbacks", allowed, made))
+        return made
 
     def start(self, seed: int) -> tuple[list[np.ndarray], float]:
         """Return where all runs of a seed start.
@@ -174,6 +198,20 @@ class Workload:
             "data": _fingerprint("data", self.data),
             "validation": _fingerprint("validation", self.validation),
         }
+        if self.callbacks is not None:
+            self.description["callbacks"] = self._describe_callbacks()
+
+    def _describe_callbacks(self):
+        if not callable(self.callbacks):
+            allowed = "a function that returns a list of keras callbacks"
+            raise TypeError(must_be("callbacks", allowed, self.callbacks))
+        path = pathlib.Path("run")
+        run = Run("optimizer", (("learning_rate", 0.1),), 0, path, path)
+        one, other = self.new_callbacks(run), self.new_callbacks(run)
+        if {*map(id, one)} & {*map(id, other)}:
+            message = "a function that makes new callbacks at each call"
+            raise ValueError(must_be("callbacks", message, self.callbacks))
+        return [describe_callback(callback) for callback in one]
 
     def _check_labels(self, model):
         name = self.loss if isinstance(self.loss, str) else type(self.loss).__name__
