@@ -243,6 +243,16 @@ def test_report_of_a_search(study, tmp_path):
         assert part in page
     assert (folder / "costs.png").stat().st_size > 10_000
     assert not (folder / "sensitivity.png").exists()
+    loaded = comparison.load(folder)
+    assert studies.numbers(loaded) == studies.numbers(study)
+    assert (loaded.trials, loaded.rates) == (study.trials, study.rates)
+    assert loaded.hyperparameters == study.hyperparameters
+    axes = loaded.curves(over="seconds")
+    assert axes.get_xlabel() == "seconds"
+    with pytest.raises(ValueError, match="`over` must be"):
+        loaded.curves(over="hours")
+    with pytest.raises(ValueError, match="`costs` shows a search"):
+        loaded.sensitivity()
     lines = (folder / "results.csv").read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("optimizer,trial,learning_rate,beta_1,momentum,seed,chosen,rung")
     figure = study.costs()
@@ -299,7 +309,7 @@ def test_limit_of_time_leaves_what_is_the_same_for_all(
     short = comparison.compare(workload, OPTIMIZERS, **arguments, seconds=seconds)
     assert (short.rungs, short.rates) == (rungs, rates)
     assert clock[0] <= seconds + 0.5
-    assert short.stopped == seconds
+    assert short.stopped == comparison.load(tmp_path).stopped == seconds
     whole = studies.numbers(study)
     for key, rows in studies.numbers(short).items():
         assert rows == whole[key][: len(rows)]

@@ -145,6 +145,7 @@ def places(study, hyperparameter, axes):
     if all(type(value) in (int, float) for value in tried):
         if min(tried) > 0 and max(tried) >= 10 * min(tried):
             axes.set_xscale("log")
+            axes.xaxis.set_minor_formatter("")  # its labels would overlap
         else:
             axes.locator_params(axis="x", nbins=5)
         return float
