@@ -239,6 +239,7 @@ def surface_figure(sources):
     f.text(
         *("x", "y", "text"),
         source=sources["labels"],
+        level="overlay",
         x_offset="dx",
         y_offset="dy",
         text_align="align",

@@ -7,6 +7,7 @@ function fill(name, rows) {
 }
 
 const widened = ([low, high], share) => [low - share * (high - low), high + share * (high - low)];
+const asRange = ([low, high]) => (low < high ? [low, high] : [low - 0.5 * Math.abs(low) - 1e-9, low + 0.5 * Math.abs(low) + 1e-9]);
 
 // The smallest and the largest of the numbers that are allowed, or two numbers where there are none.
 function extent(numbers, isAllowed = Number.isFinite) {
@@ -14,13 +15,13 @@ function extent(numbers, isAllowed = Number.isFinite) {
   return found.length ? [found.reduce((a, b) => Math.min(a, b)), found.reduce((a, b) => Math.max(a, b))] : [0.1, 1];
 }
 
-// What the surface's figure shows: the domain, or a box around the paths.
-function boxOf({ zoom, velocity }, { domain }, runs) {
+// What the surface's figure shows: the domain, or a box around the paths and the tips of their velocities.
+function boxOf({ zoom }, { domain }, runs) {
   if (!zoom || !runs.length) return domain.map((range) => widened(range, 0.02)); // crosses at the edge are whole
   return domain.map(([low, high], i) => {
-    const points = runs.flatMap(({ path }) => path.flatMap(({ w, ahead }) => [w[i], ...(ahead ? [ahead[i]] : [])]));
-    const [first, last] = extent([...points, points[0] + velocity[i]], (x) => low <= x && x <= high);
-    return widened([first, Math.max(last, first + 1e-3 * (high - low))], 0.12);
+    const tip = ({ w, v, m }) => (v !== undefined && m === undefined ? w + v : w);
+    const points = runs.flatMap(({ path }) => path.flatMap(({ weights }) => [weights[i].w, tip(weights[i])]));
+    return widened(asRange(extent(points, (x) => low <= x && x <= high)), 0.12);
   });
 }
 
@@ -122,7 +123,7 @@ function drawCharts(drawn, step, last, isLog) {
 
   const losses = drawn.flatMap(({ past }) => past.map(({ loss }) => loss));
   figures.log_loss.y_range.setv(decades(losses));
-  const [low, high] = widened(extent(losses), 0.05);
+  const [low, high] = widened(asRange(extent(losses)), 0.05);
   figures.loss.y_range.setv({ start: low, end: high });
   const curves = drawn.map(({ past, line }) => ({ xs: past.map((_, t) => t), ys: past.map(({ loss }) => loss), ...line }));
   fill("losses", curves);
