@@ -41,5 +41,5 @@ function shadesOf(loss, [[left, right], [bottom, top]]) {
     }
     return { xs, ys };
   });
-  return { shades, lines };
+  return { levels, shades, lines };
 }

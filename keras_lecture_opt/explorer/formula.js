@@ -39,7 +39,7 @@ const jet = (node, w1, w2) => {
   if (node === "w2") return [w2, 0, 1, 0, 0, 0];
   const [name, ...parts] = node;
   const [a, b] = parts.map((part) => jet(part, w1, w2));
-  return name in FUNCTIONS ? chain(a, FUNCTIONS[name](a[0])) : OPERATIONS[name](a, b);
+  return Object.hasOwn(FUNCTIONS, name) ? chain(a, FUNCTIONS[name](a[0])) : OPERATIONS[name](a, b);
 };
 
 // Return the tree of a formula: a number, "w1", "w2", or an operation or a function with its parts.
@@ -47,7 +47,7 @@ function parse(text) {
   const plain = text
     .replace(/[⁰¹²³⁴-⁹]+/g, (digits) => `^${digits.normalize("NFKD")}`) // what the page shows can be read again
     .normalize("NFKD").replaceAll("−", "-").replaceAll("·", "*").replaceAll("**", "^");
-  const tokens = [...plain.matchAll(/\d+\.?\d*(?:e[-+]?\d+)?|\.\d+|[a-z]+[12]?|\S/gi)].map(([token]) => token);
+  const tokens = [...plain.matchAll(/\d+\.?\d*(?:e[-+]?\d+)?|\.\d+|[a-z]+\d*|\S/gi)].map(([token]) => token);
   const refuse = (what) => {
     throw new RangeError(
       `The formula must consist of w1, w2, numbers, + - * / ^ ( ) and ${Object.keys(FUNCTIONS).join(", ")}: ${what}.`,
@@ -80,7 +80,7 @@ function parse(text) {
     const token = tokens[0];
     if (/^[\d.]/.test(token) && Number.isFinite(Number(token))) return Number(tokens.shift());
     if (token === "w1" || token === "w2") return tokens.shift();
-    if (!(token in FUNCTIONS)) refuse(found());
+    if (!Object.hasOwn(FUNCTIONS, token)) refuse(found());
     tokens.shift();
     need("(");
     return made(token, inParentheses());

@@ -208,7 +208,7 @@ function drawControls() {
     put($(`#w${i + 1}`), setting.start[i]);
     put($(`#v${i + 1}`), setting.velocity[i]);
   }
-  const isOwn = !(setting.surface in SURFACES);
+  const isOwn = !isLectures(setting.surface);
   $("#surfaces").value = isOwn ? "a formula" : setting.surface;
   $("#formula").textContent = `L(w) = ${isOwn ? "" : surface.formula}`;
   $("#own").hidden = !isOwn;
@@ -316,7 +316,7 @@ function makeControls() {
   const setSurface = (name, domain) => {
     const changes = { surface: name, domain };
     const next = surfaceIn(changes); // or an error
-    const start = isInside(next, setting.start) && name !== setting.surface && !(name in SURFACES) ? setting.start : defaults(name, domain).start;
+    const start = isInside(next, setting.start) && name !== setting.surface && !isLectures(name) ? setting.start : defaults(name, domain).start;
     checkStart(next, start);
     change({ ...changes, start });
   };

@@ -45,9 +45,11 @@ const EXAMPLES = {
   },
 };
 
+const isLectures = (surface) => Object.hasOwn(SURFACES, surface);
+
 // Everything that a link may leave out. A surface that is not the lecture's is a formula on [−domain, domain]².
 function defaults(surface, domain = 2) {
-  const start = LECTURE.surfaces[surface]?.start ?? [-domain / 2, -domain / 2];
+  const start = isLectures(surface) ? LECTURE.surfaces[surface].start : [-domain / 2, -domain / 2];
   return {
     surface, domain, paths: [newPath("SteepestDescent")], start, velocity: [0, 0], steps: 100, step: 0, speed: "5",
     zoom: false, example: "",
@@ -61,7 +63,7 @@ const exampleSetting = (example) => {
 // The surface of a setting, with its domain and its minima. The latest formula is parsed once.
 let latest = {};
 function surfaceIn({ surface, domain }) {
-  if (surface in LECTURE.surfaces) return { ...SURFACES[surface], ...LECTURE.surfaces[surface] };
+  if (isLectures(surface)) return { ...SURFACES[surface], ...LECTURE.surfaces[surface] };
   if (latest.formula !== surface) latest = surfaceOf(surface);
   return { ...latest, domain: [[-domain, domain], [-domain, domain]], minima: [] };
 }
@@ -88,7 +90,7 @@ const hasAddress = location.protocol !== "about:"; // a notebook's frame has non
 function writeAddress({ paths, domain, zoom, example, ...rest }) {
   if (!hasAddress) return;
   const parameters = new URLSearchParams({ ...rest, rules: paths.map(({ rule }) => rule) });
-  if (!(rest.surface in SURFACES)) parameters.set("domain", domain);
+  if (!isLectures(rest.surface)) parameters.set("domain", domain);
   for (const argument of Object.keys(LECTURE.hyperparameters)) {
     const values = paths.map((path) => path.values[argument] ?? "");
     const given = new Set(values.filter((value) => value !== ""));
