@@ -540,6 +540,7 @@ def steps_are_taken(page):
     page.find("#play").click()
     page.wait("return document.querySelector('#step').valueAsNumber >= 2")
     page.find("#play").click()
+    page.wait("return document.querySelector('#play').textContent === '▶ Play'")
     stopped_at = page.text("#counter")
     time.sleep(0.4)
     assert page.text("#counter") == stopped_at

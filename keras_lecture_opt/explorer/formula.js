@@ -101,7 +101,7 @@ function parse(text) {
 function inPython(node, outer = 0) {
   if (!Array.isArray(node)) return node < 0 && outer > 1 ? `(${node})` : String(node);
   const [name, a, b] = node;
-  if (name in FUNCTIONS) return `tf.${name}(${inPython(a)})`;
+  if (Object.hasOwn(FUNCTIONS, name)) return `tf.${name === "log" ? "math.log" : name}(${inPython(a)})`;
   if (name === "*" && a === -1) return outer > 1 ? `(-${inPython(b, 2)})` : `-${inPython(b, 2)}`;
   const [level, left, right] = { "+": [1, 1, 1], "-": [1, 1, 2], "*": [2, 2, 2], "/": [2, 2, 3], "^": [4, 5, 4] }[name];
   const operator = name === "^" ? "**" : ` ${name} `;
