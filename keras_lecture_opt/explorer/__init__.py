@@ -8,6 +8,7 @@ import base64
 import gzip
 import html
 import inspect
+import itertools
 import json
 import os
 import pathlib
@@ -163,7 +164,7 @@ def lecture():
                 "marker": marker,
                 "defaults": defaults(rule),
             }
-            for rule, marker in zip(RULES, MARKERS, strict=False)
+            for rule, marker in zip(RULES, itertools.cycle(MARKERS), strict=False)
         },
         "hyperparameters": {
             argument: {
