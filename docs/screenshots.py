@@ -35,7 +35,8 @@ from keras_lecture_opt import explorer, mnist
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SERIES = ("Close side pane",)
 SADDLE = (  # the setting of the explorer
-    "example=saddle&surface=saddle&start=-0.01,-1&steps=3500&step=150&rules=SteepestDescent,Momentum,Nesterov,"
+    "example=saddle&surface=saddle&start=-0.01,-1&steps=3500&step=150"
+    "&rules=SteepestDescent,Momentum,Nesterov,"
     "AdaGrad,RMSProp,SimplifiedAdam,Adam&learning_rate=0.01"
 )
 LOG_SCALE = (*SERIES, "More line chart options", "Toggle Y-axis log scale on line chart")
