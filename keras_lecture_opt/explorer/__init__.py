@@ -107,7 +107,7 @@ def show() -> None:
     """Show the page below the cell of a notebook.
 
     There the page has no address that could hold the setting: to link a setting, `save` the page.
-    It takes about 0.7 MB of the notebook. A viewer that runs no scripts shows a picture of it.
+    It takes about 0.6 MB of the notebook. A viewer that runs no scripts shows a picture of it.
     """
     from IPython.display import HTML, display  # every notebook has it
 

@@ -61,7 +61,7 @@ function drawnPaths() {
     return {
       rule, run, label, ended, hyperparameters, point: run.path[k], past: run.path.slice(0, k + 1),
       stability: k ? stability(surface, RULES[rule], hyperparameters, run.path, k) : undefined,
-      line: { color, width: 3 + Math.min(runs.length - 1 - i, 4) }, // what lies below stays visible
+      line: { color, marker, width: 3 + Math.min(runs.length - 1 - i, 4) }, // what lies below stays visible
       mark: ended ? { color, edge: color, width: 5, marker: "x" } : { color, edge: "#000000", width: 1, marker },
     };
   });

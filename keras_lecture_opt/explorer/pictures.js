@@ -127,7 +127,7 @@ function drawCharts(drawn, step, last, isLog) {
   figures.loss.y_range.setv({ start: low, end: high });
   const curves = drawn.map(({ past, line }) => ({ xs: past.map((_, t) => t), ys: past.map(({ loss }) => loss), ...line }));
   fill("losses", curves);
-  fill("loss_marks", curves.flatMap(({ xs, ys }, i) => marks(xs, ys, drawn[i].mark, i)));
+  fill("loss_marks", curves.flatMap(({ xs, ys }, i) => marks(xs, ys, drawn[i].line, i)));
   fill("loss_ends", drawn.map(({ past, point, mark }) => ({ x: past.length - 1, y: point.loss, ...mark })));
 
   const rates = drawn.flatMap(({ past, line }) => [0, 1].map((i) => ({
@@ -136,7 +136,7 @@ function drawCharts(drawn, step, last, isLog) {
   })));
   figures.rates.y_range.setv(decades(rates.flatMap(({ ys }) => ys)));
   fill("rates", rates);
-  fill("rate_marks", rates.flatMap(({ xs, ys }, i) => marks(xs, ys, drawn[i >> 1].mark, i >> 1)));
+  fill("rate_marks", rates.flatMap(({ xs, ys }, i) => marks(xs, ys, drawn[i >> 1].line, i >> 1)));
   fill("rate_ends", rates.flatMap(({ xs, ys }, i) => (xs.length ? [{ x: xs.at(-1), y: ys.at(-1), ...drawn[i >> 1].mark }] : [])));
 }
 
