@@ -1,4 +1,4 @@
-"""Run the lecture's notebook and keep what it shows: `make figures`.
+"""Run the lecture's notebook and keep what it shows: `make lecture-figures`.
 
 python docs/execute_notebook.py
 """

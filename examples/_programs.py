@@ -1,4 +1,4 @@
-"""What the programs of this repository share: options, data, output, Ctrl-C."""
+"""Functions that the programs of this repository share: options, data, output, Ctrl-C."""
 
 import argparse
 import contextlib
@@ -11,6 +11,7 @@ import socket
 import sys
 
 from keras_lecture_opt import mnist  # first: it keeps TensorFlow's start-up lines off the terminal
+from keras_lecture_opt._arguments import check_local_path
 from keras_lecture_opt._resolve import optimizer_class
 from keras_lecture_opt.rules import RULES
 
@@ -40,8 +41,11 @@ def frequency(text):
 
 
 def folder(text):
-    """A type for argparse: a path, with `~` expanded."""
-    return pathlib.Path(text).expanduser()
+    """A type for argparse: a local path, with `~` expanded."""
+    try:
+        return check_local_path("folder", text)
+    except ValueError as error:  # a URL would become a folder "gs:"
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def add_optimizer_option(parser):
@@ -134,10 +138,10 @@ def in_256_colors(picture):
 def tensorboard_command(path):
     """Return the command that shows the runs in a folder, quoted for a shell."""
     command = pathlib.Path(sys.executable).with_name("tensorboard")
-    return shlex.join([shown(command), "--logdir", shown(path)])
+    return shlex.join([shorten_path(command), "--logdir", shorten_path(path)])
 
 
-def shown(path):
+def shorten_path(path):
     """Return the path as one would type it here."""
     inside = pathlib.Path(path).is_relative_to(pathlib.Path.cwd())
     return os.path.relpath(path) if inside else str(path)

@@ -75,7 +75,7 @@ def main():
     except (TypeError, ValueError) as error:
         parser.error(str(error))
     print(study.table())
-    print(f"Wrote {_programs.shown(study.report(args.folder / 'page'))}")
+    print(f"Wrote {_programs.shorten_path(study.report(args.folder / 'page'))}")
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ def main():
         print("\nInterrupted. Results so far:")
     _, accuracy = model.evaluate(*test, verbose=0)
     print(f"Test accuracy: {accuracy:.2%}")
-    print(f"Wrote {_programs.shown(args.log_dir)}")
+    print(f"Wrote {_programs.shorten_path(args.log_dir)}")
     print(f"See it: {_programs.tensorboard_command(args.log_dir)}")
     if TB_LOGS in args.log_dir.parents:
         print(f"Beside other runs: {_programs.tensorboard_command(TB_LOGS)}")

@@ -193,7 +193,7 @@ def train(args):
     if is_chief(strategy):
         model.save(args.log_dir / "network.keras")
         print(f"Test accuracy: {accuracy:.2%} on {strategy.num_replicas_in_sync} device(s)")
-        print(f"Wrote {_programs.shown(args.log_dir)}")
+        print(f"Wrote {_programs.shorten_path(args.log_dir)}")
         print(f"See it: {_programs.tensorboard_command(args.log_dir)}")
 
 

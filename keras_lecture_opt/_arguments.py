@@ -58,6 +58,8 @@ def check_path(argument, value):
     if not isinstance(value, (str, os.PathLike)) or isinstance(os.fspath(value), bytes):
         raise TypeError(must_be(argument, "a string or a pathlib.Path", value))
     path = os.fspath(value)
+    if not path or "\0" in path:
+        raise ValueError(must_be(argument, "a path, not empty and without a null character", value))
     # pathlib makes one slash of a URL's two. One letter before a colon is a drive of Windows.
     if not isinstance(value, str) and re.match("[A-Za-z][A-Za-z0-9+.-]+:/", path):
         url = path.replace(":/", "://", 1)

@@ -1,7 +1,7 @@
-"""Batches of examples that lie in memory, as a `tf.data.Dataset` without tf.data's tuner.
+"""Batches of examples in memory, as a `tf.data.Dataset` without autotuning.
 
-The tuner's thread of an iterator wakes 10 ms after its start, then after twice as long each time.
-On few cores, an iterator that ends often waits for it: epochs of 6 s last 10.3 s.
+Autotuning starts a thread for each iterator, and an iterator that ends waits for its thread. On few
+cores, an epoch of 6 s took 10.3 s.
 """
 
 import keras
@@ -12,7 +12,7 @@ UNTUNED.autotune.enabled = False
 
 
 def gathered(indices, arrays):
-    """Return the examples of (nested) arrays whose indices a dataset holds, batch by batch."""
+    """Return the batches of (nested) arrays whose indices a dataset holds."""
     tensors = keras.tree.map_structure(tf.constant, arrays)
 
     def examples(i):
@@ -22,18 +22,18 @@ def gathered(indices, arrays):
 
 
 def order(examples, seed, epoch):
-    """Return the indices of so many examples, in an order that depends on seed and epoch alone."""
+    """Return a dataset of the examples' indices, shuffled by seed and epoch alone."""
     indices = tf.random.experimental.stateless_shuffle(tf.range(examples), seed=[seed, epoch])
     return tf.data.Dataset.from_tensor_slices(indices)
 
 
 def in_order(arrays, batch_size):
-    """Return the batches of an epoch that has no other order."""
+    """Return the batches of one epoch, in the order of the arrays."""
     return gathered(_indices(arrays).batch(batch_size), arrays)
 
 
 def shuffled(arrays, batch_size, seed):
-    """Return the batches of an epoch, in another order each time."""
+    """Return the batches of an epoch, in a new order at each iteration."""
     indices = _indices(arrays)
     return gathered(indices.shuffle(len(indices), seed=seed).batch(batch_size), arrays)
 

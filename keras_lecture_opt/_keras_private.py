@@ -1,6 +1,6 @@
 """Every private name of Keras that this package uses, each with the reason.
 
-No other file touches one (a test reads the source and proves it). The names are the same in Keras
+No other file uses one: a test searches them for private names. The names are the same in Keras
 3.12.0 and 3.15.1.
 """
 
@@ -12,16 +12,31 @@ import keras
 import tensorflow as tf
 from keras.src.random.seed_generator import global_seed_generator
 
+from keras_lecture_opt._arguments import must_be
+
 _RANDINT = threading.Lock()  # held by the one context that has replaced `random.randint`
 
 
 class UpdateHook(keras.optimizers.Optimizer):
     """Gives public names to the places where Keras's TensorFlow backend handles all variables.
 
-    Keras calls them once for each step, for an optimizer that is built and gradients that are
-    never None; constraints follow outside. No public method sees all variables of a step:
-    `update_step` gets one at a time.
+    No public method sees all variables of a step: `update_step` gets one at a time. This is the way
+    of the gradients in a step, with what is changed here at the left margin::
+
+        apply
+        sparse gradients become dense
+            loss scale, accumulation
+        clip_all
+            weight decay
+        sum over the replicas, if there is a strategy
+        update_all
+        update_averages (use_ema)
+            constraints
     """
+
+    def _filter_empty_gradients(self, grads, vars):
+        grads, variables = super()._filter_empty_gradients(grads, vars)
+        return [densify(g, v) for g, v in zip(grads, variables, strict=True)], variables
 
     def _clip_gradients(self, grads):
         return self.clip_all(grads)
@@ -35,10 +50,7 @@ class UpdateHook(keras.optimizers.Optimizer):
         # gradient, a third of the time that steepest descent takes to trace.
         if tf.distribute.has_strategy():
             return super()._all_reduce_sum_gradients(grads_and_vars)
-        return [
-            (g if isinstance(g, tf.IndexedSlices) else tf.convert_to_tensor(g), v)
-            for g, v in grads_and_vars
-        ]
+        return [(tf.convert_to_tensor(g), v) for g, v in grads_and_vars]
 
     def _distributed_tf_update_step(self, distribution, grads_and_vars, learning_rate):
         self.update_all(distribution, grads_and_vars, learning_rate)
@@ -58,12 +70,23 @@ class UpdateHook(keras.optimizers.Optimizer):
         super()._update_model_variables_moving_average(variables)
 
 
+def densify(gradient, variable):
+    """A sparse gradient as a tensor, repeated rows summed; any other as it is."""
+    if not isinstance(gradient, tf.IndexedSlices):
+        return gradient
+    rows, indices = gradient.values, gradient.indices
+    dense = tf.math.unsorted_segment_sum(rows, indices, variable.shape[0])
+    return tf.ensure_shape(dense, variable.shape)
+
+
 def index_of(optimizer, variable):
     """The variable's position in the optimizer's lists of state, or None.
 
     Keras offers no public way from a variable to its state; its guide to custom optimizers uses
     this method.
     """
+    if not isinstance(variable, (keras.Variable, tf.Variable)):
+        raise TypeError(must_be("variable", "a keras.Variable", variable))
     try:
         return optimizer._get_variable_index(variable)
     except KeyError:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import keras
 import numpy as np
 import tensorflow as tf
+from matplotlib.mathtext import MathTextParser
 from numpy.typing import ArrayLike
 
 from keras_lecture_opt._arguments import check_integer, check_numbers, must_be
@@ -17,7 +18,16 @@ from keras_lecture_opt.rates import (
     missing_rate,
     next_learning_rate,
 )
-from keras_lecture_opt.rules import LectureOptimizer, Nesterov
+from keras_lecture_opt.rules import (
+    AdaGrad,
+    Adam,
+    LectureOptimizer,
+    Momentum,
+    Nesterov,
+    RMSProp,
+    SimplifiedAdam,
+    SteepestDescent,
+)
 from keras_lecture_opt.rules._hyperparameters import HYPERPARAMETERS
 
 __all__ = ["Surface", "Descent", "descend", "quadratic", "saddle", "rosenbrock", "beale"]
@@ -64,12 +74,16 @@ class Surface:
 
     def __post_init__(self):
         owner = f"Surface {self.name!r}"
+        if not isinstance(self.name, str) or not self.name:
+            raise TypeError(must_be("name", "a string that is not empty", self.name))
         allowed = (
             "two finite ranges, ((smallest w1, largest w1), (smallest w2, largest w2)), each with "
             "its smaller number first"
         )
         domain = check_numbers("domain", self.domain, (2, 2), allowed, owner)
-        if not np.all(domain[:, 0] < domain[:, 1]):
+        with np.errstate(over="ignore"):  # from -1e308 to 1e308 there is no finite width
+            widths = domain[:, 1] - domain[:, 0]
+        if not np.all((widths > 0) & np.isfinite(widths)):
             raise ValueError(must_be("domain", allowed, self.domain, owner))
         self.point("start", self.start)
         if not isinstance(self.minima, Iterable):
@@ -84,7 +98,7 @@ class Surface:
             self._check_function()
 
     def _check_formula(self, owner):
-        """Parse the formula as a picture will, if the extra that draws pictures is installed."""
+        """Parse the formula as a picture will."""
         allowed = "TeX that matplotlib can draw, without dollar signs"
         message = must_be("formula", allowed, self.formula, owner)
         if not isinstance(self.formula, str):
@@ -93,10 +107,6 @@ class Surface:
             return
         if "$" in self.formula:
             raise ValueError(message)
-        try:
-            from matplotlib.mathtext import MathTextParser
-        except ImportError:
-            return
         try:
             MathTextParser("path").parse(f"${self.formula}$")
         except ValueError as error:
@@ -134,6 +144,11 @@ class Surface:
     def __call__(self, w1: ArrayLike, w2: ArrayLike) -> tf.Tensor:
         """Return the loss at one point or many, a float64 tensor of the shape of `w1` and `w2`."""
         return self.function(tf.cast(w1, tf.float64), tf.cast(w2, tf.float64))
+
+    def __reduce_ex__(self, protocol):
+        """Pickle a surface of this module by its name: a lambda cannot be pickled."""
+        name = self.name.lower()
+        return name if globals().get(name) is self else super().__reduce_ex__(protocol)
 
     def point(self, argument: str, value: Pair) -> np.ndarray:
         """Return the value as an array; raise if it is not a point of the domain."""
@@ -197,6 +212,18 @@ himmelblau = Surface(
 )
 SURFACES = (quadratic, saddle, rosenbrock, beale, himmelblau)
 
+# The rate times curvature that a rule bears: above it, on a quadratic loss, its steps grow. m is a
+# momentum whose learning rate is (1 - beta_1) times the rate.
+LIMITS: dict[type, Callable[[dict], float]] = {
+    SteepestDescent: lambda h: 2,
+    Momentum: lambda h: 2 * (1 + h["momentum"]),
+    Nesterov: lambda h: 2 * (1 + h["momentum"]) / (1 + 2 * h["momentum"]),
+    AdaGrad: lambda h: 2,
+    RMSProp: lambda h: 2,
+    SimplifiedAdam: lambda h: 2 * (1 + h["beta_1"]) / (1 - h["beta_1"]),
+    Adam: lambda h: 2 * (1 + h["beta_1"]) / (1 - h["beta_1"]),
+}
+
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Descent:
@@ -215,7 +242,7 @@ class Descent:
             the look-ahead.
         rates: the effective learning rate of each weight in each step, (steps, 2). NaN before the
             first step of an optimizer that accumulates gradients. None if this optimizer has no
-            formula.
+            such rate.
         lookahead: for `Nesterov` the points w + mu v, (steps + 1, 2), where the next gradient is
             taken; None for others.
         stopped: why the descent ended before the requested number of steps, or None.
@@ -232,6 +259,12 @@ class Descent:
     lookahead: np.ndarray | None
     stopped: str | None
 
+    def __reduce__(self):
+        """Pickle the optimizer's state, too, which Keras does not."""
+        optimizer = type(self.optimizer).from_config(self.optimizer.get_config())
+        state = [variable.numpy() for variable in self.optimizer.variables]
+        return _restored, ({**vars(self), "optimizer": optimizer}, state)
+
     @property
     def steps(self) -> int:
         """Number of steps taken, each a call of `apply`."""
@@ -242,12 +275,77 @@ class Descent:
         """Name of the optimizer's class."""
         return type(inner_optimizers(self.optimizer)[0]).__name__
 
+    @property
+    def stability(self) -> np.ndarray | None:
+        """Rate times curvature in each step, in units of what the rule bears, (steps,).
+
+        It is the largest eigenvalue of diag(rates) H, where H is the Hessian at the point at which
+        the step took its gradient, divided by the rule's limit:
+
+        | rule | limit |
+        | --- | --- |
+        | `SteepestDescent`, `AdaGrad`, `RMSProp` | 2 |
+        | `Momentum` | 2 (1 + mu) |
+        | `Nesterov` | 2 (1 + mu) / (1 + 2 mu) |
+        | `SimplifiedAdam`, `Adam` | 2 (1 + beta_1) / (1 - beta_1) |
+
+        Where curvature and rates do not change, a path converges below 1 and diverges above 1. The
+        path of `SteepestDescent` zigzags above 0.5. An adaptive rule lowers its rates where it
+        overshoots, so it can stay near 1 and above. A number below 0 says that the loss curves
+        downward in every direction.
+
+        NaN where `rates` is. None for optimizers without a formula, and for those that are not of
+        this package, whose limits are not listed here.
+
+        Example:
+
+        >>> import keras_lecture_opt
+        >>> for eta in (0.01, 0.03, 0.05):  # the bowl's curvature is 50: the limit is 2 / 50
+        ...     descent = descend(quadratic, keras_lecture_opt.SteepestDescent(eta), steps=1)
+        ...     print(eta, descent.stability.round(3))
+        0.01 [0.25]
+        0.03 [0.75]
+        0.05 [1.25]
+        """
+        limit = LIMITS.get(type(inner_optimizers(self.optimizer)[0]))
+        if limit is None or self.rates is None:
+            return None
+        points = self.path if self.lookahead is None else self.lookahead
+        h11, h12, h22 = _hessians(self.surface, points[:-1])
+        # Eigenvalues of diag(r) H, from its trace and its determinant.
+        r1, r2 = self.rates.T
+        half_difference = (r1 * h11 - r2 * h22) / 2
+        largest = (r1 * h11 + r2 * h22) / 2 + np.sqrt(half_difference**2 + r1 * r2 * h12**2)
+        return largest / limit(self.hyperparameters)
+
     def __repr__(self) -> str:
         stopped = f"; {self.stopped}" if self.stopped else ""
         return (
             f"<{self.rule} on {self.surface.name}: {self.steps} steps, loss {self.losses[0]:.4g} "
             f"to {self.losses[-1]:.4g}{stopped}>"
         )
+
+
+def _restored(fields, state):
+    descent = Descent(**fields)
+    descent.optimizer.build([keras.Variable(descent.path[-1], dtype="float64", name="w")])
+    for variable, value in zip(descent.optimizer.variables, state, strict=True):
+        variable.assign(value)
+    return descent
+
+
+def _hessians(surface, points):
+    """Return the second derivatives of the loss at each point: 11, 12 and 22."""
+    zero = tf.UnconnectedGradients.ZERO
+    w = tf.unstack(tf.constant(points.T))
+    with tf.GradientTape(persistent=True) as outer:
+        outer.watch(w)
+        with tf.GradientTape() as inner:
+            inner.watch(w)
+            loss = surface(*w)
+        g1, g2 = inner.gradient(loss, w, unconnected_gradients=zero)
+    h11, h12 = outer.gradient(g1, w, unconnected_gradients=zero)
+    return h11.numpy(), h12.numpy(), outer.gradient(g2, w[1], unconnected_gradients=zero).numpy()
 
 
 def descend(
@@ -302,9 +400,9 @@ def descend(
             "`descend` must be called outside of a tf.function and of a distribution strategy."
         )
     if not isinstance(surface, Surface):
-        raise TypeError(f"`surface` must be a Surface, not {surface!r}.")
-    if not isinstance(optimizer, keras.optimizers.Optimizer):
-        raise TypeError(f"`optimizer` must be a keras.optimizers.Optimizer, not {optimizer!r}.")
+        raise TypeError(must_be("surface", "a Surface", surface))
+    # A MultiOptimizer has no optimizer before `build`.
+    rolls = any("velocity" in getattr(o, "slot_names", ()) for o in inner_optimizers(optimizer))
     if optimizer.built:
         raise ValueError(
             f"`optimizer` must be new, but this {type(optimizer).__name__} has been built for "
@@ -314,8 +412,6 @@ def descend(
     start = surface.point("start", surface.start if start is None else start)
     if not np.isfinite(surface(*start)):
         raise ValueError(f"`start` must have a finite loss, not {start.tolist()}.")
-    # A MultiOptimizer has no optimizer before `build`.
-    rolls = any("velocity" in getattr(o, "slot_names", ()) for o in inner_optimizers(optimizer))
     if velocity is None:
         velocity = np.zeros(2) if rolls else None
     elif rolls:
@@ -381,7 +477,7 @@ def _descend(surface, optimizer, rule, variable, velocity, steps):
             if isinstance(inner, LectureOptimizer):
                 afterwards.callback(setattr, inner, "jit_compile", inner.jit_compile)
                 inner.jit_compile = False
-        # Each descent has a function of its own that is called once, which is no retracing.
+        # Each descent traces a function of its own: a call would count as retracing.
         rows = loop.get_concrete_function()().numpy()
     stopped = None
     if not np.all(np.isfinite(rows[-1, :3])):

@@ -18,11 +18,12 @@ ARCHIVES = pathlib.Path(__file__).with_name("mnist_archives")
 
 
 def load(data_dir: str | os.PathLike[str] | None = None) -> tuple[Arrays, Arrays]:
-    """Load MNIST as `keras.datasets.mnist.load_data` does, but without a network.
+    """Load MNIST as `keras.datasets.mnist.load_data` does, but offline.
 
     The first call builds the official TensorFlow Datasets data set (`mnist:3.0.1`) from the four
     original archives, which this package contains. That takes about 10 s and 80 MB of disk. Both
-    parts are in TFDS's order, which is fixed but differs from that of the archives.
+    parts are in TFDS's order, which is fixed but differs from that of the archives. TensorFlow
+    reads them, after which its devices can no longer be configured: configure them first.
 
     Args:
         data_dir: folder in which TFDS keeps its data sets, `~` for the home folder. Defaults to
@@ -34,15 +35,17 @@ def load(data_dir: str | os.PathLike[str] | None = None) -> tuple[Arrays, Arrays
         and `(10000,)` and values from 0 to 9.
 
     Raises:
-        TypeError: `data_dir` is not a path.
+        TypeError, ValueError: `data_dir` is not a path.
         RuntimeError: an archive of this installation is missing or damaged.
         OSError: the data set cannot be built or read in the folder: it is read-only, full, or
             holds a damaged copy.
     """
     import tensorflow_datasets as tfds  # slow, and needed by nobody else
 
-    data_dir = data_dir or os.environ.get("TFDS_DATA_DIR")
-    data_dir = data_dir and check_path("data_dir", data_dir)
+    if data_dir is None:
+        data_dir = os.environ.get("TFDS_DATA_DIR") or None
+    if data_dir is not None:
+        data_dir = check_path("data_dir", data_dir)
     builder = _builder(data_dir)
     if not builder.is_prepared():
         _check_archives()

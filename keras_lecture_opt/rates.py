@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 from keras import optimizers
 
+from keras_lecture_opt._arguments import must_be
 from keras_lecture_opt._keras_formulas import FORMULAS, Formula, formula
 from keras_lecture_opt._keras_private import (
     index_of,
@@ -27,7 +28,12 @@ def register(cls: type) -> Callable[[Callable], Callable]:
         A decorator for a function of `optimizer`, `variable`, `learning_rate` and `t`, the number
         of the latest step from 1. The function returns a tensor that broadcasts to the variable's
         shape.
+
+    Raises:
+        TypeError: `cls` is not a class of optimizers.
     """
+    if not (isinstance(cls, type) and issubclass(cls, optimizers.Optimizer)):
+        raise TypeError(must_be("cls", "a class of keras.optimizers.Optimizer", cls))
     return formula(cls, elementwise=False)  # nobody can tell whether it takes a norm
 
 
@@ -104,7 +110,7 @@ def effective_learning_rate(
         per unit of the direction.
 
     Raises:
-        TypeError: no formula is known for this optimizer.
+        TypeError: no formula is known for this optimizer, or an argument is something else.
         ValueError: the optimizer was not built with this variable, has not taken a step, or has
             no such factor for this variable.
 
@@ -186,6 +192,8 @@ def missing_rate(optimizer, variable):
 
 def inner_optimizers(optimizer):
     """The optimizers that update variables, inside Keras's wrappers."""
+    if not isinstance(optimizer, optimizers.Optimizer):
+        raise TypeError(must_be("optimizer", "a keras.optimizers.Optimizer", optimizer))
     if isinstance(optimizer, optimizers.LossScaleOptimizer):
         return inner_optimizers(optimizer.inner_optimizer)
     # A MultiOptimizer has several; Keras 3.12 has no MultiOptimizer.

@@ -6,6 +6,7 @@ the strategy's scope reduces a batch before training, which fails. And its logs 
 axis that scalars do not have. `DistributedModel` avoids both by public names of Keras.
 """
 
+import inspect
 import os
 import pathlib
 import shutil
@@ -26,7 +27,12 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 
     Args:
         strategy: a `tf.distribute.Strategy`. Without several machines every process is a chief.
+
+    Raises:
+        TypeError: `strategy` is something else.
     """
+    if not hasattr(strategy, "cluster_resolver"):
+        raise TypeError(must_be("strategy", "a tf.distribute.Strategy", strategy))
     return _worker_index(strategy) == 0
 
 
@@ -101,7 +107,10 @@ class DistributedModel(keras.Model):
         return self.network.distribute_strategy
 
     def compile(
-        self, optimizer: str | keras.optimizers.Optimizer = "rmsprop", *args: Any, **kwargs: Any
+        self,
+        optimizer: str | keras.optimizers.Optimizer | None = "rmsprop",
+        *args: Any,
+        **kwargs: Any,
     ) -> None:
         """Configure training as `keras.Model.compile` does, and create the optimizer's state.
 
@@ -109,7 +118,8 @@ class DistributedModel(keras.Model):
         step.
 
         Args:
-            optimizer: name of an optimizer, or one that was created in the strategy's scope.
+            optimizer: name of an optimizer, or one that was created in the strategy's scope. None
+                for a model that is only evaluated.
             *args: other arguments of `keras.Model.compile`.
             **kwargs: other arguments of `keras.Model.compile`.
 
@@ -119,13 +129,15 @@ class DistributedModel(keras.Model):
                 the optimizer's `gradient_accumulation_steps` or `ema_overwrite_frequency`.
         """
         strategy = self.distribute_strategy
-        if kwargs.get("jit_compile", "auto") == "auto":
-            kwargs["jit_compile"] = False
-        _check_compile(strategy, optimizer, kwargs)
+        given = inspect.signature(super().compile).bind(optimizer, *args, **kwargs).arguments
+        if given.setdefault("jit_compile", "auto") == "auto":
+            given["jit_compile"] = False
+        _check_compile(strategy, given)
         with strategy.scope():
-            super().compile(optimizer, *args, **kwargs)
-            self.network.compile(self.optimizer, *args, **kwargs)  # for `save`
-            self.optimizer.build(self.trainable_variables)
+            super().compile(**given)
+            self.network.compile(**{**given, "optimizer": self.optimizer})  # for `save`
+            if self.optimizer is not None:
+                self.optimizer.build(self.trainable_variables)
 
     def train_step(self, data):
         return self._with_axis(super().train_step(data))
@@ -169,6 +181,7 @@ class Backup(keras.callbacks.Callback):
         TypeError: `model` is not a compiled model, or `folder` is not a path.
         ValueError: the folder's list of backups is damaged, or `folder` is a `pathlib.Path` that
             was made from a URL: give the URL as a string.
+        OSError: the folder cannot be made or read.
 
     Example:
 
@@ -199,9 +212,12 @@ class Backup(keras.callbacks.Callback):
         )
         _ = self._checkpoint.save_counter  # created here, on all workers: it may be a broadcast
         try:
+            tf.io.gfile.makedirs(folder)  # fails now, not after the first epoch
             self._manager = tf.train.CheckpointManager(self._checkpoint, folder, max_to_keep=2)
             if not self._manager.checkpoints and any(pathlib.Path(folder).glob("ckpt-*.index")):
                 raise ValueError("It lists none.")
+        except tf.errors.OpError as error:
+            raise OSError(f"`folder`: {folder!r} cannot be used: {error.message}") from error
         except ValueError as error:
             raise ValueError(
                 f"There are backups in {folder!r}, but the file `checkpoint`, which lists them, is "
@@ -264,8 +280,8 @@ def _shift_seeds(network):
             variable.assign_add([shift, 0])
 
 
-def _check_compile(strategy, optimizer, arguments):
-    steps = arguments.get("steps_per_execution", 1)
+def _check_compile(strategy, arguments):
+    optimizer, steps = arguments["optimizer"], arguments.get("steps_per_execution", 1)
     if arguments["jit_compile"]:
         raise ValueError("`jit_compile` must be False: XLA cannot compile the exchange.")
     if strategy.num_replicas_in_sync > 1 and steps != 1:

@@ -93,27 +93,50 @@ def test_slots_are_those_of_a_variable(rule):
         rule().slots(5)
 
 
-@pytest.mark.parametrize(
-    ("given", "meant"),
-    [("lr", "learning_rate"), ("clip_norm", "clipnorm"), ("weight_decays", "weight_decay")],
-)
-def test_unknown_argument_is_named_with_what_was_meant(rule, given, meant):
-    with pytest.raises(ValueError, match=rf"{rule.__name__}: argument `{given}`.*mean `{meant}`\?"):
-        rule(**{given: 0.5})
-    with pytest.raises(ValueError, match="argument `nonsense` is not recognized"):
-        rule(nonsense=1)
+UNKNOWN = [  # class, argument, what is suggested
+    ("SteepestDescent", "lr", "Did you mean `learning_rate`?"),
+    ("Adam", "clip_norm", "Did you mean `clipnorm`?"),
+    ("Adam", "weight_decay_rate", "Did you mean `weight_decay`?"),
+    ("Adam", "beta1", "Did you mean `beta_1`?"),
+    ("Adam", "betas", "Did you mean `beta_1` or `beta_2`?"),
+    ("Adam", "alpha", "Did you mean `learning_rate`?"),
+    ("Adam", "amsgrad", "`keras.optimizers.Adam` has it."),
+    ("Momentum", "mu", "Did you mean `momentum`?"),
+    ("Momentum", "nesterov", "`Nesterov` is a rule of its own."),
+    ("RMSProp", "gamma", "Did you mean `rho`?"),
+    ("RMSProp", "alpha", "Did you mean `rho` or `learning_rate`?"),  # PyTorch's, a lecture's
+    ("RMSProp", "decay", "A learning rate that decays is a schedule: pass one as `learning_rate`."),
+    ("RMSProp", "momentum", "The rules `Momentum` and `Nesterov` have it."),
+    ("SteepestDescent", "momentum", "The rules `Momentum` and `Nesterov` have it."),
+]
+
+
+@pytest.mark.parametrize(("name", "argument", "suggested"), UNKNOWN)
+def test_unknown_argument_is_refused_with_what_was_meant(name, argument, suggested):
+    """In the constructor, and when it is set later, where nobody would read it."""
+    cls = getattr(keras_lecture_opt, name)
+    message = re.escape(f"{name}: argument `{argument}` is not recognized. {suggested} Its arg")
+    for give in (cls, functools.partial(set_later, cls())):
+        with pytest.raises(ValueError, match=message):
+            give(**{argument: 0.5})
+
+
+def test_attributes_that_are_no_arguments_may_be_set():
+    with pytest.raises(ValueError, match=r"argument `nonsense` is not recognized\. Its arg"):
+        keras_lecture_opt.Adam(nonsense=1)
+    keras_lecture_opt.Adam().note = "nobody takes this for an argument"
+
+    class Own(keras_lecture_opt.Adam):
+        def __init__(self):
+            super().__init__()
+            self.gamma = self.lr = 0.5
+
+    assert Own().lr == 0.5
 
 
 def test_type_checkers_know_the_same_arguments():
     known = {*_hyperparameters.KERAS_ARGUMENTS, *_hyperparameters.SWITCHES}
     assert {*_hyperparameters.KerasArguments.__annotations__} == known
-
-
-def test_own_hyperparameters_have_names_in_other_libraries():
-    with pytest.raises(ValueError, match=r"Adam: argument `beta1`.*Did you mean `beta_1`"):
-        keras_lecture_opt.Adam(beta1=0.5)
-    with pytest.raises(ValueError, match=r"RMSProp: argument `gamma`.*Did you mean `rho`"):
-        keras_lecture_opt.RMSProp(gamma=0.5)
 
 
 def test_hyperparameter_of_a_rule_of_ones_own_must_be_a_finite_number():

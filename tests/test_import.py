@@ -4,13 +4,11 @@ import ast
 import os
 import pathlib
 import runpy
-import sys
 
 import keras
 import pytest
 
 import keras_lecture_opt
-from keras_lecture_opt import landscapes
 
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = pathlib.Path(keras_lecture_opt.__file__).parent
@@ -45,23 +43,6 @@ def test_another_backend_is_refused_in_one_sentence(monkeypatch):
         "keras_lecture_opt runs on Keras's TensorFlow backend only, and this is "
         "'jax': set KERAS_BACKEND=tensorflow before Keras is imported."
     )
-
-
-def test_without_the_extra_one_sentence_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(
-        ImportError, match=r"^keras_lecture_opt.plots needs the extra 'plot', pip install '.\[plot"
-    ):
-        runpy.run_path(str(PACKAGE / "plots" / "__init__.py"))
-
-
-def test_surfaces_need_no_extra(monkeypatch):
-    for name in [n for n in sys.modules if n.partition(".")[0] == "matplotlib"]:
-        monkeypatch.setitem(sys.modules, name, None)
-    bowl = landscapes.Surface(
-        "bowl", landscapes.quadratic.function, ((-1, 1), (-1, 1)), (0, 1), formula="w_1^2"
-    )
-    assert landscapes.descend(bowl, keras_lecture_opt.Adam(), steps=1).steps == 1
 
 
 def test_version_is_stated_once():

@@ -1,8 +1,11 @@
 """Descents over surfaces: against NumPy, with any Keras optimizer, and where they end."""
 
+import copy
 import dataclasses
 import functools
 import inspect
+import operator
+import pickle
 import re
 
 import keras
@@ -169,6 +172,79 @@ def test_rates_are_numpys(rule):
     expected = [known.rate(state, t, **arguments) for t, state in enumerate(states, start=1)]
     expected = [np.broadcast_to(rate, 2) for rate in expected]  # some are a number for all weights
     np.testing.assert_allclose(descent.rates, expected, rtol=1e-9)
+
+
+# Second derivatives by hand: 11, 12 and 22.
+HESSIANS = {
+    "quadratic": lambda x, y: (2, 0, 50),
+    "saddle": lambda x, y: (6 * x, 0, 2),
+    "Rosenbrock": lambda x, y: (2 - 400 * (y - 3 * x**2), -400 * x, 200),
+    "Beale": lambda x, y: (
+        2 * ((y - 1) ** 2 + (y**2 - 1) ** 2 + (y**3 - 1) ** 2),
+        sum(
+            2 * n * y ** (n - 1) * (c + 2 * x * (y**n - 1))
+            for n, c in ((1, 1.5), (2, 2.25), (3, 2.625))
+        ),
+        sum(
+            2 * n * x * ((n - 1) * y ** max(n - 2, 0) * (c - x + x * y**n))
+            + 2 * (n * x * y ** (n - 1)) ** 2
+            for n, c in ((1, 1.5), (2, 2.25), (3, 2.625))
+        ),
+    ),
+    "Himmelblau": lambda x, y: (
+        12 * x**2 + 4 * y - 42,
+        4 * x + 4 * y,
+        4 * x + 12 * y**2 - 26,
+    ),
+}
+# What a rule bears, typed from its analysis on a quadratic loss.
+BEARS = {
+    "SteepestDescent": 2,
+    "Momentum": 2 * 1.9,
+    "Nesterov": 2 * 1.9 / 2.8,
+    "AdaGrad": 2,
+    "RMSProp": 2,
+    "SimplifiedAdam": 2 * 1.9 / 0.1,
+    "Adam": 2 * 1.9 / 0.1,
+}
+
+
+@each_surface
+def test_stability_is_numpys(rule, surface):
+    descent = descended(rule, surface)
+    if rule.__name__ not in BEARS:  # of a new rule nobody has said what it bears
+        assert descent.stability is None
+        return
+    points = descent.path if descent.lookahead is None else descent.lookahead
+    expected = []
+    for rate, point in zip(descent.rates, points[:-1], strict=True):
+        h11, h12, h22 = HESSIANS[surface.name](*point)
+        eigenvalues = np.linalg.eigvals(np.diag(rate) @ [[h11, h12], [h12, h22]])
+        expected.append(max(eigenvalues.real) / BEARS[rule.__name__])
+    np.testing.assert_allclose(descent.stability, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("cls", [SteepestDescent, Momentum, Nesterov])
+def test_stability_of_1_separates_convergence_from_divergence(cls, momentum):
+    """Exactly, on a quadratic loss whose axes are not those of the weights."""
+    own = {} if cls is SteepestDescent else {"momentum": momentum}
+    bowl = Surface(
+        "bowl", lambda x, y: (x + y) ** 2 + 4 * (x - y) ** 2, ((-1e9, 1e9), (-1e9, 1e9)), (1, 0.5)
+    )
+    at_1 = 1 / descend(bowl, cls(1.0, **own), steps=1).stability[0]
+    for share, converges in ((0.99, True), (1.01, False)):
+        descent = descend(bowl, cls(at_1 * share, **own), steps=1000)
+        np.testing.assert_allclose(descent.stability, share, rtol=1e-6)  # η is in float32
+        assert (descent.losses[-1] < 1e-3 * descent.losses[0]) == converges
+
+
+def test_stability_where_nothing_is_known():
+    for optimizer in (keras.optimizers.SGD(ETA), SignDescent(ETA)):
+        assert descend(quadratic, optimizer, steps=2).stability is None
+    accumulating = SteepestDescent(ETA, gradient_accumulation_steps=2)
+    stability = descend(quadratic, accumulating, steps=3).stability
+    np.testing.assert_allclose(stability, [np.nan, 25 * ETA, 25 * ETA])
 
 
 def test_nesterov_is_the_slides_from_any_velocity():
@@ -347,6 +423,7 @@ def test_surface_may_ignore_a_weight():
         (((0, 1), (0, 1, 2)), ValueError),
         (((0, 1), (1, 0)), ValueError),
         (((0, np.nan), (0, 1)), ValueError),
+        (((-1e308, 1e308), (0, 1)), ValueError),  # as wide as no float64
     ],
 )
 def test_wrong_domain_is_refused(domain, error):
@@ -376,6 +453,25 @@ def test_wrong_point_is_refused(point, error):
     if point is not None:  # which is the surface's own
         with pytest.raises(error, match="`start` must be"):
             descend(quadratic, Adam(), start=point)
+
+
+@pytest.mark.parametrize("name", [None, ""])
+def test_wrong_name_is_refused(name):
+    with pytest.raises(TypeError, match="`name` must be a string that is not empty, not "):
+        Surface(name, quadratic.function, DOMAIN, (0, 0))
+
+
+def test_surfaces_and_descents_can_be_sent_to_another_process():
+    for surface in landscapes.SURFACES:
+        assert pickle.loads(pickle.dumps(surface)) is copy.deepcopy(surface) is surface
+    plane = Surface("plane", operator.add, DOMAIN, (0, 0))
+    assert pickle.loads(pickle.dumps(plane))(1, 2) == 3
+    descent = descend(quadratic, Adam(0.1), steps=3)
+    for other in (pickle.loads(pickle.dumps(descent)), copy.deepcopy(descent)):
+        assert other.surface is quadratic
+        np.testing.assert_array_equal(other.path, descent.path)
+        pairs = zip(other.optimizer.variables, descent.optimizer.variables, strict=True)
+        assert all(np.array_equal(a, b) for a, b in pairs)
 
 
 def test_minima_must_be_several_points():

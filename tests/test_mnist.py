@@ -103,8 +103,8 @@ def test_home_folder_is_expanded(small_dir, monkeypatch, tmp_path):
 
 
 def test_folder_must_be_a_path():
-    for folder in (b"data", 3):
-        with pytest.raises(TypeError, match=f"`data_dir` must be a string or a .*not {folder!r}"):
+    for folder, error in ((b"data", TypeError), (3, TypeError), ("", ValueError)):
+        with pytest.raises(error, match=f"`data_dir` must be a .*not {folder!r}"):
             mnist.load(folder)
 
 

@@ -26,7 +26,7 @@ BAD = {
     "tracked_weights": [(-1, ValueError), ("2", TypeError)],
     "seed": [(-1, ValueError), (None, TypeError)],
     "hparams": [(3, TypeError), ({"batch_size": None}, TypeError), ({1: 2}, TypeError)],
-    "log_dir": [(b"runs", TypeError), (3, TypeError)],
+    "log_dir": [(b"runs", TypeError), (3, TypeError), ("", ValueError), ("a\0b", ValueError)],
     "variables": [(3, TypeError), ("(", ValueError), (["a", 1], TypeError)],
     "detail": [("all", TypeError)],
 }

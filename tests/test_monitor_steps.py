@@ -182,6 +182,10 @@ def test_history_is_a_table(tmp_path):
         rows = list(csv.DictReader(file))
     assert [row["quantity"] for row in rows] == [row.quantity for row in monitor.history]
     assert float(rows[-1]["value"]) == monitor.history[-1].value
+    with pytest.raises(TypeError, match=r"`path` must be a string or a pathlib\.Path, not 1"):
+        monitor.history.to_csv(1)
+    with pytest.raises(OSError, match=f"`path`: {tmp_path} cannot be written: "):
+        monitor.history.to_csv(tmp_path)
 
 
 def test_chosen_variables(tmp_path):

@@ -4,6 +4,7 @@ import base64
 import gc
 import io
 import re
+import sys
 
 import keras
 import matplotlib as mpl
@@ -142,7 +143,7 @@ def test_keras_class_has_the_color_of_its_rule_and_others_one_of_their_own(rule)
 
 @pytest.mark.parametrize("other", [5, "Adam", int, None])
 def test_what_is_no_optimizer_has_no_color(other):
-    with pytest.raises(TypeError, match=r"`optimizer` must be a keras\.optimizers\.Optimizer or"):
+    with pytest.raises(TypeError, match=r"`optimizer` must be a keras\.optimizers\.Optimizer"):
         plots.color(other)
 
 
@@ -441,6 +442,16 @@ def test_film_without_a_file_is_a_player(short):
     assert 'src="data:video/mp4;base64,' in player
 
 
+def test_only_films_need_an_encoder(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    descent = descend(quadratic, Adam(), steps=1)
+    plots.animate(descent, tmp_path / "film.gif", fps=1)
+    for file in (None, tmp_path / "film.mp4"):
+        with pytest.raises(ImportError, match=r"`animate` needs the extra 'plot', pip install"):
+            plots.animate(descent, file)
+    assert [path.name for path in tmp_path.iterdir()] == ["film.gif"]
+
+
 def test_wrong_files_are_refused_before_anything_is_drawn(descents, tmp_path):
     with pytest.raises(
         ValueError, match=r"`file` must end in \.gif, \.mp4 or \.html, not 'film.avi'"
@@ -473,9 +484,10 @@ def test_what_is_no_descent_is_refused(draw, wrong):
     "draw", [plots.paths, plots.panels, plots.losses, plots.rates, plots.animate]
 )
 def test_label_that_a_legend_leaves_out_is_refused(draw, descents):
-    message = r"""`descents` must be labels that do not begin with "_", .*not '_old'"""
-    with pytest.raises(ValueError, match=message):
-        draw({"new": descents[0], "_old": descents[1]})
+    for label in ("_old", ""):
+        message = f'`descents` must be a dict from labels .* begin with "_", not {label!r}'
+        with pytest.raises(ValueError, match=message):
+            draw({"new": descents[0], label: descents[1]})
     assert plt.get_fignums() == []
 
 
@@ -529,6 +541,9 @@ def test_unknown_rates_are_refused():
     descent = descend(quadratic, Own(0.01), steps=2)
     with pytest.raises(ValueError, match="the effective learning rate of Own is not known"):
         plots.rates([descent])
+    ftrl = keras.optimizers.Ftrl(0.1, l1_regularization_strength=0.1)
+    with pytest.raises(ValueError, match="Ftrl: Ftrl with these arguments has no effective"):
+        plots.rates(descend(quadratic, ftrl, steps=2))
     assert plt.get_fignums() == []
 
 
@@ -564,8 +579,11 @@ def test_training_is_drawn_for_each_run():
         plots.training(monitors, "loss")
     with pytest.raises(ValueError, match="The monitor has not measured 'execution_to_weight'"):
         plots.training(monitors["Adam"][0], "execution_to_weight")
-    with pytest.raises(TypeError, match="`runs` must be a monitor"):
-        plots.training([])
+    for wrong in ([], {}, {"a": []}, {"a": 3}):
+        with pytest.raises(TypeError, match="`runs` must be a monitor, or a dict from labels"):
+            plots.training(wrong)
+    with pytest.raises(ValueError, match="`runs` must be a dict from labels that are not empty"):
+        plots.training({"": monitors["Adam"]})
 
 
 @pytest.mark.parametrize(("count", "name"), [(1, "dense"), (5, "W" * 40), (300, "block_11/query")])
@@ -592,4 +610,4 @@ def test_picture_of_all_layers_has_twice_the_pixels_of_a_card(count, name):
     ],
 )
 def test_long_names_of_layers_are_shortened(name, label):
-    assert _pictures.shortened(name) == label
+    assert _pictures.shorten(name) == label

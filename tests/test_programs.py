@@ -77,6 +77,8 @@ def test_help_and_unknown_options_write_nothing(program, start, capsys):
         ("verdicts", ["mlp"], "unrecognized arguments: mlp"),
         ("lecture_figures", ["a", "b"], "unrecognized arguments: b"),
         ("fit_mnist", ["Adam"], "unrecognized arguments: Adam"),
+        ("fit_mnist", ["--log-dir", "gs://bucket/run"], "a local file system, not 'gs://bucket"),
+        ("fit_mnist", ["--data-dir", ""], "`folder` must be a path, not empty"),
         ("compare_rules", ["adam"], "There is no optimizer 'adam'. Did you mean Adam?"),
         ("compare_in_tensorboard", ["keras.lion"], "Did you mean keras.Lion?"),
     ],

@@ -4,6 +4,8 @@ While the gradient stays as it is, its averages are the gradient: the step, divi
 gradient, is the rate. In float64.
 """
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -209,6 +211,20 @@ def test_every_rule_has_a_formula(rule):
     assert has_formula(rule())
     assert has_formula(type("Renamed", (rule,), {})())
     assert has_formula(optimizers.LossScaleOptimizer(rule()))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: effective_learning_rate("adam", keras.Variable(G)), "`optimizer` must be a keras"),
+        (lambda: effective_learning_rate(optimizers.SGD(), None), "`variable` must be a keras"),
+        (lambda: has_formula("adam"), "`optimizer` must be a keras.optimizers.Optimizer, not 'ad"),
+        (lambda: effective_learning_rate.register("adam"), "`cls` must be a class of keras.optim"),
+    ],
+)
+def test_what_is_no_optimizer_or_variable_is_named(call, message):
+    with pytest.raises(TypeError, match=re.escape(message)):
+        call()
 
 
 def test_what_has_no_rate_is_refused():

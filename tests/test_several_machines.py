@@ -208,6 +208,12 @@ def test_one_process_trains_and_saves_as_without(strategy, tmp_path):
     assert all(map(np.array_equal, worker.state(model), worker.state(plain)))
 
 
+def test_model_without_an_optimizer_is_evaluated(strategy):
+    model = DistributedModel(network(strategy))
+    model.compile(None, "mse")
+    assert model.evaluate(np.zeros((4, 4)), np.zeros((4, 2)), verbose=0) >= 0
+
+
 def test_chief_of_a_cluster():
     def is_chief(task_type, task_id, **jobs):
         class Strategy:
@@ -223,15 +229,18 @@ def test_chief_of_a_cluster():
     assert is_chief("chief", 0, worker=workers, chief=chief)
     assert not is_chief("worker", 0, worker=workers, chief=chief)
     assert several_machines.is_chief(tf.distribute.get_strategy())
+    with pytest.raises(TypeError, match=r"`strategy` must be a tf\.distribute\.Strategy, not None"):
+        several_machines.is_chief(None)
 
 
 @pytest.mark.parametrize(
     ("of_optimizer", "arguments", "named"),
     [
-        ({}, {"jit_compile": True}, "jit_compile"),
-        ({}, {"steps_per_execution": 4}, "steps_per_execution"),
-        ({"gradient_accumulation_steps": 2}, {}, "gradient_accumulation_steps"),
-        ({"use_ema": True, "ema_overwrite_frequency": 3}, {}, "ema_overwrite_frequency"),
+        # By position: after the weights of the loss, two lists of metrics and `run_eagerly`.
+        ({}, [None, None, None, False, 1, True], "jit_compile"),
+        ({}, [None, None, None, False, 4], "steps_per_execution"),
+        ({"gradient_accumulation_steps": 2}, [], "gradient_accumulation_steps"),
+        ({"use_ema": True, "ema_overwrite_frequency": 3}, [], "ema_overwrite_frequency"),
     ],
 )
 def test_what_tensorflow_cannot_do_there_is_refused(
@@ -242,7 +251,7 @@ def test_what_tensorflow_cannot_do_there_is_refused(
         optimizer = keras_lecture_opt.Adam(**of_optimizer)
     monkeypatch.setattr(type(strategy), "num_replicas_in_sync", 2)
     with pytest.raises(ValueError, match=f"`{named}`"):
-        model.compile(optimizer, "mse", **arguments)
+        model.compile(optimizer, "mse", *arguments)
 
 
 def small(optimizer="adam", units=2):
@@ -259,6 +268,9 @@ def test_backup_of_another_model_is_refused(tmp_path):
             Backup(other, tmp_path).restore()
     with pytest.raises(TypeError, match=r"`folder` must be a string or a pathlib.Path, not 3"):
         Backup(small(), 3)
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"`folder`: '.*file' cannot be used: .* is not a directory"):
+        Backup(small(), tmp_path / "file")
     with pytest.raises(TypeError, match=r"`model` must be a compiled keras.Model"):
         Backup(keras.Sequential(), tmp_path)
 

@@ -58,6 +58,27 @@ def test_private_names_of_keras_are_in_one_file():
     assert "_clip_gradients" in touched("class A(B):\n    def _clip_gradients(self): pass")
 
 
+def imported_parts(code):
+    """The modules and packages of this package, of the first level, that a source file imports."""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == PACKAGE.name:
+            _, *inside = node.module.split(".")
+            yield from inside[:1] or [alias.name for alias in node.names]
+
+
+def test_each_part_imports_only_from_parts_above_it():
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    listed = re.search(r"```text\n(.*?)```", page, re.S)[1]
+    parts = [line.split()[0] for line in listed.splitlines()]
+    files = {f: f.relative_to(PACKAGE).with_suffix("").parts[0] for f in PACKAGE.rglob("*.py")}
+    assert {*parts} == {*files.values()} - {"__init__"}
+    for file, part in files.items():
+        if part == "__init__":
+            continue
+        above = {*parts[: parts.index(part) + 1]}
+        assert {*imported_parts(file.read_text())} <= above, file
+
+
 LION = '''
     """Lion: a step by the sign of an average."""
 

@@ -16,8 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 from keras_lecture_opt import rules
-from keras_lecture_opt.comparison._report import markdown_table, spread
-from keras_lecture_opt.plots._comparison import over_seeds
+from keras_lecture_opt.comparison._report import markdown_table
 from keras_lecture_opt.plots._style import canvas, legend, lines
 
 HERE = pathlib.Path(__file__).parent
@@ -35,6 +34,7 @@ end lower than at the other sizes.
 """
 END = """\
 {best}
+From its best to its worst size, the cost of a rule rises by: {effects}.
 With two seeds and three epochs this is an observation, not a test. Neighboring rates of the grid
 differ by a factor of 3.2. Beside the best rate, most of them change the cost by more than the size
 does, so the best size may depend on where the rates lie. Small batches mean more steps in an epoch,
@@ -82,6 +82,21 @@ def table(results, best):
     return markdown_table(["rule", *(f"batch {size}" for size in SIZES)], rows)
 
 
+def spread(losses):
+    return f"{np.mean(losses):.4g} [{min(losses):.4g}, {max(losses):.4g}]"
+
+
+def effects(results):
+    """Return how much more each rule's worst size costs than its best one, largest first."""
+    means = {
+        rule.__name__: [np.mean(results[size][rule.__name__][1]) for size in SIZES]
+        for rule in rules.RULES
+    }
+    costs = {name: max(of_sizes) / min(of_sizes) - 1 for name, of_sizes in means.items()}
+    ordered = sorted(costs, key=costs.get, reverse=True)
+    return ", ".join(f"{name} {costs[name]:.0%}" for name in ordered)
+
+
 def in_words(best):
     """Return a sentence for each size on the rules that did best with it, and on the others."""
     rules_of = {size: [name for name in best if best[name] == size] for size in (*SIZES, None)}
@@ -97,7 +112,8 @@ def picture(results, file):
         for rule, line in zip(rules.RULES, lines(rules.RULES), strict=True):
             losses = np.transpose([results[size][rule.__name__][1] for size in SIZES])
             line["marker"] = "o"
-            over_seeds(ax, SIZES, losses, line, label=rule.__name__)
+            ax.plot(SIZES, losses.mean(axis=0), **line, label=rule.__name__)
+            ax.plot(SIZES, losses.T, ".", color=line["color"], alpha=0.5)
         ax.set(xscale="log", xlabel="size of the batch", ylabel="training cost")
         ax.set_xticks(SIZES, map(str, SIZES))
         ax.minorticks_off()
@@ -107,7 +123,13 @@ def picture(results, file):
 
 def page(results):
     best = best_sizes(results)
-    return "\n".join([INTRODUCTION, table(results, best), END.format(best=in_words(best))])
+    return "\n".join(
+        [
+            INTRODUCTION,
+            table(results, best),
+            END.format(best=in_words(best), effects=effects(results)),
+        ]
+    )
 
 
 def main():

@@ -239,7 +239,7 @@ def settles(descent, loss):
 
 def draw_all(folder):
     """Draw every picture, and the page that shows them."""
-    pages = [f"# The lecture's pictures\n\nDrawn by `make figures`. {POLICY}\n"]
+    pages = [f"# The lecture's pictures\n\nDrawn by `make lecture-figures`. {POLICY}\n"]
     for draw in (zigzag, lookahead, adagrad, saddle_point, bias_correction, too_long):
         pictures, settings, caption = draw()
         for name, ax in pictures.items():
@@ -269,7 +269,7 @@ def main():
     _programs.check_writable(folder)
     draw_all(folder)
     draw_film(folder)
-    print(f"Wrote {_programs.shown(folder)}")
+    print(f"Wrote {_programs.shorten_path(folder)}")
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ def compare(
     seeds: int | Sequence[int] = 3,
     choose_by: str = "loss",
     executor: concurrent.futures.Executor | None = None,
+    average_last: int = 1,
 ) -> Study:
     """Train every optimizer at several learning rates; find the best rate of each.
 
@@ -68,6 +69,8 @@ def compare(
         executor: a `concurrent.futures.Executor` to run on, such as `process_pool()`, or Dask's
             `Client.get_executor()`. All processes must see the folder. Defaults to None: this
             process.
+        average_last: over how many of a rung's last epochs `choose_by` is averaged, for the choice
+            and for the results. One epoch may be as noisy as the seeds. Defaults to 1.
 
     Training needs TensorFlow's op determinism. It stays switched on in this process, where
     functions such as `tf.random.normal` then ask for a seed.
@@ -108,6 +111,7 @@ def compare(
     rungs = _check_rungs(rungs, len(rates))
     seeds = _check_seeds(seeds)
     mode = workload.better("choose_by", choose_by)
+    average_last = check_integer("average_last", average_last, 1)
     if executor is not None and not isinstance(executor, concurrent.futures.Executor):
         raise TypeError(must_be("executor", "a concurrent.futures.Executor or None", executor))
     # A process of the executor may work in another directory.
@@ -115,12 +119,13 @@ def compare(
     _claim(folder, workload)
     runs = _make_runs(folder, workload, optimizers, rates, seeds)
     made = {name: make(rates[0]) for name, make in optimizers.items()}
-    study = Study(workload, made, rates, rungs, seeds, choose_by, mode)
+    study = Study(workload, made, rates, rungs, seeds, choose_by, mode, average_last)
     with _Engine(folder, workload, optimizers, executor) as engine:
         for rung, (epochs, _) in enumerate(rungs):
             keys = study.keys(rung)
             engine.train([runs[key] for key in keys], epochs)
             study.add({key: runs[key].rows(epochs) for key in keys})
+            study.save(folder)
             for key in {*keys} - {*study.keys(rung + 1)} if rung + 1 < len(rungs) else ():
                 _run.keep_results(runs[key])
     return study

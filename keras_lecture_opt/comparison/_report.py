@@ -1,22 +1,24 @@
-"""A study in words, tables and pictures, on one page."""
+"""A study in words, tables and pictures, on one page. What decides comes first."""
 
-import csv
-import itertools
 import math
-import shlex
-import sys
 
 import numpy as np
 
 from keras_lecture_opt._arguments import check_local_path
 from keras_lecture_opt._files import replacing
-from keras_lecture_opt.comparison._identity import versions
+from keras_lecture_opt.comparison._differences import POWER, SIGNIFICANT, seeds_for, spread, visible
+from keras_lecture_opt.comparison._differences import probability as probability_of
 from keras_lecture_opt.comparison._run import diverged
-from keras_lecture_opt.comparison._statistics import MOST, PROBABLE, SIGNIFICANT, probability
+from keras_lecture_opt.comparison._statistics import MOST
 
 MARK = "<!-- Written by keras_lecture_opt.comparison -->"
-FILES = ("README.md", "results.csv", "curves.png", "sensitivity.png")
+PICTURES = ("curves.png", "sensitivity.png")
+FILES = ("README.md", "protocol.json", "results.csv", *PICTURES)
 BUDGETS = (1, 3, 10)  # learning rates that a search tries
+RATIOS = (1.5, 1.2, 1.1, 1.05, 1.02, 1.01)  # ratios for which a number of seeds is recommended
+LATEX = {"\\": r"\textbackslash{}", "η": r"$\eta$", "≥": r"$\geq$", "≤": r"$\leq$"}
+LATEX |= {"<": r"$<$", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+LATEX |= {character: f"\\{character}" for character in "&%$#_{}"}
 
 
 def markdown_table(head, rows):
@@ -25,34 +27,54 @@ def markdown_table(head, rows):
     return "".join("| " + " | ".join(map(str, line)) + " |\n" for line in lines)
 
 
-def table(study, ranking):
-    """Return the study's ranking as a table in Markdown."""
-    head = ["optimizer", "η", study.choose_by, "diverged", "same η again"]
-    if study.target:
-        quantity, goal, mode = study.target
-        sign = "≥" if mode == "max" else "≤"
-        head += [f"{quantity} {sign} {goal:g}", "after epochs", "steps", "seconds"]
+def latex_table(head, rows):
+    """Return a table in LaTeX, for the package booktabs."""
+    escape = str.maketrans(LATEX)
+    first, *others = (" & ".join(str(c).translate(escape) for c in line) for line in [head, *rows])
+    lines = [f"\\begin{{tabular}}{{{'l' * len(head)}}}", r"\toprule", rf"{first} \\", r"\midrule"]
+    lines += [rf"{line} \\" for line in others]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def ranking_table(study, ranking):
+    """Return the head and the rows of the ranking."""
+    head = ["", "optimizer", "η", study.choose_by, "ratio to the best [95%]", "p", "carries"]
     rows = []
-    for entry in ranking:
-        rows.append(row := [entry["optimizer"]])
+    for place, entry in enumerate(ranking, start=1):
+        rows.append(row := [place, entry["optimizer"]])
+        pair = entry["difference"]
         if entry["learning_rate"] is None:
-            row += ["none", "no η is left that did not diverge", *[""] * (len(head) - 3)]
-            continue
-        edge = ", an edge of the last choice" if entry["at_inner_edge"] else ""
-        edge = ", the grid's edge" if entry["at_edge"] else edge
-        row += [f"{entry['learning_rate']:g}{edge}", spread(entry["values"])]
-        row += [f"{entry['diverged']} of {len(study.seeds)}", f"{entry['same_choice']:.0%}"]
-        if study.target:
-            epochs, steps, seconds = entry["to_target"]
-            row.append(f"{entry['reached']} of {len(study.seeds)}")
-            medians = [f"{epochs:g}", f"{steps:g}", f"{seconds:.1f}"]
-            row += medians if epochs < math.inf else ["not reached"] * 3
-    return markdown_table(head, rows)
+            row += ["none", "every η diverged", ""]
+        else:
+            out = entry["diverged"]
+            lost = f", {out} of {len(study.seeds)} diverged" if out else ""
+            edge = ", the grid's edge" if entry["at_edge"] else ""
+            value = f"{entry['mean']:.4g}" if out < len(study.seeds) else "all diverged"
+            row += [f"{entry['learning_rate']:g}{edge}", f"{value}{lost}"]
+            row.append(size(pair) if pair else "")
+        row += [p_value(pair), "yes" if pair.carries else "no"] if pair else ["", ""]
+    return head, rows
+
+
+def flat(ranking):
+    """Return the ranking with one number, text or truth in each field, for a table."""
+    result = []
+    for entry in ranking:
+        pair = entry["difference"]
+        row = {key: entry[key] for key in ("optimizer", "learning_rate")}
+        keys = ("mean", "diverged", "at_edge", "at_inner_edge", "same_choice", "reached")
+        row |= {key: entry.get(key) for key in (*keys, "epoch_seconds")}
+        names = ("epochs_to_target", "steps_to_target", "seconds_to_target")
+        row |= dict(zip(names, entry.get("to_target", (None,) * 3), strict=True))
+        row |= {key: getattr(pair, key, None) for key in ("ratio", "difference", "p", "carries")}
+        low, high = pair.interval if pair else (None, None)
+        result.append({**row, "low": low, "high": high})
+    return result
 
 
 def report(study, folder):
     """Write the page; return its folder."""
-    from keras_lecture_opt import plots  # needs an extra
+    from matplotlib import pyplot as plt  # not where a comparison only trains
 
     folder = check_local_path("folder", folder)
     page = folder / "README.md"
@@ -63,59 +85,295 @@ def report(study, folder):
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(page) as part:
         part.write_text("\n\n".join([MARK, *sections(study)]) + "\n", encoding="utf-8")
-    rows = study.rows()
-    results = folder / "results.csv"
-    with replacing(results) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    for name, draw in (("curves.png", plots.curves), ("sensitivity.png", plots.sensitivity)):
+    study.save(folder)
+    for name, draw in zip(PICTURES, (study.curves, study.sensitivity), strict=True):
+        figure = draw().figure
         with replacing(folder / name) as part:
-            draw(study).figure.savefig(part, format="png", dpi=80)
+            figure.savefig(part, format="png", dpi=80)
+        plt.close(figure)
     return folder
 
 
 def sections(study):
     """Yield the paragraphs of the page."""
-    ranking, pairs = study.ranking(), study.pairs()
+    ranking, differences = study.ranking(), study.differences()
     yield "# Which optimizer trains this network best?"
-    yield " ".join(protocol(study))
-    yield table(study, ranking).rstrip()
-    yield " ".join(legend(study))
-    yield "The other quantities at the end of the last epoch, and how long an epoch trains:"
-    yield others(study, ranking)
+    yield " ".join(answer(study, ranking, differences))
+    yield markdown_table(*ranking_table(study, ranking)).rstrip()
+    if len(study.names) > 2:
+        yield "\n".join(order(ranking, differences))
+    if len(study.names) > 1:
+        yield "**What would tell more?** " + " ".join(more(study))
+    yield " ".join(legend(study, ranking))
     yield f"![{study.choose_by} against epochs](curves.png)"
-    yield "## Which differences are real?"
-    yield verdicts(ranking, pairs)
-    yield matrix(study.names, {(p.first, p.second): p.probability for p in pairs})
     yield (
-        "The probability that a run of the row's optimizer ends better than a run of the column's, "
-        "over all pairs of seeds, as if runs of one seed had nothing in common. "
-        f"With {plural(len(study.seeds), 'seed')} it is a coarse number. "
-        f"So a verdict asks for at least {PROBABLE:.0%} and for a p below {SIGNIFICANT:.0%}. "
-        "p is that of a t-test of the means, times the number of pairs. It is of logarithms, if "
-        "less is better and all values are positive. The spread of each optimizer counts as at "
-        "least that of all of them together. An optimizer of which no rate is left, or whose runs "
-        "all diverged, is worse without a test."
+        "Lines are means over the seeds that did not diverge. Bands are their 95% intervals, by "
+        "the spread of all optimizers together, without what a seed does to all of them alike."
     )
+    yield "## How long does it take, and what else was measured?"
+    if study.target:
+        yield targets(study, ranking)
+        yield " ".join(about_target(study))
+    yield others(study, ranking)
+    yield "Means over the seeds that did not diverge, and their standard deviations."
     yield "## What does a wrong learning rate cost?"
     yield f"![{study.choose_by} against the learning rate](sensitivity.png)"
     yield (
-        "Lines are means over the seeds, bands reach from the lowest to the highest. A ring is the "
-        "rate that was chosen in the end, in a later rung perhaps. A cross is a rate at which a "
-        "seed diverged. In the tables are means of the seeds that did not diverge. The last two "
-        "columns divide the value one rate below the best one, and one above it, by its value."
+        "Lines are means over the seeds, and dots the seeds. A ring is the rate that was chosen in "
+        "the end, in a later rung perhaps. A cross is a rate at which a seed diverged. In the "
+        "tables are means of the seeds that did not diverge, and in brackets how many did."
     )
+    epochs, _ = study.rungs[0]
+    yield f"Mean {moment(study.choose_by, epochs, study.average_last)}, at each η:"
+    yield sensitivity(study)
     for rung, (epochs, count) in enumerate(study.rungs):
         if count > 1:
-            yield f"Mean {moment(study.choose_by, epochs)}:"
-            yield sensitivity(study, rung)
+            at = moment(study.choose_by, epochs, study.average_last)
+            yield f"The η with the best mean {at}, and the values of its neighbors over its own:"
+            yield neighbors(study, rung)
     yield "## What if the search had been shorter?"
-    yield from budgets(study)
-    yield "## The optimizers"
+    sizes = sorted({min(size, len(study.rates)) for size in BUDGETS})
+    found = {size: study.after_search(size) for size in sizes}
+    yield from budgets(study, found)
+    yield "## What was done?"
+    yield " ".join(protocol(study))
     yield configurations(study)
-    yield "## How this was made"
     yield " ".join(provenance(study))
+    if len(study.names) > 1:
+        yield "## Every pair"
+        yield pairs(differences)
+        yield " ".join(about_pairs(study))
+        yield "## Probabilities"
+        yield from probabilities(study, [entry["optimizer"] for entry in ranking], found)
+
+
+def answer(study, ranking, differences):
+    """Yield the sentences that answer the title."""
+    best, *others = ranking
+    name = best["optimizer"]
+    if best["learning_rate"] is None or best["diverged"] == len(study.seeds):
+        yield "No optimizer ended: each diverged with every seed at every learning rate."
+        return
+    carried = [entry["optimizer"] for entry in others if entry["difference"].carries]
+    untold = [entry["optimizer"] for entry in others if not entry["difference"].carries]
+    at = moment(study.choose_by, study.rungs[-1][0], study.average_last)
+    yield f"**{name}** ends best: {at} is {best['mean']:.4g}, at η {best['learning_rate']:g}."
+    several = len(others) > 1
+    if carried:
+        named = "all others" if several and not untold else listed(carried)
+        yield f"It ends better than {named}."
+    if untold:
+        named = "any other" if several and not carried else listed(untold)
+        yield f"The seeds do not tell whether it ends better than {named}."
+
+
+def order(ranking, differences):
+    """Yield a list in Markdown: which differences carry between the optimizers below the best."""
+    for entry in ranking[1:]:
+        name = entry["optimizer"]
+        carried = [d for d in reversed(differences) if d.carries and d.better == name]
+        if carried:
+            worse = [d.first if d.second == name else d.second for d in carried]
+            yield f"- **{name}** ends better than {listed(worse)}."
+    untold = sum(not d.carries for d in differences)
+    if untold:
+        yield f"- {untold} of the {len(differences)} differences do not carry."
+
+
+def more(study):
+    """Yield sentences on what this study could have seen, and how to see more."""
+    optimizers, seeds = len(study.names), len(study.seeds)
+    variance, in_logs = spread(study.ends())
+    if seeds == 1:
+        yield "More seeds: one says nothing about how far results spread. Take three or more."
+        return
+    if not variance > 0:
+        yield "Nothing can be said: the results do not spread, or too few runs ended."
+        return
+    written = percent if in_logs else "{:.2g}".format
+    found = visible(variance, optimizers, seeds)
+    yield (
+        f"With {plural(seeds, 'seed')}, a true difference of {written(found)} carries in "
+        f"{POWER:.0%} of studies like this one, a smaller one less often."
+    )
+    smaller = [math.log(factor) for factor in RATIOS] if in_logs else [found / 2, found / 4]
+    smaller = [size for size in smaller if size < 0.8 * found][:2]
+    needed = [(written(size), seeds_for(variance, optimizers, size)) for size in smaller]
+    needed = [f"for {size}: about {count}" for size, count in needed if count]
+    if needed:
+        yield f"Seeds to take {', '.join(needed)}."
+    if seeds == 2:
+        yield (
+            "Two seeds are few: where one optimizer's results spread ten times as much as those of "
+            "the others, a difference carries in 15% of studies of equal optimizers. With three "
+            "seeds it is at most 5%."
+        )
+    last = study.rungs[-1][0] // 20  # few enough for a training that still improves
+    if last > study.average_last:
+        averaged = visible(spread(study.ends(last))[0], optimizers, seeds)
+        if averaged < 0.8 * found:
+            yield (
+                f"Average over the last {last} epochs (`average_last={last}`): the same runs then "
+                f"tell differences of {written(averaged)}."
+            )
+
+
+def percent(logarithm):
+    share = math.expm1(min(logarithm, 7))
+    return f"{share:.{0 if share >= 0.1 else 1}%}"
+
+
+def legend(study, ranking):
+    """Yield sentences on the table, and on what limits it."""
+    epochs, _ = study.rungs[-1]
+    at = moment(study.choose_by, epochs, study.average_last)
+    kind = "geometric mean" if all_positive(study) else "mean"
+    yield f"{study.choose_by}: {at}, the {kind} over the seeds that did not diverge."
+    if not study.choose_by.startswith("val_"):
+        yield (
+            "It is the mean over an epoch's batches, while the weights change, with dropout where "
+            "the network has it."
+        )
+    if len(ranking) > 1:
+        yield (
+            "*Ratio to the best*: its value over that of the best, with a 95% interval; the "
+            "difference, with a sign, where a value is not positive. A difference carries if its p "
+            f"is below {SIGNIFICANT:.0%}. Interval and p are corrected for the number of pairs."
+        )
+    inner = [entry["optimizer"] for entry in ranking if entry.get("at_inner_edge")]
+    if inner:
+        yield (
+            f"Of the rates that were compared last, that of {listed(inner)} is the lowest or the "
+            "highest: one beyond may be better, so let more rates go on."
+        )
+    again = [
+        f"{entry['optimizer']} {entry['same_choice']:.0%}"
+        for entry in ranking
+        if entry.get("same_choice", 1) < 0.9
+    ]
+    if again:
+        yield f"With resampled seeds, the search chooses the same η less often: {', '.join(again)}."
+
+
+def all_positive(study):
+    return all(np.all(values[np.isfinite(values)] > 0) for values in study.ends().values())
+
+
+def targets(study, ranking):
+    """Return the table of how long each optimizer takes to the target."""
+    rows = []
+    for entry in ranking:
+        if entry["learning_rate"] is not None:
+            epochs, steps, seconds = entry["to_target"]
+            medians = [f"{epochs:g}", f"{steps:g}", f"{seconds:.1f}"]
+            reached = f"{entry['reached']} of {len(study.seeds)}"
+            rows.append([entry["optimizer"], reached, *medians])
+            if epochs == math.inf:
+                rows[-1][2:] = ["not reached"] * 3
+    quantity, goal, mode = study.target
+    head = ["optimizer", f"{quantity} {'≥' if mode == 'max' else '≤'} {goal:g}", "after epochs"]
+    return markdown_table([*head, "steps", "seconds"], rows).rstrip()
+
+
+def about_target(study):
+    """Yield sentences on the table of the target."""
+    yield (
+        "How many seeds reach the target, and the medians over all seeds; not reached, if no more "
+        "than half do. Seconds are epochs times the median epoch, and depend on the machine and on "
+        "what else ran there."
+    )
+    yield f"η was chosen for {study.choose_by}, not for the target."
+
+
+def others(study, ranking):
+    """Return the table of the quantities by which no rate was chosen."""
+    names = [name for name in study.quantities if name != study.choose_by]
+    rows = []
+    for entry in ranking:
+        name = entry["optimizer"]
+        ends = [rows[-1] for rows in study.runs(name) if not diverged(rows)]
+        if not ends:
+            continue
+        values = [np.array([row[quantity] for row in ends]) for quantity in names]
+        rows.append([name, *map(with_deviation, values), f"{entry['epoch_seconds']:.1f}"])
+    return markdown_table(["optimizer", *names, "s per epoch"], rows).rstrip()
+
+
+def with_deviation(values):
+    """Return the mean of the values that are not NaN, and their standard deviation."""
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return "NaN"
+    deviation = f" ± {np.std(values, ddof=1):.1g}" if len(values) > 1 else ""
+    return f"{np.mean(values):.4g}{deviation}"
+
+
+def pairs(differences):
+    """Return the table of all pairs, the better optimizer first."""
+    rows = []
+    for d in reversed(differences):
+        out = f"{d.diverged[1]}, {d.diverged[0]}" if any(d.diverged) else ""
+        carries = "yes" if d.carries else "no"
+        rows.append([d.second, d.first, size(d), p_value(d), carries, f"{1 - d.share:.0%}", out])
+    head = ["A", "B", "B over A [95%]", "p", "carries", "A better", "diverged"]
+    return markdown_table(head, rows).rstrip()
+
+
+def about_pairs(study):
+    """Yield sentences on how pairs are compared."""
+    yield (
+        "*A better*: the share of all pairs of runs, whatever their seeds, in which A's ends "
+        "better. Sizes and p are of `comparison.differences`: runs of one seed are compared, in "
+        "logarithms where all values of the pair are positive. The spread is that of all pairs; if "
+        "spreads differ, it is the pair's own, but no less than the common one. How many runs "
+        "diverged is compared by Fisher's exact test, and decides if that carries. Holm's method "
+        "corrects all p together, and the intervals with them."
+    )
+
+
+def size(difference):
+    """Return the ratio or the difference of a pair and its interval, in words."""
+    is_ratio = difference.ratio is not None
+    value, bounds = difference.ratio if is_ratio else difference.difference, difference.interval
+    if math.isnan(value):
+        return "no seed in common"
+    write = ratio if is_ratio else "{:+.3g}".format
+    if math.isinf(bounds[1]):
+        return write(value)
+    return f"{write(value)} [{', '.join(map(write, bounds))}]"
+
+
+def ratio(value):
+    """Return a ratio in words, with one digit more where it is close to 1."""
+    return f"{value:.3f}" if 0.9 < value < 1.1 else f"{value:.3g}"
+
+
+def p_value(difference):
+    return "< 0.001" if difference.p < 0.001 else f"{difference.p:.2g}"
+
+
+def probabilities(study, names, found):
+    """Yield the matrices of probabilities, of the results and of shorter searches."""
+    ends = {name: study.sign * values for name, values in study.ends().items()}
+    yield (
+        "The probability that a run of the row's optimizer ends better than one of the column's, "
+        f"over all pairs of seeds. With {plural(len(study.seeds), 'seed')} it is a coarse number."
+    )
+    yield matrix(
+        names, {name: np.where(np.isfinite(ends[name]), ends[name], np.inf) for name in names}
+    )
+    for size_, values in found.items():
+        yield f"After a search of {plural(size_, 'rate')}, in epoch {study.rungs[0][0]}:"
+        yield matrix(names, values)
+
+
+def matrix(names, values):
+    """Return a table of the probabilities that the row's value is less than the column's."""
+    rows = []
+    for i, one in enumerate(names, start=1):
+        cells = ["" if a == one else f"{probability_of(values[one], values[a]):.0%}" for a in names]
+        rows.append([f"{i} {one}", *cells])
+    return markdown_table(["", *range(1, len(names) + 1)], rows).rstrip()
 
 
 def protocol(study):
@@ -163,57 +421,15 @@ def layers(config):
         yield f"Its layers: {', '.join(named)}."
 
 
-def legend(study):
-    """Yield sentences on the columns of the table."""
-    epochs, _ = study.rungs[-1]
-    yield (
-        f"{moment(study.choose_by, epochs)}: the mean over the seeds, and in brackets the lowest "
-        "and the highest."
-    )
-    if not study.choose_by.startswith("val_"):
-        yield (
-            "It is the mean over the epoch's batches, while the weights change, with dropout where "
-            "the network has it."
-        )
-    yield (
-        "*Same η again*: how often the search chooses this rate, among those that were tried, if "
-        "the seeds are resampled."
-    )
-    if study.target:
-        quantity, *_ = study.target
-        yield (
-            f"To the target {quantity}: how many seeds reach it, and the medians over all seeds; "
-            "not reached, if no more than half do. Seconds are epochs times the median epoch, and "
-            "depend on the machine and on what else ran there. "
-            f"η was chosen for {study.choose_by}, not for the target."
-        )
-
-
-def others(study, ranking):
-    """Return the table of the quantities by which no rate was chosen."""
-    names = [name for name in study.quantities if name != study.choose_by]
-    rows = []
-    for entry in ranking:
-        name = entry["optimizer"]
-        ends = [rows[-1] for rows in study.runs(name) if not diverged(rows)]
-        if not ends:
-            continue
-        values = [np.array([row[quantity] for row in ends]) for quantity in names]
-        rows.append([name, *map(spread, values), f"{entry['epoch_seconds']:.1f}"])
-    return markdown_table(["optimizer", *names, "s per epoch"], rows).rstrip()
-
-
 def configurations(study):
     """Return a list in Markdown: each optimizer's class, and its arguments but a constant rate."""
     lines = []
     for name, optimizer in study.optimizers.items():
-        try:
-            config = optimizer.get_config()
-        except NotImplementedError:  # of the user's own
-            config = {}
+        # Text, where a class of the user's has no configuration.
+        config = optimizer["config"] if isinstance(optimizer["config"], dict) else {}
         rate = config.get("learning_rate")
         given = [f"η: {rate['class_name']}"] if isinstance(rate, dict) else []
-        unsaid = {"name", "learning_rate", "jit_compile"}
+        unsaid = {"learning_rate", "jit_compile"}
         if not config.get("use_ema"):
             unsaid.add("ema_momentum")
         given += [
@@ -221,89 +437,61 @@ def configurations(study):
             for argument, value in config.items()
             if argument not in unsaid and value is not None and value is not False
         ]
-        kind = f"{type(optimizer).__module__}.{type(optimizer).__qualname__}"
-        lines.append(f"- {name}: {', '.join([f'`{kind}`', *given])}.")
+        kind = f"`{optimizer['class']}`"
+        lines.append(f"- {name}: {', '.join([kind, *given])}.")
     return "\n".join(lines)
 
 
-def verdicts(ranking, pairs):
-    """Return what the pairs tell, as a list in Markdown."""
-    lines = []
-    for name in [entry["optimizer"] for entry in ranking]:
-        won = [pair for pair in pairs if pair.verdict == name]
-        worse = [with_p(p.second if p.first == name else p.first, p) for p in won]
-        if worse:
-            lines.append(f"- {name} ends better than {', '.join(worse)}.")
-    untold = [with_p(f"{p.first} and {p.second}", p) for p in pairs if not p.verdict]
-    if untold:
-        lines.append(f"- The data do not tell: {', '.join(untold)}.")
-    return "\n".join(lines) or "- There is only one optimizer."
-
-
-def with_p(text, pair):
-    if np.isnan(pair.p_value):
-        return text
-    return f"{text} (p {'< 0.001' if pair.p_value < 0.001 else f'{pair.p_value:.1g}'})"
-
-
-def matrix(names, probabilities):
-    """Return a table of the probabilities of pairs."""
-    both = {**probabilities, **{(b, a): 1 - p for (a, b), p in probabilities.items()}}
-    rows = [
-        [one, *("" if one == other else f"{both[one, other]:.0%}" for other in names)]
-        for one in names
-    ]
-    return markdown_table(["", *names], rows).rstrip()
-
-
-def sensitivity(study, rung):
-    """Return the table of a rung: each optimizer at each rate that was trained so far."""
-    trained = {
-        name: dict(zip(study.alive[rung][name], study.values(name, rung), strict=True))
-        for name in study.names
-    }
-    rates = sorted({rate for of_name in trained.values() for rate in of_name})
+def sensitivity(study):
+    """Return the table of the first rung: each optimizer at each rate."""
     rows = []
-    for name, of_name in trained.items():
-        cells = []
-        for rate in rates:
-            values = of_name.get(rate, np.empty(0))
+    for name in study.names:
+        rows.append([name])
+        for values in study.values(name, 0):
             out = int(np.isinf(values).sum())
             ended = study.sign * values[np.isfinite(values)]
-            mean = f"{ended.mean():.4g}" if len(ended) else ""
-            cells.append(f"{mean} ({out} of {len(values)} diverged)" if out else mean)
-        rows.append([name, *cells, *neighbors(of_name, study.rates)])
-    head = ["", *(f"η {rate:g}" for rate in rates), "one lower", "one higher"]
+            cells = [f"{ended.mean():.3g}"] if len(ended) else []
+            rows[-1].append(" ".join([*cells, *[f"({out} ✕)"] * bool(out)]))
+    return markdown_table(["η", *(f"{rate:g}" for rate in study.rates)], rows).rstrip()
+
+
+def neighbors(study, rung):
+    """Return the table of the best rate of a rung, and of what the rates beside it cost."""
+    rows = []
+    for name in study.names:
+        trained = zip(study.alive[rung][name], study.values(name, rung), strict=True)
+        means = {rate: values.mean() for rate, values in trained}
+        best = min(means, key=means.get, default=math.nan)
+        if not np.isfinite(means.get(best, math.inf)):
+            rows.append([name, "none", "", "", ""])
+            continue
+        i = study.rates.index(best)
+        beside = [study.rates[k] if 0 <= k < len(study.rates) else None for k in (i - 1, i + 1)]
+        costs = [factor(means.get(rate), means[best]) for rate in beside]
+        rows.append([name, f"{best:g}", f"{study.sign * means[best]:.4g}", *costs])
+    head = ["optimizer", "η", study.choose_by, "one η lower", "one η higher"]
     return markdown_table(head, rows).rstrip()
 
 
-def neighbors(values, rates):
-    """Yield what the rates of the study beside the best one cost, as factors in words."""
-    means = {rate: of_rate.mean() for rate, of_rate in values.items()}
-    best = min(means, key=means.get, default=rates[0])  # nothing is beside it if there is none
-    for i in (rates.index(best) - 1, rates.index(best) + 1):
-        beside = means.get(rates[i]) if 0 <= i < len(rates) else None
-        if beside is None or not np.isfinite(means[best]):
-            yield ""
-        elif np.isinf(beside):
-            yield "diverged"
-        else:  # zero, or another sign, makes no factor
-            yield f"{beside / means[best]:.2f}" if beside * means[best] > 0 else ""
+def factor(value, best):
+    """Return a value over the best one, in words; None was not trained."""
+    if value is None:
+        return ""
+    if np.isinf(value):
+        return "diverged"
+    return f"{value / best:.2f}" if value * best > 0 else ""  # zero, or another sign, makes none
 
 
-def budgets(study):
+def budgets(study, found):
     """Yield what searches of few trials would have found."""
-    epochs, _ = study.rungs[0]
+    at = moment(study.choose_by, study.rungs[0][0], study.average_last)
     yield (
         "The search is repeated in every possible way, with as many of the rates as said and with "
         f"the seeds resampled; in {MOST:,} ways by chance, where there are more. What it reaches "
-        f"({moment(study.choose_by, epochs)}, where every rate was trained): the median, and in "
-        "brackets the 10% and the 90% quantile. This says nothing about later epochs, and no more "
-        "than the seeds do. Another grid of rates gives other numbers. If both diverge, that "
-        "counts one half."
+        f"({at}, where every rate was trained): the median, and in brackets the 10% and the 90% "
+        "quantile. This says nothing about later epochs, and no more than the seeds do. Another "
+        "grid of rates gives other numbers."
     )
-    sizes = sorted({min(size, len(study.rates)) for size in BUDGETS})
-    found = {size: study.after_search(size) for size in sizes}
 
     def cell(values):
         ends = [
@@ -312,22 +500,17 @@ def budgets(study):
         ][:: study.sign]
         return f"{ends[1]} [{ends[0]}, {ends[2]}]"
 
-    rows = [[name, *(cell(found[size][name]) for size in sizes)] for name in study.names]
-    yield markdown_table(["", *(plural(size, "rate") for size in sizes)], rows).rstrip()
-    for size in sizes:
-        yield f"Probability that the row's optimizer ends better, with {plural(size, 'rate')}:"
-        pairs = itertools.combinations(study.names, 2)
-        likely = {pair: probability(*(found[size][name] for name in pair)) for pair in pairs}
-        yield matrix(study.names, likely)
+    rows = [[name, *(cell(values[name]) for values in found.values())] for name in study.names]
+    yield markdown_table(["", *(plural(size, "rate") for size in found)], rows).rstrip()
 
 
 def provenance(study):
     """Yield sentences on command, machine, versions and time."""
     rows = [row for rows in study.results.values() for row in rows]
     devices = ", ".join(dict.fromkeys(row["device"] for row in rows))
-    named = ", ".join(f"{name} {version}" for name, version in versions().items())
+    named = ", ".join(f"{name} {version}" for name, version in study.versions.items())
     hours = sum(row["seconds"] for row in rows) / 3600
-    yield f"`{shlex.join(['python', *sys.argv])}`, on {devices}; {named}."
+    yield f"`{study.command}`, on {devices}; {named}."
     yield (
         f"The seconds of all epochs of training add up to {hours:.2f} hours, with pauses and other "
         "load. All results: [results.csv](results.csv)."
@@ -338,20 +521,22 @@ def provenance(study):
     )
 
 
-def moment(quantity, epochs):
+def moment(quantity, epochs, average_last):
     """Return a quantity and when it was measured: training quantities are means over an epoch."""
-    if quantity.startswith("val_"):
-        return f"{quantity} after {plural(epochs, 'epoch')}"
-    return f"{quantity} in epoch {epochs}"
+    after = quantity.startswith("val_")
+    first = max(1, epochs - average_last + 1)
+    if first < epochs:
+        return f"mean {quantity} {'after' if after else 'in'} epochs {first} to {epochs}"
+    return (
+        f"{quantity} after {plural(epochs, 'epoch')}" if after else f"{quantity} in epoch {epochs}"
+    )
 
 
 def plural(count, noun, several=None):
     return f"{count} {noun if count == 1 else several or noun + 's'}"
 
 
-def spread(values):
-    """Return the mean of the values that are not NaN, and the lowest and the highest."""
-    if np.isnan(values).all():
-        return "NaN"
-    low, mean, high = (f"{f(values):.4g}" for f in (np.nanmin, np.nanmean, np.nanmax))
-    return f"{mean} [{low}, {high}]" if len(values) > 1 else mean
+def listed(names):
+    """Return names as a sentence lists them."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last

@@ -1,19 +1,15 @@
-"""What a few seeds can tell: chosen rates, probabilities, verdicts.
+"""What a few seeds can tell about a search: chosen rates, results of shorter searches.
 
 Values are arrays of results whose last axis is the seeds, and one before it the rates. Less is
 better; infinity is a run that diverged.
 """
 
-import dataclasses
 import itertools
 import math
 
 import numpy as np
-from scipy import stats
 
 MOST = 10_000  # repetitions of a search that are looked at
-PROBABLE = 0.95  # how often one optimizer must end before the other, for a verdict
-SIGNIFICANT = 0.05  # and how likely such a difference of the means may be by chance
 
 
 def repeated_searches(values, trials, seed=0):
@@ -52,58 +48,6 @@ def every_resample(seeds):
     return itertools.product(range(seeds), repeat=seeds)
 
 
-def probability(one, other):
-    """Return the probability that a value of one is less than a value of the other.
-
-    Equal values, such as two runs that diverged, count one half.
-    """
-    one, other = np.sort(one), np.sort(other)
-    below = np.searchsorted(one, other, side="left").mean() / len(one)
-    equal = np.searchsorted(one, other, side="right").mean() / len(one)
-    return float(below + equal) / 2
-
-
-@dataclasses.dataclass(frozen=True)
-class Pair:
-    """Two optimizers at their chosen rates, at the end of the last rung: see `Study.pairs`."""
-
-    first: str
-    second: str
-    probability: float
-    p_value: float
-    verdict: str | None
-
-
-def pairs(ends):
-    """Compare all pairs of optimizers.
-
-    The t-test is of logarithms where all values are positive, because seeds change a loss by a
-    factor. Few seeds know the spread of one optimizer badly, and the smallest of many such spreads
-    is small by chance. So none counts as less than the spread over all optimizers together.
-    """
-    finite = {name: values for name, values in ends.items() if np.isfinite(values).all()}
-    if all(np.min(values) > 0 for values in finite.values()):
-        finite = {name: np.log(values) for name, values in finite.items()}
-    variances = {name: np.var(v, ddof=1) for name, v in finite.items() if len(v) > 1}
-    pooled = np.mean([*variances.values()]) if variances else 0.0
-    freedom = sum(len(finite[name]) - 1 for name in variances)
-    combinations = list(itertools.combinations(ends, 2))
-    result = []
-    for first, second in combinations:
-        likely, p_value = probability(ends[first], ends[second]), np.nan
-        if pooled and {first, second} <= {*variances}:
-            errors = [max(variances[name], pooled) / len(finite[name]) for name in (first, second)]
-            t = abs(finite[first].mean() - finite[second].mean()) / math.sqrt(sum(errors))
-            p_value = min(1.0, len(combinations) * 2 * stats.t.sf(t, freedom))
-        verdict = None
-        for name, other, share in ((first, second, likely), (second, first, 1 - likely)):
-            hopeless = np.isinf(ends[other]).all() and np.isfinite(ends[name]).all()
-            if hopeless or (p_value < SIGNIFICANT and share >= PROBABLE):
-                verdict = name
-        result.append(Pair(first, second, likely, float(p_value), verdict))
-    return result
-
-
 def same_choice(rungs, index, counts, seed=0):
     """Return how often a rate is chosen again when the search is repeated with resampled seeds.
 
@@ -123,7 +67,9 @@ def same_choice(rungs, index, counts, seed=0):
     kept = np.ones(len(drawn), bool)
     for i, (values, own, count) in enumerate(zip(rungs, index, counts, strict=True)):
         lost, means = rank(values[:, drawn])
-        better = (lost < lost[own]) | (lost == lost[own]) & (means < means[own])
+        before = (np.arange(len(values)) < own)[:, None]  # of equal rates the first one is chosen
+        as_good = (means < means[own]) | (means == means[own]) & before
+        better = (lost < lost[own]) | (lost == lost[own]) & as_good
         if i < len(rungs) - 1:  # only rates that diverged with no seed go on
             better &= lost == 0
             kept &= lost[own] == 0

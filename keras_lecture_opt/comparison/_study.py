@@ -1,19 +1,26 @@
 """What a comparison found."""
 
+import csv
+import json
 import math
 import os
 import pathlib
+import shlex
+import sys
+import types
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 
-from keras_lecture_opt._arguments import check_integer
-from keras_lecture_opt.comparison import _statistics
-from keras_lecture_opt.comparison._report import report, table
-from keras_lecture_opt.comparison._run import diverged
-from keras_lecture_opt.comparison._workload import Workload
+from keras_lecture_opt._arguments import check_integer, check_local_path, must_be
+from keras_lecture_opt._files import replacing
+from keras_lecture_opt.comparison import _differences, _report, _statistics
+from keras_lecture_opt.comparison._identity import describe_optimizer, versions
+from keras_lecture_opt.comparison._run import diverged, ended
+
+if TYPE_CHECKING:  # drawing is imported when something is drawn
+    from matplotlib.axes import Axes
 
 Rows = list[dict[str, Any]]
 
@@ -28,26 +35,32 @@ class Study:
         seeds: list of the seeds.
         choose_by: the quantity by which rates were chosen.
         mode: "min" or "max", which of its values are better.
+        average_last: over how many epochs its values are averaged. It may be set: what was trained
+            stays, and the choice in the last rung, the ranking and the report follow.
+        optimizers: dict from the names to descriptions: class and configuration.
         results: dict from `(name, learning_rate, seed)` to the rows of that run.
         alive: for each rung, a dict from the names to the rates that were trained in it.
     """
 
     def __init__(
         self,
-        workload: Workload,
-        optimizers: dict[str, keras.optimizers.Optimizer],
+        workload: Any,
+        optimizers: dict[str, Any],
         rates: list[float],
         rungs: Sequence[tuple[int, int]],
         seeds: list[int],
         choose_by: str,
         mode: str,
+        average_last: int = 1,
     ):
-        self.optimizers, self.names = optimizers, list(optimizers)
+        self.names = list(optimizers)
+        self.optimizers = {name: describe_optimizer(one) for name, one in optimizers.items()}
         self.rates, self.rungs, self.seeds = rates, rungs, seeds
-        self.choose_by, self.mode = choose_by, mode
+        self.choose_by, self.mode, self.average_last = choose_by, mode, average_last
         self.results: dict[tuple[str, float, int], Rows] = {}
         self.target, self.description = workload.target, workload.description
         self.quantities = workload.quantities
+        self.command, self.versions = shlex.join(["python", *sys.argv]), versions()
         self.sign = -1 if mode == "max" else 1  # times a value: less is better
         self.alive = [dict.fromkeys(self.names, rates)]
 
@@ -79,7 +92,7 @@ class Study:
             self.alive.append({name: self._ranked(name, rung)[:count] for name in self.names})
 
     def values(self, name: str, rung: int) -> np.ndarray:
-        """Return what an optimizer reached at the end of a rung.
+        """Return what an optimizer reached at the end of a rung, averaged over the last epochs.
 
         Returns:
             Array (rates of that rung, seeds) of the quantity by which rates are chosen. Infinity
@@ -89,15 +102,19 @@ class Study:
         epochs, _ = self.rungs[rung]
         return np.array(
             [
-                [self._measured(self.results[name, rate, seed], epochs) for seed in self.seeds]
+                [
+                    self._measured(self.results[name, rate, seed], epochs, self.average_last)
+                    for seed in self.seeds
+                ]
                 for rate in self.alive[rung][name]
             ]
         ).reshape(-1, len(self.seeds))
 
-    def _measured(self, rows, epochs):
+    def _measured(self, rows, epochs, average_last):
         if len(rows) < epochs or diverged(rows[:epochs]):
             return math.inf
-        value = rows[epochs - 1][self.choose_by]
+        last = rows[max(0, epochs - average_last) : epochs]
+        value = np.mean([row[self.choose_by] for row in last])
         return math.inf if math.isnan(value) else self.sign * value
 
     def _ranked(self, name, rung):
@@ -127,34 +144,43 @@ class Study:
         """Return what each optimizer reached, the best first, as a list of dicts.
 
         Keys: `optimizer`; `learning_rate`, the chosen one, None if no rate is left that did not
-        diverge with all seeds; `values` of `choose_by` after the last epoch, one for each seed, NaN
-        for those that diverged; `diverged`, how many of the seeds; `at_edge`, whether a better rate
-        may lie beyond the grid; `at_inner_edge`, whether it is the lowest or the highest of the
-        rates that were compared last; `same_choice`, how often the search, repeated with resampled
-        seeds, chooses this rate; `to_target`, medians of the epochs, steps and seconds to the
-        target over the seeds, infinity where no more than half reach it; `reached`, how many do;
-        `epoch_seconds`, the median. The seconds to the target are epochs times the run's median
-        epoch, so that a pause does not count.
+        diverge with all seeds; `values` of `choose_by` at the end, one for each seed, NaN for those
+        that diverged; `mean`, the geometric one where all are positive; `diverged`, how many of the
+        seeds; `difference` from the best, a `Difference` whose `first` is this optimizer, None of
+        the best itself; `at_edge`, whether a better rate may lie beyond the grid; `at_inner_edge`,
+        whether it is the lowest or the highest of at least three rates that were compared last;
+        `same_choice`, how often the search, repeated with resampled seeds, chooses this rate;
+        `to_target`, medians of the epochs, steps and seconds to the target over the seeds, infinity
+        where no more than half reach it; `reached`, how many do; `epoch_seconds`, the median. The
+        seconds to the target are epochs times the run's median epoch, so that a pause does not
+        count.
         """
-        result = []
-        for name, rate in self.learning_rates.items():
-            entry = {"optimizer": name, "learning_rate": rate}
-            if rate is not None:
-                entry |= self._reached(name, rate)
-            result.append(entry)
-        return sorted(result, key=lambda entry: _statistics.rank(self._end(entry["optimizer"])))
+        differences = {(d.first, d.second): d for d in self.differences()}
+        names = self._ranked_names()
+        return [self._reached(name, differences.get((name, names[0]))) for name in names]
 
-    def _reached(self, name, rate):
-        runs = self.runs(name)
-        values = self.sign * self._end(name)
+    def _ranked_names(self):
+        def key(name):
+            end = self._end(name)
+            finite = end[np.isfinite(end)]
+            return len(finite) == 0, len(end) - len(finite), self.sign * mean(self.sign * finite)
+
+        return sorted(self.names, key=key)
+
+    def _reached(self, name, difference):
+        end, rate, runs = self._end(name), self.learning_rates[name], self.runs(name)
+        entry = {"optimizer": name, "learning_rate": rate, "difference": difference}
+        if rate is None:
+            return entry
         targets = [self._to_target(rows) for rows in runs]
         rungs = (rates[name] for rates in reversed(self.alive))
-        compared = next((rates for rates in rungs if len(rates) > 1), None)
-        return {
-            "values": np.where(np.isfinite(values), values, np.nan),
-            "diverged": int(np.isinf(values).sum()),
+        compared = next((rates for rates in rungs if len(rates) > 1), [])
+        return entry | {
+            "values": np.where(np.isfinite(end), self.sign * end, np.nan),
+            "mean": mean(self.sign * end[np.isfinite(end)]),
+            "diverged": int(np.isinf(end).sum()),
             "at_edge": len(self.rates) > 1 and rate in (self.rates[0], self.rates[-1]),
-            "at_inner_edge": bool(compared) and rate in (min(compared), max(compared)),
+            "at_inner_edge": len(compared) > 2 and rate in (min(compared), max(compared)),
             "same_choice": _statistics.same_choice(
                 [self.values(name, rung) for rung in range(len(self.rungs))],
                 [alive[name].index(rate) for alive in self.alive],
@@ -174,25 +200,34 @@ class Study:
                 return row["epoch"], row["steps"], (i + 1) * _median_seconds(rows)
         return math.inf, math.inf, math.inf
 
-    def _end(self, name):
+    def _end(self, name, average_last=None):
         """Return the last values at the chosen rate, one for each seed; less is better."""
         rate = self._chosen(name)
         if rate is None:
             return np.full(len(self.seeds), math.inf)
-        return self.values(name, -1)[self.alive[-1][name].index(rate)]
+        epochs, _ = self.rungs[-1]
+        last = self.average_last if average_last is None else average_last
+        runs = [self.results[name, rate, seed] for seed in self.seeds]
+        return np.array([self._measured(rows, epochs, last) for rows in runs])
 
-    def pairs(self) -> list[_statistics.Pair]:
-        """Return the comparison of each pair of optimizers after the last epoch.
+    def differences(self) -> list[_differences.Difference]:
+        """Return `comparison.differences` of the values at the end, for each pair of optimizers.
 
-        Returns:
-            List of objects with the names `first` and `second`; `probability` that a run of the
-            first ends better than a run of the second, over all pairs of seeds; `p_value` of a
-            t-test of the means, times the number of pairs, NaN with one seed, without any spread or
-            where a run diverged; and `verdict`: the name of the better one, where the probability
-            is at least 95% and the p-value below 5%, or where all runs of the other diverged (or no
-            rate of it is left) and none of its own; else None: the data do not tell.
+        The names are those of the ranking, the last one first: a ratio says how many times the
+        value of the better one the other one reaches.
         """
-        return _statistics.pairs({name: self._end(name) for name in self.names})
+        ends = self.ends()
+        names = reversed(self._ranked_names())
+        return _differences.differences({name: ends[name] for name in names}, self.mode)
+
+    def ends(self, average_last: int | None = None) -> dict[str, np.ndarray]:
+        """Return what `differences` compares: each name's values at the end, one for each seed.
+
+        Args:
+            average_last: over how many epochs. Defaults to the study's.
+        """
+        last = self.average_last if average_last is None else average_last
+        return {name: self.sign * self._end(name, last) for name in self.names}
 
     def after_search(self, trials: int) -> dict[str, np.ndarray]:
         """Return what a search with few trials would have reached, for each optimizer.
@@ -216,14 +251,111 @@ class Study:
 
     def table(self) -> str:
         """Return the ranking as a table in Markdown."""
-        return table(self, self.ranking())
+        return _report.markdown_table(*_report.ranking_table(self, self.ranking()))
 
-    def report(self, folder: str | os.PathLike[str]) -> pathlib.Path:
-        """Write a page with tables, pictures and all results. Needs the extra "plot".
+    def to_latex(self) -> str:
+        """Return the ranking as a table in LaTeX, for the package booktabs."""
+        return _report.latex_table(*_report.ranking_table(self, self.ranking()))
+
+    def to_pandas(self) -> Any:
+        """Return the ranking as a `pandas.DataFrame`, with numbers in its columns. Needs pandas."""
+        import pandas
+
+        return pandas.DataFrame(_report.flat(self.ranking()))
+
+    def curves(
+        self,
+        quantity: str | None = None,
+        ax: "Axes | None" = None,
+        *,
+        figsize: tuple[float, float] | None = None,
+        dpi: float | None = None,
+    ) -> "Axes":
+        """Draw the training of each optimizer at its chosen learning rate.
+
+        The line is the mean over the seeds that did not diverge. The band is its 95% interval, by
+        the spread of all optimizers together and without what a seed does to all of them. Mean and
+        interval are of logarithms where all values are positive.
 
         Args:
-            folder: where to write README.md, results.csv, curves.png and sensitivity.png. They
-                replace those of an earlier report, but no other files.
+            quantity: what to draw, such as "val_accuracy". Defaults to the quantity by which the
+                study chose the rates.
+            ax: the Axes to draw in. Defaults to those of a new figure.
+            figsize, dpi: matplotlib's, of a new figure. Default to (10, 6) and matplotlib's.
+
+        Returns:
+            The Axes.
+
+        Raises:
+            TypeError, ValueError: an argument is not valid, or the quantity was not measured.
+        """
+        from keras_lecture_opt.comparison import _pictures
+
+        return _pictures.curves(self, quantity, ax, figsize, dpi)
+
+    def sensitivity(
+        self,
+        ax: "Axes | None" = None,
+        *,
+        figsize: tuple[float, float] | None = None,
+        dpi: float | None = None,
+    ) -> "Axes":
+        """Draw what each learning rate reached: what does a wrong one cost?
+
+        Shows the quantity by which the rates were chosen at the end of the first rung, where all
+        rates were trained: the mean over the seeds, and a dot for each seed. A cross at the edge is
+        a rate at which a seed diverged. A ring is the rate that was chosen in the end.
+
+        Args:
+            ax: the Axes to draw in. Defaults to those of a new figure.
+            figsize, dpi: matplotlib's, of a new figure. Default to (10, 6) and matplotlib's.
+
+        Returns:
+            The Axes.
+
+        Raises:
+            TypeError, ValueError: an argument is not valid.
+        """
+        from keras_lecture_opt.comparison import _pictures
+
+        return _pictures.sensitivity(self, ax, figsize, dpi)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write protocol.json and results.csv, from which `load` makes the study again.
+
+        Args:
+            folder: a folder that exists.
+        """
+        place = check_local_path("folder", folder)
+        protocol = {
+            "command": self.command,
+            "versions": self.versions,
+            "workload": {
+                "description": self.description,
+                "quantities": self.quantities,
+                "target": self.target,
+            },
+            "optimizers": self.optimizers,
+            **{name: getattr(self, name) for name in (*PROTOCOL, "alive")},
+        }
+        with replacing(place / "protocol.json") as part:
+            part.write_text(json.dumps(protocol, indent=1), encoding="utf-8")
+        rows = self.rows()
+        with (
+            replacing(place / "results.csv") as part,
+            part.open("w", newline="", encoding="utf-8") as file,
+        ):
+            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def report(self, folder: str | os.PathLike[str]) -> pathlib.Path:
+        """Write a page with tables, pictures and all results.
+
+        Args:
+            folder: where to write README.md, protocol.json, results.csv, curves.png and
+                sensitivity.png. They replace those of an earlier report, but no other files. `load`
+                reads the folder.
 
         Returns:
             The folder, a `pathlib.Path`.
@@ -232,7 +364,73 @@ class Study:
             FileExistsError: one of these files is there and is not of a report.
             ValueError: `folder` is a URL.
         """
-        return report(self, folder)
+        return _report.report(self, folder)
+
+
+# What `Study` is made with; `alive` is what was trained, whatever `average_last` is set to later.
+PROTOCOL = ("rates", "rungs", "seeds", "choose_by", "mode", "average_last")
+
+
+def load(folder: str | os.PathLike[str]) -> Study:
+    """Return the study in a folder of `compare` or of `Study.report`, without its workload.
+
+    Args:
+        folder: the folder. `compare` writes its results after each rung.
+
+    Returns:
+        A `Study`, with the results of all rungs that were complete.
+
+    Raises:
+        FileNotFoundError: no study is there.
+        ValueError: the files are damaged, or `folder` is a URL.
+    """
+    place: pathlib.Path = check_local_path("folder", folder)
+    try:
+        protocol = json.loads((place / "protocol.json").read_text(encoding="utf-8"))
+        with (place / "results.csv").open(newline="", encoding="utf-8") as file:
+            rows = [*csv.DictReader(file)]
+    except FileNotFoundError as error:
+        allowed = "a folder of `compare`, after its first rung, or of `Study.report`"
+        raise FileNotFoundError(
+            f"{must_be('folder', allowed, str(folder))} {error.filename} is not there."
+        ) from error
+    try:
+        return _loaded(protocol, rows)
+    except (KeyError, TypeError, ValueError) as error:
+        text = f"`folder`: protocol.json or results.csv in {folder} is damaged"
+        raise ValueError(f"{text} ({type(error).__name__}: {error}).") from error
+
+
+def _loaded(protocol, rows):
+    workload = types.SimpleNamespace(**protocol["workload"])
+    study = Study(workload, protocol["optimizers"], **{name: protocol[name] for name in PROTOCOL})
+    study.command, study.versions = protocol["command"], protocol["versions"]
+    results, seconds = {}, {}  # results.csv counts seconds from the begin of a run
+    for row in rows:
+        key = row["optimizer"], float(row["learning_rate"]), int(row["seed"])
+        until, before = float(row["seconds"]), seconds.get(key, 0.0)
+        seconds[key] = until
+        own = {"epoch": int(row["epoch"]), "steps": int(row["steps"]), "seconds": until - before}
+        own |= {quantity: float(row[quantity]) for quantity in study.quantities}
+        own |= {"diverged": row["diverged"] == "True", "device": row["device"]}
+        results.setdefault(key, []).append(own)
+    study.alive, complete = protocol["alive"], 0
+    for rung, (epochs, _) in enumerate(study.rungs[: len(study.alive)]):
+        if not all(ended(results.get(key, []), epochs) for key in study.keys(rung)):
+            break
+        complete += 1
+    if not complete:
+        raise ValueError("no rung is complete")
+    study.results = results
+    study.rungs, study.alive = study.rungs[:complete], study.alive[:complete]
+    return study
+
+
+def mean(values):
+    """Return the geometric mean where all values are positive, else the arithmetic one."""
+    if len(values) and np.min(values) > 0:
+        return float(np.exp(np.mean(np.log(values))))
+    return float(np.mean(values)) if len(values) else math.nan
 
 
 def _median_seconds(rows):

@@ -47,8 +47,8 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
     weight behind a dead input has never taken a step; an adaptive rule would give it the enormous
     `learning_rate / epsilon`, so medians and quantiles leave it out, as far as the optimizer's
     state shows it. (Where the state forgets it within 10,000 steps, `detail` keeps a copy of the
-    weights before training.) Without `detail`, a median is that of at most 4,096 weights, chosen at
-    random but always the same.
+    weights before training.) A median is that of at most 4,096 weights of a variable, chosen at
+    random but always the same; with `detail`, a map or tracked weights, it is that of all.
 
     The monitor only reads: training with it equals training without it, bit for bit, and so do the
     files that are saved. (A learning rate that is a Python callable is called once more at each

@@ -111,7 +111,7 @@ class Clock:
                 is asked where no known optimizer steps.
         """
         batches = self._call or 1
-        if self._call is None:  # nobody called before the step
+        if self._call is None:  # `before` was not called
             self._plan(batches, ends_epoch=False)
         taken = {key: self._taken(key, count, batches) for key, count in counts.items()}
         self._counts, self._call = counts, None

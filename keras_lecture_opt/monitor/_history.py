@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from keras_lecture_opt._arguments import check_path
+
 
 class Row(NamedTuple):
     """One number.
@@ -74,12 +76,19 @@ class History(list[Row]):
         """Write the rows as a CSV file with a header.
 
         Args:
-            path: of the file, a string or a `pathlib.Path`; also a URL that TensorFlow knows.
+            path: of the file, a string or a `pathlib.Path`, `~` for the home folder; also a URL
+                that TensorFlow knows, as a string.
+
+        Raises:
+            TypeError, ValueError: `path` is not a path.
+            OSError: the file cannot be written.
         """
-        with tf.io.gfile.GFile(os.fspath(path), "w") as file:
-            writer = csv.writer(file)
-            writer.writerow(Row._fields)
-            writer.writerows(self)
+        path = check_path("path", path)
+        try:
+            with tf.io.gfile.GFile(path, "w") as file:
+                csv.writer(file).writerows([Row._fields, *self])
+        except tf.errors.OpError as error:
+            raise OSError(f"`path`: {path} cannot be written: {error.message}") from error
 
     def to_pandas(self) -> Any:
         """Return the rows as a `pandas.DataFrame`. Needs pandas."""

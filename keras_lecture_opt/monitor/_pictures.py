@@ -32,13 +32,13 @@ def layers(history, quantity):
     one.
     """
     rows = history.select(quantity)
-    shown = {}  # layer -> variable
+    variables = {}  # of each layer, the one that stands for it
     for row in rows:
-        shown.setdefault(layer_of(row.variable), row.variable)
+        variables.setdefault(layer_of(row.variable), row.variable)
     steps = sorted({row.step for row in rows})
     found = {(row.variable, row.step): row.value for row in rows}
-    values = [[found.get((name, step), np.nan) for step in steps] for name in shown.values()]
-    return [*shown], steps, np.array(values)
+    values = [[found.get((name, step), np.nan) for step in steps] for name in variables.values()]
+    return [*variables], steps, np.array(values)
 
 
 def draw_layers(ax, table, quantity, most_names=None):
@@ -51,9 +51,10 @@ def draw_layers(ax, table, quantity, most_names=None):
     # early.
     edges = [*steps, steps[-1] * (steps[-1] / steps[-2] if len(steps) > 1 else 2)]
     low, high = SCALES[quantity]
-    shown = np.ma.masked_invalid(np.where(np.isfinite(values), np.clip(values, low, high), np.nan))
+    clipped = np.where(np.isfinite(values), np.clip(values, low, high), np.nan)
+    rows = np.arange(len(names) + 1)
     mesh = ax.pcolormesh(
-        edges, np.arange(len(names) + 1), shown, norm=LogNorm(low, high), cmap=COLORS
+        edges, rows, np.ma.masked_invalid(clipped), norm=LogNorm(low, high), cmap=COLORS
     )
     ax.set_xscale("log")
     ax.set_xlim(edges[0], edges[-1])
@@ -77,7 +78,7 @@ def picture(history, quantity):
     with matplotlib.style.context(["default", {"font.size": FONT}]):  # not the user's
         figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
         ax = figure.subplots()
-        mesh = draw_layers(ax, ([*map(shortened, names)], steps, values), quantity, MOST_NAMES)
+        mesh = draw_layers(ax, ([*map(shorten, names)], steps, values), quantity, MOST_NAMES)
         figure.suptitle(QUANTITIES[quantity].title, fontsize=FONT)
         figure.colorbar(mesh, aspect=15, pad=0.03)
         file = io.BytesIO()
@@ -85,7 +86,7 @@ def picture(history, quantity):
     return file.getvalue(), *figure.canvas.get_width_height()
 
 
-def shortened(name):
+def shorten(name):
     """Return a name that fits, with both ends of its last parts, which tell blocks apart."""
     if len(name) <= LONGEST_NAME:
         return name

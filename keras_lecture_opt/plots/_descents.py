@@ -17,6 +17,7 @@ from keras_lecture_opt.plots._labels import (
 )
 from keras_lecture_opt.plots._style import canvas, legend, lines, log_scale, size_of, style, wrap
 from keras_lecture_opt.plots._surface import are_short, contours, marks, styled, trace
+from keras_lecture_opt.rates import has_formula
 
 
 def paths(
@@ -143,15 +144,18 @@ def rates(
         The two Axes.
 
     Raises:
-        ValueError: the effective learning rate of an optimizer is not known.
+        ValueError: an optimizer has no effective learning rate, or none that is known.
     """
     named = by_label(descents)
     for label, descent in named.items():
         if descent.rates is None:
-            raise ValueError(
-                f"{label}: the effective learning rate of {descent.rule} is not known. Register "
-                "it with `keras_lecture_opt.effective_learning_rate.register`."
-            )
+            reason = f"{descent.rule} with these arguments has no effective learning rate."
+            if not has_formula(descent.optimizer):
+                reason = (
+                    f"the effective learning rate of {descent.rule} is not known. Register it "
+                    "with `keras_lecture_opt.effective_learning_rate.register`."
+                )
+            raise ValueError(f"{label}: {reason}")
     with canvas(ax, (12, 4.8), figsize, dpi, columns=2) as pair:
         for i, axes in enumerate(pair):
             for (label, descent), line in styled(named):

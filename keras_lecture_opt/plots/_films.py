@@ -7,7 +7,6 @@ import pathlib
 import string
 import tempfile
 
-import imageio_ffmpeg
 import matplotlib as mpl
 import numpy as np
 import tqdm
@@ -26,14 +25,26 @@ class Film(animation.FuncAnimation):
     """What `animate` returns: a notebook shows it with the browser's player."""
 
     def _repr_html_(self) -> str:
-        with mpl.rc_context({"savefig.dpi": "figure", **FFMPEG}):
+        with mpl.rc_context({"savefig.dpi": "figure", **ffmpeg()}):
             return self.to_html5_video()
 
     def __del__(self):
         """Do nothing: matplotlib would warn of a film that nobody has looked at."""
 
 
-FFMPEG = {"animation.ffmpeg_path": imageio_ffmpeg.get_ffmpeg_exe(), "animation.writer": "ffmpeg"}
+def ffmpeg():
+    """Return the settings by which matplotlib finds the encoder."""
+    try:
+        import imageio_ffmpeg
+    except ImportError as error:
+        raise ImportError(
+            "`animate` needs the extra 'plot', pip install '.[plot]' in the clone, for any film "
+            f"but a .gif: {error}"
+        ) from error
+    path = imageio_ffmpeg.get_ffmpeg_exe()
+    return {"animation.ffmpeg_path": path, "animation.writer": "ffmpeg"}
+
+
 # The browser's own controls would cover the lower part of the picture.
 PAGE = string.Template("""<!doctype html>
 <html lang="en">
@@ -75,13 +86,12 @@ def animate(
     Args:
         descents: `Descent`s on one surface.
         file: where to write the film: a name that ends in .gif, .mp4 or .html, with `~` for the
-            home folder. The page .html holds the film itself and needs no network. A progress bar
-            is shown, and a file of that name is replaced when the film is complete. Defaults to no
-            file.
+            home folder. An .html page holds the film and works offline. A progress bar is shown. A
+            file of that name is replaced when the film is complete. Defaults to no file.
         fps: frames per second, 1 to 100.
-        spacing: of the frames on the axis of steps. "linear": each frame is as many steps on.
-            "log": denser at the start, first a step in each frame, then more and more, to see rules
-            at very different paces in one film.
+        spacing: "linear": every frame takes the same number of steps. "log": the first frames take
+            one step each, later ones more and more, which shows fast and slow rules in one film.
+            Defaults to "linear".
         figsize, dpi: as in `paths`. Default to (9, 5.4) and 80.
 
     Returns:
@@ -90,23 +100,25 @@ def animate(
     Raises:
         TypeError: an argument has the wrong type.
         ValueError: `file` ends in something else, or another argument is not allowed.
+        ImportError: `file` ends in .mp4 or .html, and the extra "plot" is not installed.
         OSError: `file` cannot be written.
     """
     fps = check_number("fps", fps, "a number from 1 to 100", lambda x: 1 <= x <= 100)
     file = None if file is None else check_local_path("file", file)
-    if file and file.suffix.lower() not in (".gif", ".mp4", ".html"):
+    kind = file and file.suffix.lower()
+    if file and kind not in (".gif", ".mp4", ".html"):
         raise ValueError(f"`file` must end in .gif, .mp4 or .html, not {file.name!r}.")
     if spacing not in ("linear", "log"):
         raise ValueError(must_be("spacing", "'linear' or 'log'", spacing))
     size = size_of((9, 5.4), figsize, 80 if dpi is None else dpi)
+    encoder = {} if kind == ".gif" else ffmpeg()
     film, frames = make_film(by_label(descents), fps, spacing, size)
     if file:
-        kind = file.suffix.lower()
         writer = (animation.PillowWriter if kind == ".gif" else animation.FFMpegWriter)(fps)
         with (
             replacing(file, "`file`: {} cannot be written: {}") as part,
             tempfile.TemporaryDirectory() as folder,
-            mpl.rc_context(FFMPEG),
+            mpl.rc_context(encoder),
             tqdm.tqdm(total=frames, desc=file.name, unit="frame") as bar,
         ):
             video = pathlib.Path(folder, "film.mp4") if kind == ".html" else part

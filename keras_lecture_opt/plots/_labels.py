@@ -21,12 +21,19 @@ def by_label(descents):
     values = list(given) if isinstance(given, Iterable) else []
     if not values or not all(isinstance(value, Descent) for value in values):
         raise TypeError(f"`descents` must be one or more Descents, not {descents!r}.")
-    names = list(map(str, descents)) if isinstance(descents, dict) else names_of(values)
-    for name in names:
-        if name.startswith("_"):
-            allowed = 'labels that do not begin with "_", which matplotlib leaves out of legends'
-            raise ValueError(must_be("descents", allowed, name))
-    return dict(zip(names, values, strict=True))
+    if isinstance(descents, dict):
+        return dict(zip(labels_of("descents", descents), values, strict=True))
+    return dict(zip(names_of(values), values, strict=True))
+
+
+def labels_of(argument, groups):
+    """Return a dict's labels as texts; raise if matplotlib would leave one out of legends."""
+    labels = list(map(str, groups))
+    for label in labels:
+        if not label or label.startswith("_"):
+            allowed = 'a dict from labels that are not empty and do not begin with "_"'
+            raise ValueError(must_be(argument, allowed, label))
+    return labels
 
 
 def names_of(descents):
@@ -52,12 +59,12 @@ def facts(descent):
     return texts
 
 
-# What makes a picture of several rules a fair race, or not.
+# Facts that are compared across rules; others are compared among descents of one rule.
 COMMON = ("start", "velocity", "learning_rate")
 
 
 def differs(kind, descent, descents):
-    """Return whether this fact is another one in another descent: for most, of the same rule."""
+    """Return whether the descents that this one is compared with differ in a fact."""
     others = [d for d in descents if kind in COMMON or d.rule == descent.rule]
     return len({facts(d).get(kind) for d in others}) > 1
 

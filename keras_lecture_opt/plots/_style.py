@@ -28,8 +28,7 @@ PALETTE = (
 )
 COLORS = dict(zip(RULES, PALETTE, strict=False))
 for rule in RULES:
-    # A Keras class has the color of its rule: SGD that of steepest descent, Adam that of `Adam`,
-    # the last of two.
+    # A class of Keras has the color of the rule that it is nearest to, or of the last such rule.
     if rule.nearest_keras and not rule.nearest_keras[1]:
         COLORS[rule.nearest_keras[0]] = COLORS[rule]
 OTHERS = PALETTE[len(RULES) :]
@@ -91,8 +90,12 @@ def size_of(default, figsize, dpi):
 
 
 def lines(optimizers):
-    """Return for each optimizer a line in the color of its rule; repeats differ in shade, mark."""
-    colors = [color(optimizer) for optimizer in optimizers]
+    """Return for each optimizer a line in the color of its rule."""
+    return line_styles([color(optimizer) for optimizer in optimizers])
+
+
+def line_styles(colors):
+    """Return a line for each color; where a color repeats, shade and mark differ."""
     widths = 2.2 + min(0.9, 5.4 / len(colors)) * np.arange(len(colors))[::-1]
     again = [colors[:i].count(c) for i, c in enumerate(colors)]
     return [

@@ -6,17 +6,16 @@ from typing import Any, Unpack
 import keras
 import tensorflow as tf
 
-from keras_lecture_opt._arguments import must_be
 from keras_lecture_opt._keras_private import index_of
 from keras_lecture_opt.rules._compiled import CompiledUpdate
 from keras_lecture_opt.rules._hyperparameters import (
-    KERAS_ARGUMENTS,
-    SWITCHES,
     WITH_STATE,
     KerasArguments,
     LearningRate,
+    arguments_of_rule,
     check_argument,
     refuse_unknown,
+    suggest,
 )
 
 __all__ = ["LectureOptimizer"]
@@ -25,8 +24,8 @@ __all__ = ["LectureOptimizer"]
 class LectureOptimizer(CompiledUpdate):
     """Base class of the lecture's rules, and of your own.
 
-    A rule states four facts as class attributes, implements `update_step`, and states its factor in
-    `effective_learning_rate`, which the update itself uses:
+    A rule states three facts as class attributes, implements `update_step`, and states its factor
+    in `effective_learning_rate`, which the update itself uses:
 
     - `slot_names`: the names of its state, in the formula's order. Files hold the state by
       position: never change the order later.
@@ -76,7 +75,7 @@ class LectureOptimizer(CompiledUpdate):
     evidence: tuple[str, str | None] | None = None
     nearest_keras: tuple[type, dict[str, Any]] | None = None
 
-    _hyperparameters: tuple[str, ...] = ()
+    _hyperparameters: tuple[str, ...] | None = None  # until the constructor sets them
 
     def __init__(
         self,
@@ -86,7 +85,7 @@ class LectureOptimizer(CompiledUpdate):
         **kwargs: Unpack[KerasArguments],
     ):
         rule, own = type(self).__name__, hyperparameters or {}
-        refuse_unknown(rule, kwargs, ["learning_rate", *own, "name", *SWITCHES, *KERAS_ARGUMENTS])
+        refuse_unknown(rule, kwargs, arguments_of_rule(own))
         checked = {k: check_argument(rule, k, value) for k, value in kwargs.items()}
         learning_rate = check_argument(rule, "learning_rate", learning_rate)
         jit_compile = checked.pop("jit_compile", True)
@@ -98,12 +97,22 @@ class LectureOptimizer(CompiledUpdate):
 
     def __setattr__(self, name, value):
         """Check an argument that is set later like one that is given to the constructor."""
-        rule = type(self).__name__
-        if name in ("learning_rate", *SWITCHES, *KERAS_ARGUMENTS, *self._hyperparameters):
+        rule, known = type(self).__name__, arguments_of_rule(self._hyperparameters or ())
+        if name in known and name != "name":
             value = check_argument(rule, name, value)
+        elif self._is_misspelt(name, known):
+            refuse_unknown(rule, [name], known)
         if name in WITH_STATE and value and vars(self).get("built") and not getattr(self, name):
             raise ValueError(f"{rule}: `{name}` must be set before `build`, which makes its state.")
         super().__setattr__(name, value)
+
+    def _is_misspelt(self, name, known):
+        """Whether nobody would read this attribute, and an argument is meant (`optimizer.lr`)."""
+        if self._hyperparameters is None or name.startswith("_"):  # Keras sets its own
+            return False
+        if not type(self).__module__.startswith(f"{__package__}."):
+            return False  # a rule of your own may call its attributes what it likes
+        return not (hasattr(self, name) or name in self.slot_names) and suggest(name, known)
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
         """Create the rule's state, all zeros, once.
@@ -143,7 +152,6 @@ class LectureOptimizer(CompiledUpdate):
             trainable_variables: list of the variables to update, one for each gradient. Optional
                 once the optimizer is built.
         """
-        grads = [densify(g) if isinstance(g, tf.IndexedSlices) else g for g in grads]
         super().apply(grads, trainable_variables)
 
     def slots(self, variable: keras.Variable) -> list[tf.Variable]:
@@ -159,8 +167,6 @@ class LectureOptimizer(CompiledUpdate):
             TypeError: this is not a variable.
             ValueError: the optimizer was not built with it.
         """
-        if not isinstance(variable, (keras.Variable, tf.Variable)):
-            raise TypeError(must_be("variable", "a keras.Variable", variable))
         i = index_of(self, variable)
         if i is None:
             raise ValueError(
@@ -192,7 +198,7 @@ class LectureOptimizer(CompiledUpdate):
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make an equal, untrained optimizer, as a dict."""
-        own = {argument: getattr(self, argument) for argument in self._hyperparameters}
+        own = {argument: getattr(self, argument) for argument in self._hyperparameters or ()}
         return {**super().get_config(), "jit_compile": self.jit_compile, **own}
 
 
@@ -204,9 +210,3 @@ def compute_dtype(variable):
 def at_least_float32(dtype):
     dtype = tf.as_dtype(dtype)
     return tf.float32 if dtype.is_floating and dtype.size < 4 else dtype
-
-
-def densify(gradient):
-    """The sum of the rows of a sparse gradient, its shape static where it can be."""
-    shape = tf.get_static_value(gradient.dense_shape)
-    return tf.ensure_shape(tf.convert_to_tensor(gradient), shape)

@@ -1,4 +1,4 @@
-"""Each hyperparameter once: its name, its symbol on the slides, the numbers it may be."""
+"""The rules' hyperparameters and Keras's arguments: symbols, allowed values, other names."""
 
 import difflib
 import math
@@ -38,10 +38,19 @@ HYPERPARAMETERS = {
     # 1 is a world without friction: worth showing, and well defined.
     "momentum": Hyperparameter("μ", *UNIT, ("mu",)),
     # At 1 an average that starts at zero stays there.
-    "rho": Hyperparameter("γ", *BELOW_ONE, ("gamma", "decay")),
+    "rho": Hyperparameter("γ", *BELOW_ONE, ("gamma", "alpha")),
     "beta_1": Hyperparameter("β₁", *BELOW_ONE, ("beta1", "b1", "betas")),
-    "beta_2": Hyperparameter("β₂", *BELOW_ONE, ("beta2", "b2")),
+    "beta_2": Hyperparameter("β₂", *BELOW_ONE, ("beta2", "b2", "betas")),
     "epsilon": Hyperparameter("ε", *NOT_NEGATIVE, ("eps",)),
+}
+
+# Arguments of Keras and PyTorch that stand for another rule here, or for one that is not here.
+ELSEWHERE = {
+    "momentum": "The rules `Momentum` and `Nesterov` have it.",
+    "nesterov": "`Nesterov` is a rule of its own.",
+    "amsgrad": "`keras.optimizers.Adam` has it.",
+    "centered": "`keras.optimizers.RMSprop` has it.",
+    "initial_accumulator_value": "`keras.optimizers.Adagrad` has it.",
 }
 
 # Arguments of every Keras optimizer, which Keras checks little: (allowed, is_allowed, kind).
@@ -72,6 +81,11 @@ class KerasArguments(TypedDict, total=False):
     loss_scale_factor: float | None
     gradient_accumulation_steps: int | None
     jit_compile: bool
+
+
+def arguments_of_rule(own):
+    """Return the names of all arguments of a rule, given those that only some rules have."""
+    return ["learning_rate", *own, "name", *SWITCHES, *KERAS_ARGUMENTS]
 
 
 def check_argument(rule, argument, value):
@@ -109,14 +123,23 @@ def _check_learning_rate(rule, value):
 
 def refuse_unknown(rule, arguments, known):
     """Raise a ValueError for an argument that is not known, with what was probably meant."""
-    meant = {other: name for name, h in HYPERPARAMETERS.items() for other in h.other_names}
     for argument in arguments:
-        if argument in known:
-            continue
-        close = [meant.get(argument), *difflib.get_close_matches(argument, known, n=1)]
-        close = [name for name in close if name in known]
-        suggestion = f" Did you mean `{close[0]}`?" if close else ""
-        raise ValueError(
-            f"{rule}: argument `{argument}` is not recognized.{suggestion} "
-            f"Its arguments are {', '.join(known)}."
-        )
+        if argument not in known:
+            raise ValueError(
+                f"{rule}: argument `{argument}` is not recognized.{suggest(argument, known)} "
+                f"Its arguments are {', '.join(known)}."
+            )
+
+
+def suggest(argument, known):
+    """Return a sentence on what was probably meant by an argument that is not known, or ""."""
+    if argument in ELSEWHERE:
+        return f" {ELSEWHERE[argument]}"
+    # Keras 1 and 2 lowered the learning rate by `decay`, PyTorch by `lr_decay`.
+    if "decay" in argument and "weight" not in argument:
+        return " A learning rate that decays is a schedule: pass one as `learning_rate`."
+    # `alpha` is the learning rate in lectures, and rho in PyTorch; `betas` are two.
+    meant = [n for n, h in HYPERPARAMETERS.items() if argument in h.other_names and n in known]
+    meant = meant or difflib.get_close_matches(argument, known, n=1)
+    names = [f"`{name}`" for name in sorted(meant, key="learning_rate".__eq__)]
+    return f" Did you mean {' or '.join(names)}?" if names else ""
