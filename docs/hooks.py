@@ -19,6 +19,14 @@ from keras_lecture_opt.monitor._quantities import in_docstring
 from keras_lecture_opt.rules import RULES
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+# As high as its page, whose first screen is what the site's bar leaves. (A page from a file may not
+# look into its frame; then the frame has the height of site.css.)
+FIT = (
+    "const page = this.contentDocument; if (page) {"
+    "page.documentElement.style.setProperty('--screen', innerHeight - 130 + 'px');"
+    "new ResizeObserver(() => this.style.height = page.body.offsetHeight + 8 + 'px')"
+    ".observe(page.body) }"
+)
 COPIED = ("*.md", "docs/**/*.*", "benchmarks/*.txt")
 CODE = ("keras_lecture_opt/**/*.py", "keras_lecture_opt/**/*.js", "tests/reference.py")
 CODE += ("benchmarks/*.py", "docs/**/*.py", "examples/*.py")
@@ -109,8 +117,9 @@ def code(nav):
 
 def on_page_markdown(markdown, page, **_):
     """Put the explorer where a page says so, as wide as the window: a forge shows no frame."""
-    frame = '<iframe class="explorer" src="explorer.html" title="The explorer"></iframe>\n\n'
-    frame += '<a href="explorer.html">The explorer alone</a>, for a projector.'
+    frame = '<a href="explorer.html">Open it alone</a>, for a projector.\n\n'
+    frame += f'<iframe class="explorer" src="explorer.html" title="The explorer" onload="{FIT}">'
+    frame += "</iframe>"
     if "<!-- explorer -->" in markdown:
         page.meta["hide"] = ["navigation", "toc"]
     # A session: only then is its copy free of prompts.

@@ -35,7 +35,8 @@ from keras_lecture_opt import explorer, mnist
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SERIES = ("Close side pane",)
 SADDLE = (  # the setting of the explorer
-    "surface=saddle&start=-0.01,-1&steps=3500&step=150&rules=SteepestDescent,Momentum,Nesterov,"
+    "example=saddle&surface=saddle&start=-0.01,-1&steps=3500&step=150"
+    "&rules=SteepestDescent,Momentum,Nesterov,"
     "AdaGrad,RMSProp,SimplifiedAdam,Adam&learning_rate=0.01"
 )
 LOG_SCALE = (*SERIES, "More line chart options", "Toggle Y-axis log scale on line chart")
@@ -249,7 +250,7 @@ def take(picture, address):
 def take_explorer(folder):
     """Save the picture of the explorer for notebooks in viewers that run no scripts."""
     explorer.save(folder / "page.html")
-    with browser(1200, 1140) as driver:
+    with browser(1200, 1000) as driver:
         driver.get(f"{(folder / 'page.html').as_uri()}#{SADDLE}")
         wait_for(driver, "left the domain in step 26")
         time.sleep(2)

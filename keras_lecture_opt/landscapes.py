@@ -18,7 +18,16 @@ from keras_lecture_opt.rates import (
     missing_rate,
     next_learning_rate,
 )
-from keras_lecture_opt.rules import LectureOptimizer, Nesterov
+from keras_lecture_opt.rules import (
+    AdaGrad,
+    Adam,
+    LectureOptimizer,
+    Momentum,
+    Nesterov,
+    RMSProp,
+    SimplifiedAdam,
+    SteepestDescent,
+)
 from keras_lecture_opt.rules._hyperparameters import HYPERPARAMETERS
 
 __all__ = ["Surface", "Descent", "descend", "quadratic", "saddle", "rosenbrock", "beale"]
@@ -203,6 +212,18 @@ himmelblau = Surface(
 )
 SURFACES = (quadratic, saddle, rosenbrock, beale, himmelblau)
 
+# The rate times curvature that a rule bears: above it, on a quadratic loss, its steps grow. m is a
+# momentum whose learning rate is (1 - beta_1) times the rate.
+LIMITS: dict[type, Callable[[dict], float]] = {
+    SteepestDescent: lambda h: 2,
+    Momentum: lambda h: 2 * (1 + h["momentum"]),
+    Nesterov: lambda h: 2 * (1 + h["momentum"]) / (1 + 2 * h["momentum"]),
+    AdaGrad: lambda h: 2,
+    RMSProp: lambda h: 2,
+    SimplifiedAdam: lambda h: 2 * (1 + h["beta_1"]) / (1 - h["beta_1"]),
+    Adam: lambda h: 2 * (1 + h["beta_1"]) / (1 - h["beta_1"]),
+}
+
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Descent:
@@ -254,6 +275,49 @@ class Descent:
         """Name of the optimizer's class."""
         return type(inner_optimizers(self.optimizer)[0]).__name__
 
+    @property
+    def stability(self) -> np.ndarray | None:
+        """Rate times curvature in each step, in units of what the rule bears, (steps,).
+
+        It is the largest eigenvalue of diag(rates) H, where H is the Hessian at the point at which
+        the step took its gradient, divided by the rule's limit:
+
+        | rule | limit |
+        | --- | --- |
+        | `SteepestDescent`, `AdaGrad`, `RMSProp` | 2 |
+        | `Momentum` | 2 (1 + mu) |
+        | `Nesterov` | 2 (1 + mu) / (1 + 2 mu) |
+        | `SimplifiedAdam`, `Adam` | 2 (1 + beta_1) / (1 - beta_1) |
+
+        Where curvature and rates do not change, a path converges below 1 and diverges above 1. The
+        path of `SteepestDescent` zigzags above 0.5. An adaptive rule lowers its rates where it
+        overshoots, so it can stay near 1 and above. A number below 0 says that the loss curves
+        downward in every direction.
+
+        NaN where `rates` is. None for optimizers without a formula, and for those that are not of
+        this package, whose limits are not listed here.
+
+        Example:
+
+        >>> import keras_lecture_opt
+        >>> for eta in (0.01, 0.03, 0.05):  # the bowl's curvature is 50: the limit is 2 / 50
+        ...     descent = descend(quadratic, keras_lecture_opt.SteepestDescent(eta), steps=1)
+        ...     print(eta, descent.stability.round(3))
+        0.01 [0.25]
+        0.03 [0.75]
+        0.05 [1.25]
+        """
+        limit = LIMITS.get(type(inner_optimizers(self.optimizer)[0]))
+        if limit is None or self.rates is None:
+            return None
+        points = self.path if self.lookahead is None else self.lookahead
+        h11, h12, h22 = _hessians(self.surface, points[:-1])
+        # Eigenvalues of diag(r) H, from its trace and its determinant.
+        r1, r2 = self.rates.T
+        half_difference = (r1 * h11 - r2 * h22) / 2
+        largest = (r1 * h11 + r2 * h22) / 2 + np.sqrt(half_difference**2 + r1 * r2 * h12**2)
+        return largest / limit(self.hyperparameters)
+
     def __repr__(self) -> str:
         stopped = f"; {self.stopped}" if self.stopped else ""
         return (
@@ -268,6 +332,20 @@ def _restored(fields, state):
     for variable, value in zip(descent.optimizer.variables, state, strict=True):
         variable.assign(value)
     return descent
+
+
+def _hessians(surface, points):
+    """Return the second derivatives of the loss at each point: 11, 12 and 22."""
+    zero = tf.UnconnectedGradients.ZERO
+    w = tf.unstack(tf.constant(points.T))
+    with tf.GradientTape(persistent=True) as outer:
+        outer.watch(w)
+        with tf.GradientTape() as inner:
+            inner.watch(w)
+            loss = surface(*w)
+        g1, g2 = inner.gradient(loss, w, unconnected_gradients=zero)
+    h11, h12 = outer.gradient(g1, w, unconnected_gradients=zero)
+    return h11.numpy(), h12.numpy(), outer.gradient(g2, w[1], unconnected_gradients=zero).numpy()
 
 
 def descend(

@@ -694,7 +694,7 @@ def test_report_needs_no_extra():
     code += "try:\n    plots.animate(film, 'film.mp4')\n"
     code += "except ImportError as error:\n    print(error)\n"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert run.stdout.startswith("Films as MP4 or HTML need the extra 'plot'"), run.stderr
+    assert run.stdout.startswith("`animate` needs the extra 'plot'"), run.stderr
 
 
 def made(workload, losses, rungs):
@@ -789,6 +789,7 @@ def test_edge_of_the_last_choice_is_one_of_three_or_more(regression, tmp_path):
     losses[0.8] = [[3.0], [3.0]]
     study = made(regression, {"SGD": losses}, [(1, 4), (2, 3)])
     study.rates = [0.05, *study.rates]
+    study.trials["SGD"][0.05] = {"learning_rate": 0.05}
     assert study.ranking()[0]["at_inner_edge"]
     study.rates = study.rates[1:]
     page = (study.report(tmp_path) / "README.md").read_text(encoding="utf-8")

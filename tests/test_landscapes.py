@@ -174,6 +174,79 @@ def test_rates_are_numpys(rule):
     np.testing.assert_allclose(descent.rates, expected, rtol=1e-9)
 
 
+# Second derivatives by hand: 11, 12 and 22.
+HESSIANS = {
+    "quadratic": lambda x, y: (2, 0, 50),
+    "saddle": lambda x, y: (6 * x, 0, 2),
+    "Rosenbrock": lambda x, y: (2 - 400 * (y - 3 * x**2), -400 * x, 200),
+    "Beale": lambda x, y: (
+        2 * ((y - 1) ** 2 + (y**2 - 1) ** 2 + (y**3 - 1) ** 2),
+        sum(
+            2 * n * y ** (n - 1) * (c + 2 * x * (y**n - 1))
+            for n, c in ((1, 1.5), (2, 2.25), (3, 2.625))
+        ),
+        sum(
+            2 * n * x * ((n - 1) * y ** max(n - 2, 0) * (c - x + x * y**n))
+            + 2 * (n * x * y ** (n - 1)) ** 2
+            for n, c in ((1, 1.5), (2, 2.25), (3, 2.625))
+        ),
+    ),
+    "Himmelblau": lambda x, y: (
+        12 * x**2 + 4 * y - 42,
+        4 * x + 4 * y,
+        4 * x + 12 * y**2 - 26,
+    ),
+}
+# What a rule bears, typed from its analysis on a quadratic loss.
+BEARS = {
+    "SteepestDescent": 2,
+    "Momentum": 2 * 1.9,
+    "Nesterov": 2 * 1.9 / 2.8,
+    "AdaGrad": 2,
+    "RMSProp": 2,
+    "SimplifiedAdam": 2 * 1.9 / 0.1,
+    "Adam": 2 * 1.9 / 0.1,
+}
+
+
+@each_surface
+def test_stability_is_numpys(rule, surface):
+    descent = descended(rule, surface)
+    if rule.__name__ not in BEARS:  # of a new rule nobody has said what it bears
+        assert descent.stability is None
+        return
+    points = descent.path if descent.lookahead is None else descent.lookahead
+    expected = []
+    for rate, point in zip(descent.rates, points[:-1], strict=True):
+        h11, h12, h22 = HESSIANS[surface.name](*point)
+        eigenvalues = np.linalg.eigvals(np.diag(rate) @ [[h11, h12], [h12, h22]])
+        expected.append(max(eigenvalues.real) / BEARS[rule.__name__])
+    np.testing.assert_allclose(descent.stability, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("cls", [SteepestDescent, Momentum, Nesterov])
+def test_stability_of_1_separates_convergence_from_divergence(cls, momentum):
+    """Exactly, on a quadratic loss whose axes are not those of the weights."""
+    own = {} if cls is SteepestDescent else {"momentum": momentum}
+    bowl = Surface(
+        "bowl", lambda x, y: (x + y) ** 2 + 4 * (x - y) ** 2, ((-1e9, 1e9), (-1e9, 1e9)), (1, 0.5)
+    )
+    at_1 = 1 / descend(bowl, cls(1.0, **own), steps=1).stability[0]
+    for share, converges in ((0.99, True), (1.01, False)):
+        descent = descend(bowl, cls(at_1 * share, **own), steps=1000)
+        np.testing.assert_allclose(descent.stability, share, rtol=1e-6)  # η is in float32
+        assert (descent.losses[-1] < 1e-3 * descent.losses[0]) == converges
+
+
+def test_stability_where_nothing_is_known():
+    for optimizer in (keras.optimizers.SGD(ETA), SignDescent(ETA)):
+        assert descend(quadratic, optimizer, steps=2).stability is None
+    accumulating = SteepestDescent(ETA, gradient_accumulation_steps=2)
+    stability = descend(quadratic, accumulating, steps=3).stability
+    np.testing.assert_allclose(stability, [np.nan, 25 * ETA, 25 * ETA])
+
+
 def test_nesterov_is_the_slides_from_any_velocity():
     descent = descend(quadratic, Nesterov(ETA, momentum=0.75), start=(0.5, 0.25), steps=40)
     moving = descend(

@@ -8,17 +8,20 @@ import base64
 import gzip
 import html
 import inspect
+import itertools
 import json
 import os
 import pathlib
 import re
 import unicodedata
 
+import numpy as np
+
 try:
     from bokeh.document import Document
     from bokeh.embed import file_html
     from bokeh.events import DocumentReady
-    from bokeh.models import Arrow, ColumnDataSource, CustomJS, FactorRange, FixedTicker, NormalHead
+    from bokeh.models import Arrow, ColumnDataSource, CustomJS, LinearColorMapper, NormalHead
     from bokeh.plotting import figure
     from bokeh.resources import INLINE
 except ImportError as error:
@@ -30,28 +33,38 @@ except ImportError as error:
 from keras_lecture_opt._arguments import check_local_path
 from keras_lecture_opt.landscapes import SURFACES
 from keras_lecture_opt.plots import color
-from keras_lecture_opt.plots._surface import CONTOUR, shades
+from keras_lecture_opt.plots._style import shade
+from keras_lecture_opt.plots._surface import CONTOUR, GREYS
 from keras_lecture_opt.rules import RULES
 from keras_lecture_opt.rules._hyperparameters import HYPERPARAMETERS
 
 __all__ = ["save", "show"]
 
 FOLDER = pathlib.Path(__file__).parent
-FORMULAS = ("rules.js", "surfaces.js", "descend.js")
+FORMULAS = ("rules.js", "surfaces.js", "formula.js", "contours.js", "descend.js")
+SCRIPTS = ("setting.js", "pictures.js", "page.js")
+MARKERS = ("circle", "square", "triangle", "diamond", "inverted_triangle", "hex", "plus")
+CELLS = 160  # of a picture of shades, as in contours.js
 UUID = r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"
 # What the page's script draws: the columns of each source.
 SOURCES = {
+    "shades": "image x y dw dh",
+    "contours": "xs ys",
     "minima": "x y",
     "paths": "xs ys color width",
     "dots": "x y color",
     "start": "x y",
-    "gradients": "x_start y_start x_end y_end color",
-    "velocities": "x_start y_start x_end y_end color",
+    "gradients": "x_start y_start x_end y_end color alpha",
+    "velocities": "x_start y_start x_end y_end color alpha",
     "ahead": "x y w1 w2 color",
     "ends": "x y color edge width marker",
+    "labels": "x y text align dx dy",
     "losses": "xs ys color width",
+    "loss_marks": "x y color marker",
     "loss_ends": "x y color edge width marker",
-    "rates": "weight rate lowest color",
+    "rates": "xs ys color width dash",
+    "rate_marks": "x y color marker",
+    "rate_ends": "x y color edge width marker",
 }
 
 # The page for a notebook: a third of its size.
@@ -94,7 +107,7 @@ def show() -> None:
     """Show the page below the cell of a notebook.
 
     There the page has no address that could hold the setting: to link a setting, `save` the page.
-    It takes about 0.7 MB of the notebook. A viewer that runs no scripts shows a picture of it.
+    It takes about 0.6 MB of the notebook. A viewer that runs no scripts shows a picture of it.
     """
     from IPython.display import HTML, display  # every notebook has it
 
@@ -109,9 +122,8 @@ def page():
         name: ColumnDataSource({column: [] for column in columns.split()}, name=name)
         for name, columns in SOURCES.items()
     }
-    surface, contours = surface_figure(sources)
     figures = {
-        "surface": surface,
+        "surface": surface_figure(sources),
         "loss": loss_figure(sources, "linear"),
         "log_loss": loss_figure(sources, "log"),
         "rates": rates_figure(sources),
@@ -120,8 +132,9 @@ def page():
     for name, root in figures.items():
         root.name = name
         document.add_root(root)
-    models = {"figures": figures, "contours": contours, "sources": sources}
-    document.js_on_event(DocumentReady, CustomJS(args=models, code=read("page.js")))
+    code = "\n".join(map(read, SCRIPTS))
+    models = {"figures": figures, "sources": sources}
+    document.js_on_event(DocumentReady, CustomJS(args=models, code=code))
     page = file_html(
         document,
         resources=INLINE,
@@ -146,7 +159,12 @@ def lecture():
     """Return what the classes say of the rules, their hyperparameters and the surfaces."""
     return {
         "rules": {
-            rule.__name__: {"color": color(rule), "defaults": defaults(rule)} for rule in RULES
+            rule.__name__: {
+                "colors": [shade(color(rule), share) for share in (0, 0.35, 0.65)],
+                "marker": marker,
+                "defaults": defaults(rule),
+            }
+            for rule, marker in zip(RULES, itertools.cycle(MARKERS), strict=False)
         },
         "hyperparameters": {
             argument: {
@@ -182,8 +200,8 @@ def new_figure(x_label, y_label, **arguments):
         tools="",
         toolbar_location=None,
         sizing_mode="stretch_both",
-        min_border_right=20,
-        min_border_top=15,
+        min_border_right=10,
+        min_border_top=8,
         outline_line_color=None,
         **arguments,
     )
@@ -194,23 +212,16 @@ def new_figure(x_label, y_label, **arguments):
 
 
 def surface_figure(sources):
-    """Return the figure of the paths, and the contours of each surface by its name."""
+    """Return the figure of the surface and of the paths on it."""
     f = new_figure("w₁", "w₂", x_range=(0, 1), y_range=(0, 1))
     f.grid.visible = False
-    contours = {}
-    for surface in SURFACES:
-        *grid, levels, greys = shades(surface, points=120)
-        contour = f.contour(*grid, levels, fill_color=greys)
-        contour.visible = False
-        bands = contour.fill_renderer.data_source.data
-        for axis in ("xs", "ys"):  # rounded to less than a pixel: the page becomes half as large
-            bands[axis] = [
-                [[ring.round(3).tolist() for ring in polygon] for polygon in band]
-                for band in bands[axis]
-            ]
-        shade = contour.fill_renderer.glyph
-        shade.line_color, shade.line_alpha, shade.line_width = CONTOUR, 1, 0.6
-        contours[surface.name.lower()] = contour
+    sources["shades"].data = {  # which the page fills
+        "image": [np.zeros((CELLS + 1, CELLS + 1), "float32")],
+        **{column: [0.0] for column in ("x", "y", "dw", "dh")},
+    }
+    mapper = LinearColorMapper(palette=GREYS, low=0, high=1, nan_color="#FFFFFF")
+    f.image("image", "x", "y", "dw", "dh", source=sources["shades"], color_mapper=mapper)
+    f.multi_line("xs", "ys", source=sources["contours"], color=CONTOUR, width=0.6)
 
     white = {"fill_color": "#FFFFFF", "line_color": "#000000"}
     f.scatter("x", "y", source=sources["minima"], marker="star", size=24, **white)
@@ -218,36 +229,55 @@ def surface_figure(sources):
     f.scatter("x", "y", source=sources["dots"], size=7, color="color")
     f.scatter("x", "y", source=sources["start"], size=14, line_width=2, **white)
     for name, width, dash in (("gradients", 3, [6, 4]), ("velocities", 5, "solid")):
-        head = NormalHead(size=14, fill_color="color", line_color="color")
+        faded = {f"{part}_alpha": "alpha" for part in ("fill", "line")}
+        head = NormalHead(size=14, fill_color="color", line_color="color", **faded)
         line = {"line_color": "color", "line_width": width, "line_dash": dash}
-        f.add_layout(Arrow(source=sources[name], end=head, **line))
+        f.add_layout(Arrow(source=sources[name], end=head, line_alpha="alpha", **line))
     ahead = {"source": sources["ahead"], "line_color": "color", "line_width": 3}
     f.segment("w1", "w2", "x", "y", line_dash="dotted", **ahead)
     f.scatter("x", "y", marker="diamond", size=18, fill_color="#FFFFFF", **ahead)
     add_ends(f, sources["ends"])
-    return f, contours
+    f.text(
+        *("x", "y", "text"),
+        source=sources["labels"],
+        level="overlay",
+        x_offset="dx",
+        y_offset="dy",
+        text_align="align",
+        text_baseline="middle",
+        text_font_size="1rem",
+        text_font_style="bold",
+        background_fill_color="#FFFFFF",
+        background_fill_alpha=0.75,
+    )
+    return f
 
 
 def add_ends(f, source):
-    """Mark where each path is: a disk, or a cross where it has ended early."""
+    """Mark where each path is: the mark of its rule, or a cross where it has ended early."""
     line = {"line_color": "edge", "line_width": "width"}
-    f.scatter("x", "y", source=source, marker="marker", size=18, fill_color="color", **line)
+    f.scatter("x", "y", source=source, marker="marker", size=15, fill_color="color", **line)
+
+
+def add_marks(f, source):
+    """Mark lines, to tell them apart without colors."""
+    f.scatter("x", "y", source=source, marker="marker", size=9, color="color")
 
 
 def loss_figure(sources, scale):
     """Return a figure of the loss; a log axis shows none below 0."""
     f = new_figure("step", "loss", y_axis_type=scale, x_range=(0, 1), y_range=(0.1, 1))
     f.multi_line("xs", "ys", source=sources["losses"], color="color", width="width")
+    add_marks(f, sources["loss_marks"])
     add_ends(f, sources["loss_ends"])
     return f
 
 
 def rates_figure(sources):
     """Return a figure of the effective learning rate of each weight."""
-    label = "effective learning rate"
-    f = new_figure(label, None, x_axis_type="log", x_range=(0.1, 1), y_range=FactorRange())
-    f.ygrid.visible = False
-    f.xaxis.ticker = f.xgrid.ticker = FixedTicker(name="decades")
-    bars = {"y": "weight", "left": "lowest", "right": "rate", "height": 0.8, "color": "color"}
-    f.hbar(source=sources["rates"], **bars)
+    f = new_figure("step", "effective rate", y_axis_type="log", x_range=(0, 1), y_range=(0.1, 1))
+    line = {"color": "color", "width": "width", "line_dash": "dash"}
+    f.multi_line("xs", "ys", source=sources["rates"], **line)
+    add_marks(f, sources["rate_marks"])
+    add_ends(f, sources["rate_ends"])
     return f

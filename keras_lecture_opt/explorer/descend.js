@@ -25,3 +25,13 @@ function descend(surface, domain, rule, hyperparameters, start, velocity, steps)
   }
   return { path, stopped: null };
 }
+
+// Rate × curvature in a step of a path, in units of what the rule bears, as `Descent.stability`: the largest eigenvalue
+// of diag(rates) times the Hessian where the step took its gradient.
+function stability(surface, rule, hyperparameters, path, step) {
+  const { w, ahead } = path[step - 1];
+  const [h11, h12, h22] = surface.hessian(...(ahead ?? w));
+  const [r1, r2] = path[step].weights.map(({ rate }) => rate);
+  const largest = (r1 * h11 + r2 * h22) / 2 + Math.hypot((r1 * h11 - r2 * h22) / 2, Math.sqrt(r1 * r2) * h12);
+  return largest / rule.limit(hyperparameters);
+}

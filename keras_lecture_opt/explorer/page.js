@@ -1,352 +1,179 @@
-// The page: its controls, its pictures, its address. `figures`, `contours` and `sources` come from Python, LECTURE from
-// the classes, RULES, SURFACES and `descend` from the files of those names.
-
-const $ = (selector) => document.querySelector(selector);
-const RULE_NAMES = Object.keys(LECTURE.rules).filter((name) => name in RULES);
-const EXAMPLES = {
-  Zigzag: {
-    sentence: "Zigzag behavior! Move very slowly on the flat direction, oscillate on the steep direction.",
-    look: "Momentum damps the zigzag: move μ.",
-    surface: "quadratic", rules: ["SteepestDescent", "Momentum"], learning_rate: 0.036, momentum: 0.5, steps: 60,
-    speed: "5",
-  },
-  "Already optimal, but v ≠ 0": {
-    sentence: "Suppose w is already optimal, but v ≠ 0. Look ahead! The actual update is more reliable than Momentum.",
-    look: "Nesterov takes the gradient at ◇.",
-    surface: "quadratic", rules: ["Momentum", "Nesterov"], start: [0, 0], velocity: [0.3, 0.15], steps: 60, speed: "5",
-  },
-  "AdaGrad: the diagonal, and the stop": {
-    sentence: "Will follow the diagonal direction! Learning rate goes down monotonically as t increases. Stop learning!!!",
-    look: "RMSProp forgets old gradients, and keeps moving.",
-    surface: "quadratic", rules: ["AdaGrad", "RMSProp"], steps: 400, speed: "20",
-  },
-  "Saddle": {
-    sentence: "The problem is unbounded and (0, 0) is a saddle point. How will these methods behave if we start at this point?",
-    look: "Rules with one rate for all weights wait at the saddle.",
-    surface: "saddle", rules: RULE_NAMES, steps: 3500, speed: "faster",
-  },
-  "Bias correction": {
-    sentence: "Bias Correction (since we set m⁽⁰⁾, v⁽⁰⁾ to 0)",
-    look: "Without it, the first step is 3.16 η, and the path leaves the domain.",
-    surface: "beale", rules: ["SimplifiedAdam", "Adam"], learning_rate: 0.3, steps: 200, speed: "5",
-  },
-};
-
-// One slider for all rules that share an argument and its default; one learning rate for all rules.
-const SLIDERS = Object.entries(LECTURE.hyperparameters).flatMap(([argument, { most }]) => {
-  const groups = {};
-  for (const rule of RULE_NAMES) {
-    const value = LECTURE.rules[rule].defaults[argument];
-    if (value !== undefined) (groups[argument === "learning_rate" ? 0.01 : value] ??= []).push(rule);
-  }
-  const several = Object.keys(groups).length > 1;
-  return Object.entries(groups).map(([value, rules]) => ({
-    key: several ? `${argument}_${rules[0]}` : argument,
-    argument, rules, several, value: Number(value), most,
-    lowest: { learning_rate: -4, epsilon: -10 }[argument], // the exponent, where the range is logarithmic
-  }));
-});
-const sliderOf = (rule, argument) => SLIDERS.find((s) => s.argument === argument && s.rules.includes(rule));
-
-function defaults(surface) {
-  return {
-    surface, rules: ["SteepestDescent"], start: LECTURE.surfaces[surface].start, velocity: [0, 0], steps: 100, step: 0,
-    speed: "5", ...Object.fromEntries(SLIDERS.map(({ key, value }) => [key, value])),
-  };
-}
+// The page: its controls, its numbers, its play. The setting is changed here only.
 
 let setting = {};
-let descents = {}; // by rule: { path, stopped }
+let runs = []; // of the paths, in their order: { path, stopped }
+let surface = {}; // of the setting
 let playing = false;
+let dragging = false; // the box stays while the start is dragged
+let box = [];
 
 // ---- Numbers
 
-function shown(x) {
+function shown(x, digits = 4) {
   if (x === undefined) return "";
   if (x === 0) return "0";
   const size = Math.abs(x);
-  const text = size >= 1e-3 && size < 1e5 ? String(Number(x.toPrecision(4))) : x.toExponential(2);
+  const text = size >= 1e-3 && size < 1e5 ? String(Number(x.toPrecision(digits))) : x.toExponential(2);
   return text.replace(/-/g, "−");
 }
-const pair = (values) => (values.some((x) => x === undefined) ? "" : `(${values.map(shown).join(", ")})`);
+const pair = (values) => (values.some((x) => x === undefined) ? "" : `(${values.map((x) => shown(x)).join(", ")})`);
 const python = (values) => `(${values.join(", ")})`;
+const html = (text) => text.replace(/[&<>"]/g, (character) => `&#${character.charCodeAt(0)};`);
 
-// ---- The descents
+// ---- The paths
 
-function hyperparameters(rule) {
-  return Object.fromEntries(
-    Object.keys(LECTURE.rules[rule].defaults).map((argument) => [
-      LECTURE.hyperparameters[argument].name,
-      setting[sliderOf(rule, argument).key],
-    ]),
-  );
-}
+const named = ({ values }) =>
+  Object.fromEntries(Object.entries(values).map(([name, value]) => [LECTURE.hyperparameters[name].name, value]));
 
 function run() {
-  const { domain } = LECTURE.surfaces[setting.surface];
-  descents = Object.fromEntries(
-    setting.rules.map((rule) => [
-      rule,
-      descend(SURFACES[setting.surface], domain, RULES[rule], hyperparameters(rule), setting.start, setting.velocity, setting.steps),
-    ]),
-  );
+  surface = surfaceIn(setting);
+  const { start, velocity, steps } = setting;
+  runs = setting.paths.map((path) => descend(surface, surface.domain, RULES[path.rule], named(path), start, velocity, steps));
 }
 
 // The step that is not finite has no point in the path.
 const isNotFinite = ({ stopped }) => Boolean(stopped?.endsWith("finite"));
-const endStep = (descent) => descent.path.length - 1 + isNotFinite(descent);
-const lastStep = () => Math.max(0, ...Object.values(descents).map(endStep));
-const indexIn = ({ path }) => Math.min(setting.step, path.length - 1);
-const hasEnded = (descent) => descent.stopped && setting.step >= endStep(descent);
+const endStep = (run) => run.path.length - 1 + isNotFinite(run);
+const lastStep = () => Math.max(0, ...runs.map(endStep));
 
 // Why a path ended: the number that crossed a limit.
-function reason(descent) {
-  const { path, stopped } = descent;
-  if (isNotFinite(descent)) return `${stopped}: a weight or the loss would be infinite or NaN`;
-  const { domain } = LECTURE.surfaces[setting.surface];
-  const { w } = path.at(-1);
-  const crossings = w.flatMap((x, i) => {
-    const name = `w${"₁₂"[i]}`;  // without its value, which rounds to the limit's
-    if (x < domain[i][0]) return [`${name} is below ${shown(domain[i][0])}`];
-    return x > domain[i][1] ? [`${name} is above ${shown(domain[i][1])}`] : [];
+function reason(run) {
+  const { path, stopped } = run;
+  if (isNotFinite(run)) return `${stopped}: a weight or the loss would be infinite or NaN`;
+  const crossings = path.at(-1).w.flatMap((x, i) => {
+    const name = `w${"₁₂"[i]}`; // without its value, which rounds to the limit's
+    const [low, high] = surface.domain[i];
+    if (x < low) return [`${name} is below ${shown(low)}`];
+    return x > high ? [`${name} is above ${shown(high)}`] : [];
   });
   return `${stopped}: ${crossings.join(" and ")}`;
 }
 
-// The last point, or where the path crosses the edge of the domain.
-function endOf({ path }) {
-  const { domain } = LECTURE.surfaces[setting.surface];
-  const outside = path.at(-1).w;
-  const inside = path.at(-2)?.w ?? outside;
-  const share = Math.min(...outside.map((x, i) => {
-    const edge = Math.min(Math.max(x, domain[i][0]), domain[i][1]);
-    return edge === x ? 1 : (edge - inside[i]) / (x - inside[i]);
-  }));
-  return inside.map((x, i) => x + share * (outside[i] - x));
-}
-
-// ---- The pictures
-
-// Fill a source with rows.
-function fill(name, rows) {
-  const columns = Object.keys(sources[name].data);
-  sources[name].data = Object.fromEntries(columns.map((column) => [column, rows.map((row) => row[column])]));
-}
-
-// An arrow from a point; of the same length on the screen for all vectors, or of the vector's own.
-function arrow(from, vector, color, isTrue) {
-  const { domain } = LECTURE.surfaces[setting.surface];
-  const parts = vector.map((x, i) => x / (domain[i][1] - domain[i][0]));
-  const size = Math.hypot(...parts);
-  if (!size || !Number.isFinite(size)) return [];
-  const scale = isTrue ? 1 : 0.13 / size;
-  return [{ x_start: from[0], y_start: from[1], x_end: from[0] + scale * vector[0], y_end: from[1] + scale * vector[1], color }];
-}
-
-// The smallest and the largest of the numbers that are allowed, or two numbers where there are none.
-function extent(numbers, isAllowed = Number.isFinite) {
-  const found = numbers.filter(isAllowed);
-  return found.length ? [found.reduce((a, b) => Math.min(a, b)), found.reduce((a, b) => Math.max(a, b))] : [0.1, 1];
-}
-
-// What a new setting changes.
-function drawSetting() {
-  const { domain, minima } = LECTURE.surfaces[setting.surface];
-  [figures.surface.x_range, figures.surface.y_range].forEach((range, i) => {
-    const [start, end] = widened(domain[i], 0.02); // crosses at the edge are whole
-    range.setv({ start, end });
-  });
-  for (const [name, contour] of Object.entries(contours)) contour.visible = name === setting.surface;
-  fill("minima", minima.map(([x, y]) => ({ x, y })));
-  fill("start", [{ x: setting.start[0], y: setting.start[1] }]);
-
-  const isLog = Object.values(descents).every(({ path }) => path.every(({ loss }) => loss >= 0));
-  figures.log_loss.visible = isLog;
-  figures.loss.visible = !isLog;
-  $("#scale").textContent = isLog ? "" : "It falls below 0, which a log axis cannot show.";
-  figures.rates.y_range.factors = setting.rules.flatMap((rule) => weights(rule)).reverse();
-}
-
-const widened = ([low, high], share) => [low - share * (high - low), high + share * (high - low)];
-const weights = (rule) => [`${rule} w₁`, `${rule} w₂`];
-
-// What a new step changes.
-function drawStep() {
-  const drawn = Object.entries(descents).map(([rule, descent], i, { length }) => {
-    const k = indexIn(descent);
-    const ended = hasEnded(descent);
-    const { color } = LECTURE.rules[rule];
+// What is drawn of each path at the setting's step.
+function drawnPaths() {
+  const looks = describe(setting.paths);
+  return runs.map((run, i) => {
+    const { rule } = setting.paths[i];
+    const { label, color, marker } = looks[i];
+    const k = Math.min(setting.step, run.path.length - 1);
+    const ended = run.stopped && setting.step >= endStep(run);
+    const hyperparameters = named(setting.paths[i]);
     return {
-      rule, descent, point: descent.path[k], past: descent.path.slice(0, k + 1), ended,
-      line: { color, width: 4 + (length - 1 - i) }, // what lies below stays visible
-      mark: ended ? { color, edge: color, width: 5, marker: "x" } : { color, edge: "#000000", width: 1, marker: "circle" },
+      rule, run, label, ended, hyperparameters, point: run.path[k], past: run.path.slice(0, k + 1),
+      stability: k ? stability(surface, RULES[rule], hyperparameters, run.path, k) : undefined,
+      line: { color, marker, width: 3 + Math.min(runs.length - 1 - i, 4) }, // what lies below stays visible
+      mark: ended ? { color, edge: color, width: 5, marker: "x" } : { color, edge: "#000000", width: 1, marker },
     };
   });
-  drawPaths(drawn);
-  drawLosses(drawn);
-  drawRates(drawn);
+}
+
+function drawStep() {
+  const drawn = drawnPaths();
+  drawPaths(drawn, surface, setting.start, box);
+  drawCharts(drawn, setting.step, lastStep(), runs.every(({ path }) => path.every(({ loss }) => loss >= 0)));
   drawTable(drawn);
-  const last = lastStep();
-  $("#step").max = last;
+  drawn.forEach(({ stability }, i) => ($(`#stability-${i}`).textContent = stability === undefined ? "" : stability.toFixed(2).replace("-", "−")));
+  drawMarks();
+  $("#step").max = lastStep();
   $("#step").value = setting.step;
-  $("#counter").textContent = `step ${setting.step} of ${last}`;
-  const status = drawn.filter(({ ended }) => ended).map(({ rule, descent }) => `${rule} ${reason(descent)}.`).join(" ");
+  $("#counter").textContent = `step ${setting.step} of`;
+  const status = drawn.filter(({ ended }) => ended).map(({ label, run }) => `${label} ${reason(run)}.`).join(" ");
   if ($("#status").textContent !== status) $("#status").textContent = status;
 }
 
-function drawPaths(drawn) {
-  fill("paths", drawn.map(({ past, line }) => ({ xs: past.map(({ w }) => w[0]), ys: past.map(({ w }) => w[1]), ...line })));
-  fill("dots", drawn.flatMap(({ past, line }) => (past.length > 101 ? [] : past.map(({ w: [x, y] }) => ({ x, y, ...line })))));
-  fill("ends", drawn.map(({ descent, point, ended, mark }) => {
-    const [x, y] = ended ? endOf(descent) : point.w;
-    return { x, y, ...mark };
-  }));
-  const moving = drawn.filter(({ ended }) => !ended);
-  fill("gradients", moving.flatMap(({ point: { w, ahead, g }, line }) => arrow(ahead ?? w, g.map((x) => -x), line.color, false)));
-  fill("velocities", moving.flatMap(({ rule, point: { w, weights }, line }) => {
-    const has = (name) => RULES[rule].state.includes(name);
-    if (has("m")) return arrow(w, weights.map(({ m }) => -m), line.color, false);
-    return has("v") ? arrow(w, weights.map(({ v }) => v), line.color, true) : [];
-  }));
-  fill("ahead", moving.flatMap(({ point: { w, ahead }, line }) =>
-    (ahead ? [{ x: ahead[0], y: ahead[1], w1: w[0], w2: w[1], ...line }] : [])));
-}
-
-function drawLosses(drawn) {
-  const losses = drawn.flatMap(({ past }) => past.map(({ loss }) => loss));
-  const [low, high] = extent(losses, (loss) => loss > 0);
-  figures.log_loss.y_range.setv({ start: low / 3, end: high * 3 });
-  const [start, end] = widened(extent(losses), 0.05);
-  figures.loss.y_range.setv({ start, end });
-  const steps = [0, Math.max(setting.step, Math.min(lastStep(), 20), 1)];
-  for (const f of [figures.loss, figures.log_loss]) f.x_range.setv({ start: 0, end: widened(steps, 0.03)[1] });
-  fill("losses", drawn.map(({ past, line }) => ({ xs: past.map((_, t) => t), ys: past.map(({ loss }) => loss), ...line })));
-  fill("loss_ends", drawn.map(({ past, point, mark }) => ({ x: past.length - 1, y: point.loss, ...mark })));
-}
-
-function drawRates(drawn) {
-  const rates = drawn.flatMap(({ past }) => past.slice(1).flatMap(({ weights }) => weights.map(({ rate }) => rate)));
-  const [low, high] = extent(rates, (rate) => rate > 0 && Number.isFinite(rate)).map(Math.log10);
-  const [first, last] = [Math.floor(low - 0.1), Math.ceil(high + 0.1)];
-  const lowest = 10 ** first;
-  figures.rates.x_range.setv({ start: lowest, end: 10 ** last });
-  const stride = Math.ceil((last - first) / 4);
-  const decades = Array.from({ length: Math.floor((last - first) / stride) + 1 }, (_, i) => 10 ** (first + i * stride));
-  figures.rates.document.get_model_by_name("decades").ticks = decades;
-  fill("rates", drawn.flatMap(({ rule, point, line }) =>
-    point.weights.map(({ rate }, i) => ({ weight: weights(rule)[i], rate: rate ?? lowest, lowest, ...line }))));
-}
-
 function drawTable(drawn) {
-  const states = [...new Set(drawn.flatMap(({ rule }) => RULES[rule].state))];
-  const rows = drawn.map(({ rule, past, point, line: { color } }) => {
-    const column = (name) => pair(point.weights.map((weight) => weight[name]));
-    const values = [past.length - 1, shown(point.loss), pair(point.w), pair(point.g), ...states.map(column), column("rate")];
-    return `<tr><th scope="row"><i style="background:${color}"></i>${rule}</th>${values.map((x) => `<td>${x}</td>`).join("")}</tr>`;
+  // A velocity and a mean square are both called v on the slides.
+  const states = { v: "velocity v", G: "G", m: "m", v2: "v, mean of g²" };
+  const state = (rule, name) => (RULES[rule].state.includes("m") ? { m: "m", v2: "v" }[name] : { v: "v", G: "G" }[name]);
+  const shownStates = Object.keys(states).filter((name) => drawn.some(({ rule }) => RULES[rule].state.includes(state(rule, name))));
+  const rows = drawn.map(({ rule, label, past, point, stability, line: { color } }) => {
+    const column = (name) => (name ? pair(point.weights.map((weight) => weight[name])) : "");
+    const values = [
+      past.length - 1, shown(point.loss), pair(point.w), pair(point.g), ...shownStates.map((name) => column(state(rule, name))),
+      column("rate"), shown(stability),
+    ];
+    return `<tr><th scope="row"><i style="background:${color}"></i>${label}</th>${values.map((x) => `<td>${x}</td>`).join("")}</tr>`;
   });
-  const heads = ["rule", "step", "loss", "w", "g", ...states, "effective rate"];
+  const heads = ["path", "step", "loss", "w", "g", ...shownStates.map((name) => states[name]), "effective rate", "rate × curvature / limit"];
   $("#numbers table").innerHTML =
     `<thead><tr>${heads.map((head) => `<th scope="col">${head}</th>`).join("")}</tr></thead><tbody>${rows.join("")}</tbody>`;
 }
 
+// Where, at this point, η begins to make a path zigzag, and where it diverges: for the first path whose rate is η.
+function drawMarks() {
+  const [ticks, text] = [$(".ticks"), $("#bounds")];
+  ticks.innerHTML = text.textContent = "";
+  const i = setting.paths.findIndex((path) => selected().includes(path) && RULES[path.rule].zigzag);
+  if (i < 0 || runs[i].path.length < 2) return;
+  const { rule, values } = setting.paths[i];
+  const h = named(setting.paths[i]);
+  const k = Math.min(Math.max(setting.step, 1), runs[i].path.length - 1);
+  const diverges = values.learning_rate / stability(surface, RULES[rule], h, runs[i].path, k);
+  if (!(diverges > 0 && Number.isFinite(diverges))) return;
+  const zigzags = (diverges * RULES[rule].zigzag(h)) / RULES[rule].limit(h);
+  const place = (eta) => 100 * Math.min(Math.max((Math.log10(eta) - LOWEST.learning_rate) / -LOWEST.learning_rate, 0), 1);
+  ticks.innerHTML = [zigzags, diverges].map((eta) => `<i style="left:${place(eta)}%"></i>`).join("");
+  text.textContent = `${describe(setting.paths)[i].label}, here: zigzags above η = ${shown(zigzags, 2)}, diverges above ${shown(diverges, 2)}.`;
+}
+
 function drawPython() {
-  const calls = setting.rules.map((rule) => {
-    const values = Object.keys(LECTURE.rules[rule].defaults).map((name) => `${name}=${setting[sliderOf(rule, name).key]}`);
-    const velocity = "momentum" in LECTURE.rules[rule].defaults && setting.velocity.some((v) => v) ? `, velocity=${python(setting.velocity)}` : "";
-    return `    descend(${setting.surface}, ${rule}(${values.join(", ")}), start=${python(setting.start)}, steps=${setting.steps}${velocity}),\n`;
-  });
-  $("#python code").textContent = calls.length
-    ? `from keras_lecture_opt import ${setting.rules.join(", ")}, plots\n` +
-      `from keras_lecture_opt.landscapes import descend, ${setting.surface}\n\n` +
-      `descents = [\n${calls.join("")}]\nplots.paths(descents)\n`
+  const { paths, start, steps } = setting;
+  const own = surface.python;
+  const call = ({ rule, values }) => {
+    const given = Object.entries(values).map(([name, value]) => `${name}=${value}`).join(", ");
+    const velocity = "momentum" in values && setting.velocity.some((v) => v) ? `, velocity=${python(setting.velocity)}` : "";
+    return `    descend(${own ? "surface" : setting.surface}, ${rule}(${given}), start=${python(start)}, steps=${steps}${velocity}),\n`;
+  };
+  const rules = [...new Set(paths.map(({ rule }) => rule))];
+  const limit = setting.domain;
+  $("#python code").textContent = paths.length
+    ? (own?.includes("tf.") ? "import tensorflow as tf\n" : "") +
+      `from keras_lecture_opt import ${rules.join(", ")}, plots\n` +
+      `from keras_lecture_opt.landscapes import ${own ? "Surface, descend" : `descend, ${setting.surface}`}\n\n` +
+      (own
+        ? `surface = Surface(\n    "surface",\n    lambda w1, w2: ${own},\n` +
+          `    domain=((-${limit}, ${limit}), (-${limit}, ${limit})),\n    start=${python(start)},\n)\n`
+        : "") +
+      `descents = [\n${paths.map(call).join("")}]\nplots.paths(descents)\n`
     : "# No rule is switched on.\n";
 }
 
-// ---- The address
-
-const hasAddress = location.protocol !== "about:"; // a notebook's frame has none
-
-function writeAddress() {
-  if (hasAddress) history.replaceState(null, "", `#${new URLSearchParams(setting)}`.replaceAll("%2C", ","));
-}
-
-// Return the setting that the address holds; a value that is not allowed is an error, with its name.
-function readAddress() {
-  const given = new URLSearchParams(location.hash.slice(1));
-  const surface = given.get("surface") ?? "quadratic";
-  check(surface in LECTURE.surfaces, "surface", surface, Object.keys(LECTURE.surfaces).join(", "));
-  const read = defaults(surface);
-  for (const [key, text] of given) {
-    if (!(key in read)) continue;
-    const items = text === "" ? [] : text.split(",");
-    if (key === "rules") {
-      items.forEach((rule) => check(RULE_NAMES.includes(rule), "rules", rule, RULE_NAMES.join(", ")));
-      read.rules = RULE_NAMES.filter((rule) => items.includes(rule));
-    } else if (key === "speed") {
-      const speeds = [...$("#speed").options].map(({ value }) => value);
-      check(speeds.includes(text), "speed", text, speeds.join(", "));
-      read.speed = text;
-    } else if (["start", "velocity"].includes(key)) {
-      read[key] = items.map(Number);
-      check(items.length === 2 && read[key].every(Number.isFinite), key, text, "two numbers");
-      if (key === "start") check(isInside(surface, read.start), key, text, "a point of the domain");
-    } else if (key !== "surface") {
-      read[key] = Number(text);
-      const [allowed, isAllowed] = limits(key);
-      check(text !== "" && isAllowed(read[key]), key, text, allowed);
-    }
-  }
-  return read;
-}
-
-function check(isAllowed, name, value, allowed) {
-  if (!isAllowed) throw new RangeError(`${name} must be ${allowed}, not ${value}.`);
-}
-
-const isInside = (surface, point) => point.every((x, i) => {
-  const [low, high] = LECTURE.surfaces[surface].domain[i];
-  return low <= x && x <= high;
-});
-
-// What a number of the setting may be, in words and as a function.
-function limits(key) {
-  const whole = (low, high) => [`a whole number from ${low} to ${high}`, (x) => Number.isInteger(x) && low <= x && x <= high];
-  if (key === "steps") return whole(1, 10000);
-  if (key === "step") return whole(0, 10000);
-  const { argument, most } = SLIDERS.find((slider) => slider.key === key);
-  return [LECTURE.hyperparameters[argument].allowed, (x) => 0 <= x && x <= most];
-}
-
-// ---- The controls
+// ---- Changes
 
 function change(changes) {
   const wasAtEnd = setting.step === lastStep();
   setting = { ...setting, ...changes };
+  const { surface: name, paths } = setting;
+  const example = EXAMPLES[setting.example]; // its sentence belongs to its surface and to its rules
+  const isShown = example?.surface === name && example.paths.every(({ rule }) => paths.some((path) => path.rule === rule));
+  if (!isShown) setting.example = "";
   run();
-  if (!("step" in changes)) setting.step = wasAtEnd && !playing ? lastStep() : Math.min(setting.step, lastStep());
-  drawSetting();
-  goTo(setting.step);
+  if (!("step" in changes)) setting.step = wasAtEnd && !playing ? lastStep() : setting.step;
+  setting.step = Math.min(setting.step, lastStep());
+  if (!dragging) box = boxOf(setting, surface, runs);
+  drawSurface(setting, surface, box);
   drawControls();
+  goTo(setting.step);
   drawPython();
 }
 
 function goTo(step) {
   setting.step = Math.min(Math.max(step, 0), lastStep());
   drawStep();
-  if (!playing) writeAddress();
+  if (!playing) writeAddress(setting);
 }
 
 function play(isPlaying) {
   playing = isPlaying;
   $("#play").textContent = playing ? "Pause" : "▶ Play";
   $("#status").setAttribute("aria-live", playing ? "off" : "polite");
-  if (!playing) return writeAddress();
+  if (!playing) return writeAddress(setting);
   if (setting.step >= lastStep()) goTo(0);
   let at = setting.step, before = null;
   requestAnimationFrame(function frame(now) {
     if (!playing) return;
     if (Math.floor(at) !== setting.step) at = setting.step; // someone moved it
-    const perSecond = setting.speed === "faster" ? Math.max(5, 0.4 * at) : Number(setting.speed);
+    const perSecond = setting.speed === "faster" ? Math.max(5, 0.7 * at) : Number(setting.speed);
     at = Math.min(at + (perSecond * (now - (before ?? now))) / 1000, lastStep());
     before = now;
     if (Math.floor(at) !== setting.step) goTo(Math.floor(at));
@@ -355,77 +182,159 @@ function play(isPlaying) {
   });
 }
 
+// ---- The controls
+
+const LOWEST = { learning_rate: -4, epsilon: -10 }; // exponents, of logarithmic sliders
+const SYMBOLS = { circle: "●", square: "■", triangle: "▲", diamond: "◆", inverted_triangle: "▼", hex: "⬢", plus: "✚" };
+const moved = () => $("#moved").value; // the index of the path that the sliders move, or "all"
+const selected = () => setting.paths.filter((_, i) => moved() === "all" || Number(moved()) === i);
+
 // Let the controls show the setting; a field with the focus is left as it is typed.
 function drawControls() {
   const put = (input, value) => {
     if (document.activeElement !== input || input.type === "range") input.value = value;
   };
-  for (const rule of RULE_NAMES) $(`#rule-${rule}`).checked = setting.rules.includes(rule);
-  for (const { key, rules, lowest } of SLIDERS) {
-    $(`#${key}`).closest(".slider").hidden = !rules.some((rule) => setting.rules.includes(rule));
-    put($(`#${key}`), setting[key]);
-    put($(`#${key}-range`), lowest ? Math.max(Math.log10(setting[key]), lowest) : setting[key]);
-    $(`#${key}-range`).setAttribute("aria-valuetext", setting[key]);
+  drawRules();
+  for (const argument of Object.keys(LECTURE.hyperparameters)) {
+    const values = [...new Set(selected().flatMap(({ values }) => values[argument] ?? []))];
+    $(`#${argument}`).closest(".slider").hidden = !values.length;
+    put($(`#${argument}`), values.length === 1 ? values[0] : "");
+    $(`#${argument}`).placeholder = values.join(" | ");
+    const range = $(`#${argument}-range`);
+    put(range, argument in LOWEST ? Math.max(Math.log10(values[0] ?? 1), LOWEST[argument]) : (values[0] ?? 0));
+    range.setAttribute("aria-valuetext", values.join(" or "));
   }
   for (const i of [0, 1]) {
     put($(`#w${i + 1}`), setting.start[i]);
     put($(`#v${i + 1}`), setting.velocity[i]);
   }
-  $("#surfaces").value = setting.surface;
-  $("#formula").textContent = `L(w) = ${SURFACES[setting.surface].formula}`;
+  const isOwn = !isLectures(setting.surface);
+  $("#surfaces").value = isOwn ? "a formula" : setting.surface;
+  $("#formula").textContent = `L(w) = ${isOwn ? "" : surface.formula}`;
+  $("#own").hidden = !isOwn;
+  put($("#own-formula"), isOwn ? setting.surface : "");
+  put($("#domain"), setting.domain);
   put($("#steps"), setting.steps);
   $("#speed").value = setting.speed;
-  const hasVelocity = setting.rules.some((rule) => "momentum" in LECTURE.rules[rule].defaults);
+  $("#zoom").setAttribute("aria-pressed", setting.zoom);
+  const hasVelocity = setting.paths.some(({ values }) => "momentum" in values);
   document.querySelectorAll(".velocity").forEach((row) => (row.hidden = !hasVelocity));
-  document.querySelectorAll(".still").forEach((row) => (row.hidden = hasVelocity));
+  document.querySelectorAll("#examples button").forEach((button) => button.setAttribute("aria-pressed", button.value === setting.example));
+  const { sentence, look } = EXAMPLES[setting.example] ?? {};
+  $("#sentence").innerHTML = sentence ? `<q>${sentence}</q> ${look}` : "";
+}
+
+// The rules with their paths, and which of them the sliders move.
+function drawRules() {
+  const looks = describe(setting.paths);
+  const rows = RULE_NAMES.flatMap((rule) => {
+    const { colors, marker } = LECTURE.rules[rule];
+    const own = setting.paths.flatMap((path, i) => (path.rule === rule ? [i] : []));
+    const row = (id, label, color, isOn, end) =>
+      `<p><label><input type="checkbox" id="${id}" ${isOn ? "checked" : ""}><i style="background:${color}"></i>` +
+      `<span>${SYMBOLS[marker]}</span>${html(label)}</label>${end}</p>`;
+    if (!own.length) return [row(`rule-${rule}`, rule, colors[0], false, "")];
+    const more = `<button class="more" id="more-${rule}" aria-label="A second setting of ${rule}" title="A second setting of ${rule}">+</button>`;
+    return own.map((i, k) => row(
+      k ? `rule-${rule}-${k}` : `rule-${rule}`, looks[i].label, looks[i].color, true,
+      `<output id="stability-${i}" title="rate × curvature, in units of what the rule bears"></output>` +
+      (k === own.length - 1 && own.length < MOST_PATHS ? more : ""),
+    ));
+  });
+  const focused = document.activeElement?.id;
+  $("#rules div").innerHTML = rows.join("");
+  if (focused && document.activeElement?.id !== focused) document.getElementById(focused)?.focus();
+  const before = moved();
+  const options = looks.map(({ label }, i) => `<option value="${i}">${html(label)}</option>`);
+  $("#moved").innerHTML = `<option value="all">all paths</option>${options.join("")}`;
+  if (before && (before === "all" || before < setting.paths.length)) $("#moved").value = before;
 }
 
 function makeControls() {
-  $("#rules").insertAdjacentHTML("beforeend", RULE_NAMES.map((rule) =>
-    `<label><input type="checkbox" id="rule-${rule}"><i style="background:${LECTURE.rules[rule].color}"></i>${rule}</label>`).join(""));
-  $("#sliders").insertAdjacentHTML("beforeend", SLIDERS.map(({ key, argument, rules, several, value, most, lowest }) => {
-    const { symbol, allowed } = LECTURE.hyperparameters[argument];
-    const of = several ? `${symbol} of ${rules.join(" and ")}` : symbol;
-    const ends = lowest ? `min="${lowest}" max="0" step="0.05"` : `min="0" max="${most}" step="${value > 0.99 ? 0.001 : 0.01}"`;
-    return `<div class="slider"><b>${symbol}</b><input type="range" id="${key}-range" ${ends} aria-label="${of}, ${argument}">
-      <input type="number" id="${key}" step="any" title="${argument}: ${allowed}" aria-label="${of}, as a number">
-      ${several ? `<small>of ${rules.join(", ")}</small>` : ""}</div>`;
+  $("#examples").innerHTML = Object.entries(EXAMPLES).map(([key, { name }]) => `<button value="${key}">${name}</button>`).join("");
+  $("#surfaces").innerHTML = [...Object.keys(SURFACES), "a formula"].map((name) => `<option>${name}</option>`).join("");
+  $("#sliders").insertAdjacentHTML("beforeend", Object.entries(LECTURE.hyperparameters).map(([argument, { symbol, allowed, most }]) => {
+    const ends = argument in LOWEST ? `min="${LOWEST[argument]}" max="0" step="0.05"` : `min="0" max="${most}" step="0.001"`;
+    return `<div class="slider"><b>${symbol}</b><span><input type="range" id="${argument}-range" ${ends} aria-label="${symbol}, ${argument}">
+      ${argument === "learning_rate" ? '<span class="ticks"></span>' : ""}</span>
+      <input type="number" id="${argument}" step="any" title="${argument}: ${allowed}" aria-label="${symbol}, as a number"></div>
+      ${argument === "learning_rate" ? '<small id="bounds"></small>' : ""}`;
   }).join(""));
-  $("#surfaces").innerHTML = Object.keys(LECTURE.surfaces).filter((name) => name in SURFACES).map((name) => `<option>${name}</option>`).join("");
-  $("#examples").innerHTML = Object.keys(EXAMPLES).map((name) => `<button>${name}</button>`).join("");
 
-  for (const rule of RULE_NAMES) $(`#rule-${rule}`).onchange = () => change({ rules: RULE_NAMES.filter((name) => $(`#rule-${name}`).checked) });
-  const onNumber = (input, name, allowed, isAllowed, changes) => (input.oninput = () => {
-    const value = input.value === "" ? NaN : Number(input.value);
-    const isValid = isAllowed(value);
-    $("#error").textContent = isValid ? "" : `${name} must be ${allowed}, not ${input.value || "empty"}.`;
-    input.setAttribute("aria-invalid", !isValid);
-    if (isValid) change(changes(value));
+  $("#rules").onchange = ({ target: { id, checked } }) => {
+    const [, rule, k = 0] = id.split("-");
+    $("#moved").value = "all";
+    const path = setting.paths.filter((path) => path.rule === rule)[k];
+    change({ paths: checked ? sorted([...setting.paths, likeOthers(rule)]) : setting.paths.filter((other) => other !== path) });
+  };
+  $("#rules").onclick = ({ target: { id } }) => {
+    if (!id.startsWith("more-")) return;
+    const rule = id.slice(5);
+    const { values } = setting.paths.findLast((path) => path.rule === rule);
+    const added = newPath(rule, values);
+    const paths = sorted([...setting.paths, added]);
+    change({ paths });
+    $("#moved").value = paths.indexOf(added); // the sliders move the new one
+    change({});
+  };
+  const set = (argument, value) => change({
+    paths: setting.paths.map((path) =>
+      (selected().includes(path) && argument in path.values ? { ...path, values: { ...path.values, [argument]: value } } : path)),
   });
-  for (const { key, argument, lowest } of SLIDERS) {
-    onNumber($(`#${key}`), LECTURE.hyperparameters[argument].symbol, ...limits(key), (value) => ({ [key]: value }));
-    $(`#${key}-range`).oninput = ({ target }) =>
-      change({ [key]: lowest ? Number((10 ** target.value).toPrecision(2)) : Number(target.value) });
+  const attempt = (input, action) => { // what is wrong is said, and the setting stays
+    try {
+      action();
+      $("#error").textContent = "";
+      input.setAttribute("aria-invalid", false);
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      $("#error").textContent = error.message;
+      input.setAttribute("aria-invalid", true);
+    }
+  };
+  const onNumber = (input, name, allowed, isAllowed, action) => (input.oninput = () => attempt(input, () => {
+    const value = input.value === "" ? NaN : Number(input.value);
+    check(isAllowed(value), name, input.value || "empty", allowed);
+    action(value);
+  }));
+  for (const argument of Object.keys(LECTURE.hyperparameters)) {
+    onNumber($(`#${argument}`), LECTURE.hyperparameters[argument].symbol, ...limits(argument), (value) => set(argument, value));
+    $(`#${argument}-range`).oninput = ({ target }) =>
+      set(argument, argument in LOWEST ? Number((10 ** target.value).toPrecision(2)) : Number(target.value));
   }
   for (const i of [0, 1]) {
     const name = "₁₂"[i];
-    const inDomain = (value) => isInside(setting.surface, setting.start.with(i, value));
-    onNumber($(`#w${i + 1}`), `w${name}`, "in the domain", inDomain, (value) => ({ start: setting.start.with(i, value) }));
-    onNumber($(`#v${i + 1}`), `v${name}`, "a number", Number.isFinite, (value) => ({ velocity: setting.velocity.with(i, value) }));
+    const inDomain = (value) => isInside(surface, setting.start.with(i, value));
+    onNumber($(`#w${i + 1}`), `w${name}`, "in the domain", inDomain, (value) => {
+      const start = setting.start.with(i, value);
+      checkStart(surface, start);
+      change({ start });
+    });
+    onNumber($(`#v${i + 1}`), `v${name}`, "a number", Number.isFinite, (value) => change({ velocity: setting.velocity.with(i, value) }));
   }
-  onNumber($("#steps"), "Steps", ...limits("steps"), (steps) => ({ steps }));
-  $("#surfaces").onchange = ({ target }) => change({ surface: target.value, start: LECTURE.surfaces[target.value].start });
+  onNumber($("#steps"), "Steps", ...limits("steps"), (steps) => change({ steps }));
+  const setSurface = (name, domain) => {
+    const changes = { surface: name, domain };
+    const next = surfaceIn(changes); // or an error
+    const start = isInside(next, setting.start) && name !== setting.surface && !isLectures(name) ? setting.start : defaults(name, domain).start;
+    checkStart(next, start);
+    change({ ...changes, start });
+  };
+  $("#surfaces").onchange = ({ target }) => attempt(target, () => (target.value === "a formula"
+    ? setSurface(surface.formula, Math.max(...surface.domain.flat())) : setSurface(target.value, setting.domain)));
+  $("#own-formula").oninput = ({ target }) => attempt(target, () => setSurface(target.value, setting.domain));
+  onNumber($("#domain"), "The domain", ...limits("domain"), (domain) => setSurface(setting.surface, domain));
   $("#speed").onchange = ({ target }) => change({ speed: target.value });
-  document.querySelectorAll("#examples button").forEach((button) => {
-    button.onclick = () => {
-      play(false);
-      const { sentence, look, ...own } = EXAMPLES[button.textContent];
-      change({ ...defaults(own.surface), ...own, step: 0 });
-      $("#sentence").innerHTML = `<q>${sentence}</q> ${look}`;
-      if (matchMedia("(prefers-reduced-motion: reduce)").matches) goTo(lastStep());
-      else play(true);
-    };
-  });
+  $("#moved").onchange = () => change({});
+  $("#zoom").onclick = () => change({ zoom: !setting.zoom });
+  $("#examples").onclick = ({ target: { value } }) => {
+    if (!value) return;
+    play(false);
+    $("#moved").value = "all";
+    change(exampleSetting(value));
+    if (matchMedia("(prefers-reduced-motion: reduce)").matches) goTo(lastStep());
+    else play(true);
+  };
 
   const moves = {
     reset: () => goTo(0), back: () => goTo(setting.step - 1), forward: () => goTo(setting.step + 1),
@@ -433,34 +342,85 @@ function makeControls() {
   for (const [id, move] of Object.entries(moves)) $(`#${id}`).onclick = () => { play(false); move(); };
   $("#play").onclick = () => play(!playing);
   $("#step").oninput = ({ target }) => { play(false); goTo(Number(target.value)); };
-  document.onkeydown = (event) => {
-    if (![document.body, $("#surface")].includes(event.target)) return;
-    const button = { " ": "play", ArrowLeft: "back", ArrowRight: "forward", Home: "reset" }[event.key];
-    if (button) { event.preventDefault(); $(`#${button}`).click(); }
-  };
   $("#copy").onclick = async () => {
     getSelection().selectAllChildren($("#python code")); // to see what is copied, or to copy it by hand
     await navigator.clipboard?.writeText($("#python code").textContent);
   };
+  $("#save").onclick = () => exportPicture(surface.formula, setting.step, drawnPaths()).toBlob((blob) => {
+    const link = document.createElement("a");
+    [link.href, link.download] = [URL.createObjectURL(blob), "explorer.png"];
+    link.click();
+    URL.revokeObjectURL(link.href);
+  });
+  makeKeys();
+  makePointer();
+}
 
-  // A click on the surface, or a drag.
-  const put = ({ x, y }) => {
-    const at = [x, y].map((value) => Number(value.toPrecision(3)));
+// A new path has the learning rate that the others share.
+function likeOthers(rule) {
+  const rates = new Set(setting.paths.map(({ values }) => values.learning_rate));
+  return newPath(rule, rates.size === 1 ? { learning_rate: [...rates][0] } : {});
+}
+
+// Keys work wherever the pointer has been, but in fields and sliders. Who moves with Tab presses a button with Space.
+function makeKeys() {
+  const KEYS = {
+    " ": "play", ArrowLeft: "back", PageUp: "back", ArrowRight: "forward", PageDown: "forward", Home: "reset",
+  };
+  let byTab = false;
+  document.addEventListener("pointerdown", () => (byTab = false), true);
+  for (const type of ["keydown", "keyup"]) {
+    document.addEventListener(type, (event) => {
+      if (event.key === "Tab") byTab = true;
+      const { target, key, ctrlKey, metaKey, altKey } = event;
+      if (!(key in KEYS) || ctrlKey || metaKey || altKey) return;
+      if (target.matches("select, input:not([type=checkbox], [type=radio])")) return;
+      if (key === " " && byTab && target.matches("button, input")) return;
+      event.preventDefault(); // a button is pressed when Space is released
+      if (type === "keydown") $(`#${KEYS[key]}`).click();
+    });
+  }
+  for (const select of document.querySelectorAll("select")) select.addEventListener("change", () => byTab || select.blur());
+}
+
+// A click on the surface, or a drag, with a mouse, a finger or a pen.
+function makePointer() {
+  const place = $("#surface");
+  const put = (event) => {
+    const view = Bokeh.index.get_one(figures.surface);
+    const { x, y } = view.el.getBoundingClientRect();
+    const { x_scale, y_scale } = view.frame;
+    const at = [x_scale.invert(event.clientX - x), y_scale.invert(event.clientY - y)].map((value) => Number(value.toPrecision(3)));
     if ($("[name=click]:checked").value === "velocity" && !$(".velocity").hidden) {
       change({ velocity: at.map((value, i) => Number((value - setting.start[i]).toPrecision(3))) });
-    } else if (isInside(setting.surface, at)) {
+    } else if (isInside(surface, at) && Number.isFinite(surface.loss(...at))) {
       change({ start: at });
     }
   };
-  for (const event of ["tap", "panstart", "pan"]) figures.surface.on_event(event, put);
+  place.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0) return;
+    dragging = true;
+    place.setPointerCapture(event.pointerId);
+    put(event);
+  });
+  place.addEventListener("pointermove", (event) => dragging && put(event));
+  for (const type of ["pointerup", "pointercancel"]) {
+    place.addEventListener(type, () => {
+      if (!dragging) return;
+      dragging = false;
+      if (setting.zoom) change({});
+    });
+  }
 }
 
 function load() {
   try {
     const read = readAddress();
+    $("#moved").value = "all";
     change(read); // at its step
     $("#error").textContent = "";
   } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
     change(defaults("quadratic"));
     $("#error").textContent = `The address: ${error.message}`;
   }
@@ -469,3 +429,4 @@ function load() {
 makeControls();
 load();
 window.onhashchange = load;
+window.onresize = () => drawStep(); // labels have a size on the screen

@@ -3,10 +3,15 @@
 // `step` takes the weight with its state (0 at the start), its gradient g, the hyperparameters and, where the rule
 // counts, the number t of the step, from 1. It returns the new weight and state, and the effective learning rate: the
 // factor on g, m or m̂. Operations have the order of the class in keras_lecture_opt/rules: a test compares the paths.
+//
+// `limit` is how much rate × curvature the rule bears, as in keras_lecture_opt.landscapes.LIMITS. `zigzag`, for rules
+// whose rate is η, is where its path begins to swing across a valley.
 
 const RULES = {
   SteepestDescent: {
     state: [],
+    limit: () => 2,
+    zigzag: () => 1,
     step({ w }, g, { η }) {
       w = w - η * g;
       return { w, rate: η };
@@ -15,6 +20,8 @@ const RULES = {
 
   Momentum: {
     state: ["v"],
+    limit: ({ μ }) => 2 * (1 + μ),
+    zigzag: ({ μ }) => (1 - Math.sqrt(μ)) ** 2,
     step({ w, v }, g, { η, μ }) {
       v = μ * v - η * g;
       w = w + v;
@@ -24,6 +31,8 @@ const RULES = {
 
   Nesterov: {
     state: ["v"],
+    limit: ({ μ }) => (2 * (1 + μ)) / (1 + 2 * μ),
+    zigzag: ({ μ }) => ((1 - μ) / (1 + μ)) ** 2,
     lookAhead: ({ w, v }, { μ }) => w + μ * v, // θ at the start; g is taken at θ
     step({ θ, v }, g, { η, μ }) {
       v = μ * v - η * g;
@@ -35,6 +44,7 @@ const RULES = {
 
   AdaGrad: {
     state: ["G"],
+    limit: () => 2,
     step({ w, G }, g, { η, ε }) {
       G = G + g * g;
       const rate = η / (Math.sqrt(G) + ε);
@@ -45,6 +55,7 @@ const RULES = {
 
   RMSProp: {
     state: ["G"],
+    limit: () => 2,
     step({ w, G }, g, { η, γ, ε }) {
       G = γ * G + (1 - γ) * (g * g);
       const rate = η / (Math.sqrt(G) + ε);
@@ -55,6 +66,7 @@ const RULES = {
 
   SimplifiedAdam: {
     state: ["m", "v"],
+    limit: ({ β1 }) => (2 * (1 + β1)) / (1 - β1),
     step({ w, m, v }, g, { η, β1, β2, ε }) {
       m = β1 * m + (1 - β1) * g;
       v = β2 * v + (1 - β2) * (g * g);
@@ -66,6 +78,7 @@ const RULES = {
 
   Adam: {
     state: ["m", "v"],
+    limit: ({ β1 }) => (2 * (1 + β1)) / (1 - β1),
     step({ w, m, v }, g, { η, β1, β2, ε }, t) {
       m = β1 * m + (1 - β1) * g;
       v = β2 * v + (1 - β2) * (g * g);

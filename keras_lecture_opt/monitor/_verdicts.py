@@ -567,8 +567,7 @@ def no_gradient(evidence):
         yield tuple(still), evidence.last_step, float(since), text
 
 
-# Random features may suffice.
-@CHECKS.enter(lambda e: e.models and not (e.has_learned and e.part_of_guessing < SOLVED))
+@CHECKS.enter(lambda e: e.models)
 def frozen(evidence):
     names = []
     for model in evidence.models:
@@ -579,7 +578,8 @@ def frozen(evidence):
                     for weight in layer.weights
                     if id(weight) in evidence.names and is_initial(layer, weight)
                 ]
-    if names := [*dict.fromkeys(names)]:
+    solved = evidence.has_learned and evidence.part_of_guessing < SOLVED  # by random features
+    if (names := [*dict.fromkeys(names)]) and not solved:
         text = (
             f"{names[0]} is not trained and has its random initial values"
             f"{and_others(names)}. Likely cause: a layer was frozen by accident, or its trained "

@@ -7,6 +7,8 @@ from matplotlib import pyplot as plt
 from keras_lecture_opt.plots._style import MARKS, lines
 
 CONTOUR = "#8F8F8F"
+# For a surface whose losses all differ.
+GREYS = [mpl.colors.to_hex(grey) for grey in plt.get_cmap("gray")(np.linspace(0.72, 1, 15))]
 
 
 def contours(ax, surface, lines=True):

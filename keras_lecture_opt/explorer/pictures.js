@@ -1,0 +1,184 @@
+// The pictures of a setting at its step. `figures` and `sources` come from Python.
+
+// Fill a source with rows.
+function fill(name, rows) {
+  const columns = Object.keys(sources[name].data);
+  sources[name].data = Object.fromEntries(columns.map((column) => [column, rows.map((row) => row[column])]));
+}
+
+const widened = ([low, high], share) => [low - share * (high - low), high + share * (high - low)];
+const asRange = ([low, high]) => (low < high ? [low, high] : [low - 0.5 * Math.abs(low) - 1e-9, low + 0.5 * Math.abs(low) + 1e-9]);
+
+// The smallest and the largest of the numbers that are allowed, or two numbers where there are none.
+function extent(numbers, isAllowed = Number.isFinite) {
+  const found = numbers.filter(isAllowed);
+  return found.length ? [found.reduce((a, b) => Math.min(a, b)), found.reduce((a, b) => Math.max(a, b))] : [0.1, 1];
+}
+
+// What the surface's figure shows: the domain, or a box around the paths and the tips of their velocities.
+function boxOf({ zoom }, { domain }, runs) {
+  if (!zoom || !runs.length) return domain.map((range) => widened(range, 0.02)); // crosses at the edge are whole
+  return domain.map(([low, high], i) => {
+    const tip = ({ w, v, m }) => (v !== undefined && m === undefined ? w + v : w);
+    const points = runs.flatMap(({ path }) => path.flatMap(({ weights }) => [weights[i].w, tip(weights[i])]));
+    return widened(asRange(extent(points, (x) => low <= x && x <= high)), 0.12);
+  });
+}
+
+let shaded = ""; // of which surface and box the contours are
+function drawSurface({ surface }, { loss, minima, domain }, box) {
+  const [[left, right], [bottom, top]] = box;
+  figures.surface.x_range.setv({ start: left, end: right });
+  figures.surface.y_range.setv({ start: bottom, end: top });
+  const filled = box.map(([low, high], i) => [Math.max(low, domain[i][0]), Math.min(high, domain[i][1])]);
+  const key = JSON.stringify([surface, filled]);
+  if (key !== shaded) {
+    shaded = key;
+    const { shades, lines } = shadesOf(loss, filled);
+    // The points of the grid are the centers of the picture's pixels.
+    const [[x, x_end], [y, y_end]] = filled.map((range) => widened(range, 0.5 / CELLS));
+    const { data } = sources.shades;
+    data.image[0].set(shades.flat());
+    sources.shades.data = { image: data.image, x: [x], y: [y], dw: [x_end - x], dh: [y_end - y] };
+    fill("contours", lines);
+  }
+  fill("minima", minima.map(([x, y]) => ({ x, y })));
+}
+
+// An arrow from a point, of the vector's own length or of the same length on the screen for all vectors.
+function arrow(box, from, vector, look, isTrue) {
+  const size = Math.hypot(...vector.map((x, i) => x / (box[i][1] - box[i][0])));
+  if (!size || !Number.isFinite(size)) return [];
+  const [x_end, y_end] = from.map((x, i) => x + (isTrue ? 1 : 0.13 / size) * vector[i]);
+  return [{ x_start: from[0], y_start: from[1], x_end, y_end, alpha: 1, ...look }];
+}
+
+// The last point, or where the path crosses the edge of the domain.
+function endOf({ path }, domain) {
+  const outside = path.at(-1).w;
+  const inside = path.at(-2)?.w ?? outside;
+  const share = Math.min(...outside.map((x, i) => {
+    const edge = Math.min(Math.max(x, domain[i][0]), domain[i][1]);
+    return edge === x ? 1 : (edge - inside[i]) / (x - inside[i]);
+  }));
+  return inside.map((x, i) => x + share * (outside[i] - x));
+}
+
+// Marks on a line, about five, at other places for another line.
+function marks(xs, ys, { color, marker }, i) {
+  const every = Math.ceil(xs.length / 5);
+  const first = Math.floor(((i % 7) / 7) * every);
+  return xs.flatMap((x, k) => (k && k % every === first ? [{ x, y: ys[k], color, marker }] : []));
+}
+
+// Labels beside points, moved apart where they would cover each other.
+function labels(points, box) {
+  const { inner_height: height } = figures.surface;
+  const rows = points.map(({ x, y, text }) => {
+    const [[left, right], [bottom, top]] = box;
+    const isRight = (x - left) / (right - left) > 0.6;
+    const up = ((y - bottom) / (top - bottom)) * height;
+    return { x, y, text, align: isRight ? "right" : "left", dx: isRight ? -14 : 14, up, at: up };
+  });
+  const line = 1.15 * parseFloat(getComputedStyle(document.documentElement).fontSize);
+  rows.sort((a, b) => a.at - b.at);
+  const lowest = 0.6 * line;
+  rows.forEach((row, k) => (row.at = Math.max(row.at, lowest, ...rows.slice(0, k).map(({ at }) => at + line))));
+  rows.reverse().forEach((row, k) => (row.at = Math.min(row.at, height - lowest - k * line))); // back into the picture
+  return rows.map((row) => ({ ...row, dy: row.up - row.at }));
+}
+
+function drawPaths(drawn, { domain }, start, box) {
+  fill("start", [{ x: start[0], y: start[1] }]);
+  fill("paths", drawn.map(({ past, line }) => ({ xs: past.map(({ w }) => w[0]), ys: past.map(({ w }) => w[1]), ...line })));
+  fill("dots", drawn.flatMap(({ past, line }) => (past.length > 101 ? [] : past.map(({ w: [x, y] }) => ({ x, y, ...line })))));
+  const ends = drawn.map(({ run, point, ended, mark, label }) => {
+    const [x, y] = ended ? endOf(run, domain) : point.w;
+    return { x, y, text: label, ...mark };
+  });
+  fill("ends", ends);
+  fill("labels", labels(ends, box));
+
+  const moving = drawn.filter(({ ended }) => !ended);
+  fill("gradients", moving.flatMap(({ run, point: { w, ahead, g }, line: { color } }) => {
+    const steepest = Math.max(...run.path.slice(0, -1).map((point) => Math.hypot(...point.g)), 1e-300);
+    const alpha = Math.min(1, Math.max(0.1, Math.sqrt(Math.hypot(...g) / steepest)));
+    return arrow(box, ahead ?? w, g.map((x) => -x), { color, alpha }, false);
+  }));
+  fill("velocities", moving.flatMap(({ rule, point: { w, weights }, line: { color } }) => {
+    const has = (name) => RULES[rule].state.includes(name);
+    if (has("m")) return arrow(box, w, weights.map(({ m }) => -m), { color }, false);
+    return has("v") ? arrow(box, w, weights.map(({ v }) => v), { color }, true) : [];
+  }));
+  fill("ahead", moving.flatMap(({ point: { w, ahead }, line }) =>
+    (ahead ? [{ x: ahead[0], y: ahead[1], w1: w[0], w2: w[1], ...line }] : [])));
+}
+
+// The losses and the effective learning rates, at the same steps.
+function drawCharts(drawn, step, last, isLog) {
+  const [, end] = widened([0, Math.max(step, Math.min(last, 20), 1)], 0.04);
+  for (const f of [figures.loss, figures.log_loss, figures.rates]) f.x_range.setv({ start: 0, end });
+  figures.log_loss.visible = isLog;
+  figures.loss.visible = !isLog;
+
+  const losses = drawn.flatMap(({ past }) => past.map(({ loss }) => loss));
+  figures.log_loss.y_range.setv(decades(losses));
+  const [low, high] = widened(asRange(extent(losses)), 0.05);
+  figures.loss.y_range.setv({ start: low, end: high });
+  const curves = drawn.map(({ past, line }) => ({ xs: past.map((_, t) => t), ys: past.map(({ loss }) => loss), ...line }));
+  fill("losses", curves);
+  fill("loss_marks", curves.flatMap(({ xs, ys }, i) => marks(xs, ys, drawn[i].line, i)));
+  fill("loss_ends", drawn.map(({ past, point, mark }) => ({ x: past.length - 1, y: point.loss, ...mark })));
+
+  const rates = drawn.flatMap(({ past, line }) => [0, 1].map((i) => ({
+    xs: past.slice(1).map((_, t) => t + 1), ys: past.slice(1).map(({ weights }) => weights[i].rate), ...line,
+    width: i ? 3 : line.width, dash: i ? "7 5" : "solid",
+  })));
+  figures.rates.y_range.setv(decades(rates.flatMap(({ ys }) => ys)));
+  fill("rates", rates);
+  fill("rate_marks", rates.flatMap(({ xs, ys }, i) => marks(xs, ys, drawn[i >> 1].line, i >> 1)));
+  fill("rate_ends", rates.flatMap(({ xs, ys }, i) => (xs.length ? [{ x: xs.at(-1), y: ys.at(-1), ...drawn[i >> 1].mark }] : [])));
+}
+
+// A log axis for the numbers, with one decade at least.
+function decades(numbers) {
+  const [low, high] = extent(numbers, (x) => x > 0 && Number.isFinite(x));
+  const room = Math.max(1.6, Math.sqrt(10 / (high / low)));
+  return { start: low / room, end: high * room };
+}
+
+// Save what is on the screen: the surface, the losses and the rates beside it, the hyperparameters of each path below.
+function exportPicture(formula, step, drawn) {
+  const shot = (f) => Bokeh.index.get_one(f).export("png").canvas;
+  const surface = shot(figures.surface);
+  const charts = [figures.loss, figures.log_loss].filter((f) => f.visible).concat(figures.rates).map(shot);
+  const scale = devicePixelRatio;
+  const line = 26 * scale, edge = 12 * scale;
+  const heights = charts.reduce((sum, { height }) => sum + height, 0);
+  const canvas = document.createElement("canvas");
+  canvas.width = surface.width + charts[0].width + 3 * edge;
+  canvas.height = Math.max(surface.height, heights) + line * (drawn.length + 1) + 3 * edge;
+  const context = canvas.getContext("2d");
+  context.fillStyle = "#FFFFFF";
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  const write = (text, x, y, color, weight) => {
+    context.font = `${weight} ${17 * scale}px sans-serif`;
+    context.fillStyle = color;
+    context.fillText(text, x, y);
+  };
+  write(`L(w) = ${formula}, step ${step}`, edge, line, "#000000", "bold");
+  context.drawImage(surface, edge, line + edge);
+  let y = line + edge;
+  for (const chart of charts) {
+    context.drawImage(chart, surface.width + 2 * edge, y);
+    y += chart.height;
+  }
+  drawn.forEach(({ rule, hyperparameters, line: { color } }, i) => {
+    const at = canvas.height - edge - line * (drawn.length - 1 - i);
+    context.fillStyle = color;
+    context.fillRect(edge, at - 8 * scale, 30 * scale, 6 * scale);
+    const values = Object.entries(hyperparameters).map(([name, value]) => `${name} = ${value}`).join(", ");
+    write(`${rule}, ${values}`, edge + 40 * scale, at, "#000000", "normal");
+  });
+  return canvas;
+}
