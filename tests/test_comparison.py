@@ -684,7 +684,7 @@ def test_page_and_results_are_there_if_a_picture_fails(study, tmp_path, monkeypa
     }
 
 
-def test_report_needs_no_extra():
+def test_report_needs_no_extra(tmp_path):
     """Pictures need what the package requires, not the encoder of films."""
     code = "import sys; sys.modules['imageio_ffmpeg'] = sys.modules['bokeh'] = None\n"
     code += "from keras_lecture_opt.comparison import _pictures\n"
@@ -693,6 +693,7 @@ def test_report_needs_no_extra():
     code += "plots.animate(film, 'film.gif', fps=1)\n"
     code += "try:\n    plots.animate(film, 'film.mp4')\n"
     code += "except ImportError as error:\n    print(error)\n"
+    code = f"import os\nos.chdir({str(tmp_path)!r})\n{code}"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert run.stdout.startswith("`animate` needs the extra 'plot'"), run.stderr
 
