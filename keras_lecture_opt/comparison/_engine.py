@@ -183,11 +183,11 @@ class Engine:
                 future.cancel()
 
     def _stop(self, futures):
-        """Let the processes stop, and wait for those that are in the middle of a step."""
+        """Let the processes stop; wait for those in the middle of a step, not for a slow one."""
         self.order.unlink()
         for future in futures:
             future.cancel()
-        concurrent.futures.wait(futures)
+        concurrent.futures.wait(futures, 2)
 
     def _advance(self, epochs=1):
         """Show that so many more epochs are trained; after the first ones, how long all will take.

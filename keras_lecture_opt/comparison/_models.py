@@ -35,7 +35,8 @@ def as_new(workload, optimizer, seed):
         _, model, values, created = last
         for variable, value in zip(model.optimizer.variables, values, strict=True):
             variable.assign(value)
-        model.optimizer.learning_rate = optimizer.learning_rate
+        # An assignment to the attribute would add the other optimizer's variable.
+        model.optimizer.learning_rate.assign(optimizer.learning_rate)
     else:
         with tf.variable_creator_scope(record):
             model = workload.new_model(optimizer, seed)
@@ -60,5 +61,5 @@ def _trace_key(workload, optimizer, seed):
     if workload.callbacks or is_own(type(optimizer).__module__) or not constant:
         return None
     description = describe_optimizer(optimizer)
-    del description["config"]["learning_rate"]
+    description["config"].pop("learning_rate", None)
     return workload, seed, json.dumps(description, sort_keys=True)
