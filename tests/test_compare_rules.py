@@ -45,7 +45,7 @@ def test_study_is_made_and_continued(start, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--rungs", "3:10,20:11"], "`rungs` must be (epochs, rates) pairs"),
+        (["--rungs", "3:10,20:11"], "`rungs` must be (epochs, trials) pairs"),
         (["--rungs", "3"], "must be an integer >= 1, not ''"),
         (["--rates", "nan"], "`learning_rates` must be different finite numbers > 0"),
         (["--seeds", "0"], "must be an integer >= 1"),

@@ -502,7 +502,7 @@ def test_model_that_is_used_again_is_as_new(workload, tmp_path, monkeypatch):
                 np.testing.assert_array_equal(value, other[name])
 
 
-class Hidden(keras.layers.Layer):
+class Unsaved(keras.layers.Layer):
     """Counts in a variable that the model does not list."""
 
     def build(self, shape):
@@ -516,7 +516,7 @@ class Hidden(keras.layers.Layer):
 
 def test_model_with_a_variable_that_nobody_lists_is_not_used_again(tmp_path):
     def build():
-        return keras.Sequential([keras.Input((3,)), Hidden(), keras.layers.Dense(1)])
+        return keras.Sequential([keras.Input((3,)), Unsaved(), keras.layers.Dense(1)])
 
     x = np.ones((8, 3))
     workload = comparison.Workload(build, (x, x.sum(axis=1)), "mse", batch_size=4)

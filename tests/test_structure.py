@@ -49,8 +49,8 @@ def test_private_names_of_keras_are_in_one_file():
     assert {"_learning_rate", "_velocities", "_backend_update_step", "_model"} <= private
     for file in PACKAGE.rglob("*.py"):
         code = file.read_text()
-        assert not re.search(r"(tensorflow\.python|tensorflow\.compiler)", code), file
         if file.name != "_keras_private.py":
+            assert not re.search(r"(tensorflow\.python|tensorflow\.compiler)", code), file
             assert "keras.src" not in code, file
             assert not touched(code) & private, file
     assert touched((PACKAGE / "_keras_private.py").read_text()) & private
