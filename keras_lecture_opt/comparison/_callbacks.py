@@ -40,7 +40,11 @@ class Callbacks:
         """
         states = {}
         for i, callback in enumerate(self.callbacks):
-            own = {k: v for k, v in vars(callback).items() if k not in ("_model", "params")}
+            own = {
+                name: value
+                for name, value in vars(callback).items()
+                if value is not self.model and name != "params"
+            }
             file = io.BytesIO()
             with contextlib.suppress(AttributeError, TypeError, pickle.PicklingError):
                 _Pickler(file).dump(own)
