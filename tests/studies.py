@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from keras_lecture_opt import comparison
+from keras_lecture_opt.comparison import _run
 
 
 class Signed(keras.optimizers.Optimizer):
@@ -22,6 +23,22 @@ class Noise(keras.Layer):
     def call(self, inputs, training=None):
         noise = keras.random.normal(keras.ops.shape(inputs), stddev=0.1)
         return inputs + noise if training else inputs
+
+
+def killed_in_epoch(number, calls):
+    """Return a `_run.train_epoch` that is interrupted in its call of this number.
+
+    It appends the arguments of each call to `calls`.
+    """
+    train_epoch = _run.train_epoch
+
+    def killed(*arguments):
+        calls.append(arguments)
+        if len(calls) == number:
+            raise KeyboardInterrupt
+        return train_epoch(*arguments)
+
+    return killed
 
 
 def decayed(learning_rate):

@@ -193,15 +193,8 @@ def test_same_call_trains_nothing(study, workload, folder, monkeypatch):
 
 def test_interrupted_run_ends_with_the_same_numbers(study, workload, tmp_path, monkeypatch):
     """Averages, dropout, noise from the global generator and the schedule all go on."""
-    train_epoch, calls = _run.train_epoch, []
-
-    def killed(*arguments):
-        calls.append(arguments)
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-        return train_epoch(*arguments)
-
-    monkeypatch.setattr(_run, "train_epoch", killed)
+    calls = []
+    monkeypatch.setattr(_run, "train_epoch", studies.killed_in_epoch(4, calls))
     rate = study.learning_rates["decayed"]
     only = ({"decayed": studies.decayed}, [rate], [(4, 1)], tmp_path, [1])
     with pytest.raises(KeyboardInterrupt):

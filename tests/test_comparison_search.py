@@ -163,17 +163,9 @@ def test_same_search_trains_nothing_and_more_trials_only_the_new_ones(
 def test_search_has_the_same_numbers_on_threads_and_after_an_interruption(
     study, workload, tmp_path, monkeypatch
 ):
-    train_epoch, calls = _run.train_epoch, []
-
-    def killed(*arguments):
-        calls.append(arguments)
-        if len(calls) == 11:
-            raise KeyboardInterrupt
-        return train_epoch(*arguments)
-
     arguments = {"folder": tmp_path, **PROTOCOL}
     with monkeypatch.context() as patched:
-        patched.setattr(_run, "train_epoch", killed)
+        patched.setattr(_run, "train_epoch", studies.killed_in_epoch(11, []))
         with pytest.raises(KeyboardInterrupt, match="keeps each epoch that ended: the same call"):
             comparison.compare(workload, OPTIMIZERS, **arguments)
     keras.random.normal((3,))
@@ -413,16 +405,8 @@ def test_callbacks_live_as_long_as_a_run(tmp_path, monkeypatch):
     [rows] = studies.numbers(whole).values()
     assert [row["steps"] for row in rows] == [2, 4, 6, 8, 10, 12, 12, 12]  # epoch 6 is the last
     assert rows[7] == {**rows[5], "epoch": 8}
-    train_epoch, calls = _run.train_epoch, []
-
-    def killed(*arguments):
-        calls.append(arguments)
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-        return train_epoch(*arguments)
-
     with monkeypatch.context() as patched:
-        patched.setattr(_run, "train_epoch", killed)
+        patched.setattr(_run, "train_epoch", studies.killed_in_epoch(4, []))
         with pytest.raises(KeyboardInterrupt):
             comparison.compare(workload, *only, tmp_path / "killed", 1)
     resumed = comparison.compare(workload, *only, tmp_path / "killed", 1)
