@@ -245,10 +245,15 @@ class Evidence:
         return [layer for model in self.models for layer in saturating(model)]
 
     @property
-    def latest_loss(self):
-        """That of the batch, or else the latest mean of an epoch; infinite if unknown."""
+    def shown_loss(self):
+        """The latest mean of an epoch; infinite if unknown."""
         [*_, last] = self.loss.values() or [math.inf]
-        return last if self.error is None else self.error
+        return last
+
+    @property
+    def latest_loss(self):
+        """That of the batch, or else the one that is shown; infinite if unknown."""
+        return self.shown_loss if self.error is None else self.error
 
     @property
     def has_learned(self):
@@ -798,10 +803,9 @@ def accuracy_contradicts_the_loss(evidence):
 @CHECKS.enter(lambda e: e.guessing and e.error is not None and e.age(e.last_step) < ENOUGH)
 def too_few_steps(evidence):
     age = evidence.age(evidence.last_step)
-    shown = evidence.loss.get(max(evidence.loss, default=0), math.inf)
     makes_progress = evidence.makes_progress or evidence.skill > SKILLED
     # Right after the start, BatchNormalization is better in training than here.
-    makes_progress = makes_progress or shown < LEARNED * evidence.guessing
+    makes_progress = makes_progress or evidence.shown_loss < LEARNED * evidence.guessing
     if evidence.has_learned or (makes_progress and age >= 2 * STARTED):
         return
     # A loss that has hardly moved needs more than longer; large steps bear no more.
@@ -826,7 +830,7 @@ def too_few_steps(evidence):
 )
 def no_learning(evidence):
     step = max(evidence.loss, default=evidence.last_step)
-    loss, shown = evidence.latest_loss, evidence.loss.get(step, math.inf)
+    loss, shown = evidence.latest_loss, evidence.shown_loss
     # A mean of the epoch so far, which has a bad first batch in it.
     has_fallen = evidence.error is None and loss < FALLEN * evidence.loss.get(evidence.start + 1, 0)
     if evidence.part_of_guessing < GUESSING or has_fallen:

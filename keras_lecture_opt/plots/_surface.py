@@ -7,15 +7,21 @@ from matplotlib import pyplot as plt
 from keras_lecture_opt.plots._style import MARKS, lines
 
 CONTOUR = "#8F8F8F"
-# For a surface whose losses all differ.
-GREYS = [mpl.colors.to_hex(grey) for grey in plt.get_cmap("gray")(np.linspace(0.72, 1, 15))]
+
+
+def greys(number):
+    """Return so many shades, the darkest first."""
+    return [mpl.colors.to_hex(grey) for grey in plt.get_cmap("gray")(np.linspace(0.72, 1, number))]
+
+
+GREYS = greys(15)  # for a surface whose losses all differ
 
 
 def contours(ax, surface, lines=True):
     """Draw the surface: each shade, valleys darker, covers an equal part of the domain."""
-    *grid, levels, greys = shades(surface)
-    if greys:
-        ax.contourf(*grid, levels, colors=greys)
+    *grid, levels, colors = shades(surface)
+    if colors:
+        ax.contourf(*grid, levels, colors=colors)
         if lines:
             ax.contour(*grid, levels, colors=CONTOUR, linewidths=0.6, linestyles="-")
     for minimum in surface.minima:  # above the paths, which it does not hide
@@ -31,8 +37,7 @@ def shades(surface, points=200):
     loss = surface(w1, w2).numpy()
     finite = loss[np.isfinite(loss)]
     levels = np.unique(np.quantile(finite, np.linspace(0, 1, 16))) if finite.size else ()
-    greys = plt.get_cmap("gray")(np.linspace(0.72, 1, max(len(levels) - 1, 0)))
-    return w1, w2, loss, levels, [mpl.colors.to_hex(grey) for grey in greys]
+    return w1, w2, loss, levels, greys(max(len(levels) - 1, 0))
 
 
 def styled(descents):

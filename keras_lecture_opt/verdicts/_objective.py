@@ -314,8 +314,9 @@ def best_constant(model, objective, y):
         constants, shape = [y.mean(axis=0), np.median(y, axis=0)], y.shape
         constants = constants[:1] if objective.kind in CROSS_ENTROPIES else constants
     outputs = [as_output(objective, np.broadcast_to(c, shape)) for c in constants]
-    known = [given for given in outputs if loss_of(model, y, given) is not None]
-    return min(known, key=lambda given: loss_of(model, y, given), default=None)
+    losses = [(loss_of(model, y, output), output) for output in outputs]
+    known = [pair for pair in losses if pair[0] is not None]
+    return min(known, key=lambda pair: pair[0], default=(None, None))[1]
 
 
 def least_loss(model, objective, y):
