@@ -14,7 +14,8 @@ if keras.backend.backend() != "tensorflow":
         f"{keras.backend.backend()!r}: set KERAS_BACKEND=tensorflow before Keras is imported."
     )
 
-from keras_lecture_opt import mnist, rules, several_machines
+from keras_lecture_opt import finder, mnist, rules, several_machines
+from keras_lecture_opt.finder import find_learning_rate
 from keras_lecture_opt.monitor import EffectiveLearningRateMonitor
 from keras_lecture_opt.rates import effective_learning_rate, has_formula
 from keras_lecture_opt.rules import *  # noqa: F403
@@ -27,6 +28,8 @@ __all__ = [
     "has_formula",
     "EffectiveLearningRateMonitor",
     "check",
+    "find_learning_rate",
+    "finder",
     "mnist",
     "several_machines",
 ]

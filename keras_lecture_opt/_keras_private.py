@@ -9,8 +9,13 @@ import random
 import threading
 
 import keras
+import numpy as np
 import tensorflow as tf
-from keras.src.random.seed_generator import global_seed_generator
+from keras.src.backend.common.global_state import get_global_attribute, set_global_attribute
+from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR, global_seed_generator
+from keras.src.trainers.compile_utils import CompileLoss
+from keras.src.utils.tracking import DotNotTrackScope
+from tensorflow.python.eager import context as tf_context
 from tensorflow.python.framework import config as tf_config
 
 from keras_lecture_opt._arguments import must_be
@@ -166,3 +171,57 @@ def deterministic_ops():
         with _DETERMINISM:  # contexts end in any order: what the first one found is popped last
             if not _deterministic.pop():
                 tf_config.disable_op_determinism()
+
+
+@contextlib.contextmanager
+def borrowed(model, optimizer):
+    """Within this context, the model trains with another optimizer, and without its metrics.
+
+    Keras builds losses and metrics in the first step, and no public function undoes that. So those
+    of the context are new ones, and the model gets its own back.
+    """
+    compiled = model._compile_loss
+    if compiled is not None:
+        compiled = CompileLoss(
+            compiled._user_loss, compiled._user_loss_weights, output_names=compiled.output_names
+        )
+    new = {
+        "optimizer": optimizer,
+        "_compile_loss": compiled,
+        "_compile_metrics": None,
+        "_loss_tracker": keras.metrics.Mean(name="loss"),
+    }
+    before = {name: getattr(model, name) for name in new}
+    try:
+        with DotNotTrackScope():
+            for name, value in new.items():
+                setattr(model, name, value)
+        yield
+    finally:
+        with DotNotTrackScope():
+            for name, value in before.items():
+                setattr(model, name, value)
+
+
+@contextlib.contextmanager
+def random_numbers_kept():
+    """After this context, Python, NumPy, Keras and TensorFlow draw the numbers of before it.
+
+    Keras makes its global generator when it is first used, from a number of Python's. TensorFlow
+    draws the seeds of eager operations from a generator of its context.
+    """
+    generator = get_global_attribute(GLOBAL_SEED_GENERATOR)
+    keras_state = generator and generator.state.numpy()
+    tf_generator = getattr(tf_context.context(), "_rng", None)
+    tf_state = tf_generator and tf_generator.getstate()
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        set_global_attribute(GLOBAL_SEED_GENERATOR, generator)
+        if generator:
+            generator.state.assign(keras_state)
+        if tf_generator:
+            tf_generator.setstate(tf_state)
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)

@@ -1,0 +1,123 @@
+"""The first batches of a training, from whatever `fit` takes, read without a trace."""
+
+import itertools
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_lecture_opt._arguments import check_integer, must_be
+
+MOST_BYTES = 2**30  # of batches in memory; a network of many steps then sees them again
+
+
+def batches_of(x, y, batch_size, sample_weight, class_weight, number):
+    """Return a list of at most so many batches, as `train_step` gets them.
+
+    Arrays and a `PyDataset` are shuffled by a generator of their own, a `tf.data.Dataset` as its
+    pipeline says.
+    """
+    if isinstance(x, (tf.data.Dataset, keras.utils.PyDataset)):
+        for name, value in (("y", y), ("batch_size", batch_size), ("sample_weight", sample_weight)):
+            if value is not None:
+                raise TypeError(must_be(name, f"None beside a {type(x).__name__}", value))
+        found = _of_dataset(x) if isinstance(x, tf.data.Dataset) else _of_py_dataset(x)
+    else:
+        found = _of_arrays(x, y, sample_weight, batch_size)
+    batches, size = [], 0
+    for batch in itertools.islice(found, number):
+        batch = _weighted(batch, class_weight)
+        batches.append(keras.tree.map_structure(_as_tensor, batch))
+        size += sum(getattr(part, "nbytes", 0) for part in keras.tree.flatten(batch))
+        if size > MOST_BYTES:
+            break
+    if not batches:
+        raise ValueError(must_be("x", "data of at least one batch", x))
+    return batches
+
+
+def _of_arrays(x, y, sample_weight, batch_size):
+    """Yield batches of arrays, shuffled anew in each epoch."""
+    allowed = "arrays of equal lengths, a tf.data.Dataset or a keras.utils.PyDataset"
+    if x is None or hasattr(x, "__next__"):  # a generator: what is read is gone
+        raise TypeError(must_be("x", allowed, x))
+    arrays = keras.tree.map_structure(_as_array, (x, y, sample_weight))
+    lengths = {len(a) if a.ndim else 0 for a in keras.tree.flatten(arrays) if a is not None}
+    if len(lengths) != 1 or 0 in lengths:
+        raise ValueError(must_be("x", f"{allowed}, not of {sorted(lengths)} examples", type(x)))
+    (examples,) = lengths
+    batch_size = check_integer("batch_size", 32 if batch_size is None else batch_size, 1)
+    batch_size = min(batch_size, examples)
+    random = np.random.default_rng(0)
+    while True:
+        order = random.permutation(examples)
+        for start in range(0, examples - batch_size + 1, batch_size):
+            rows = np.sort(order[start : start + batch_size])
+            some = keras.tree.map_structure(lambda a, i=rows: None if a is None else a[i], arrays)
+            yield keras.utils.pack_x_y_sample_weight(*some)
+
+
+def _of_py_dataset(dataset):
+    number = dataset.num_batches
+    order = itertools.count() if number is None else np.random.default_rng(0).permutation(number)
+    while True:
+        for i in order:
+            yield dataset[int(i)]
+
+
+def _of_dataset(dataset):
+    copy = _copy(dataset)
+    while True:
+        at_least_one = False
+        for batch in copy:
+            at_least_one = True
+            yield batch
+        if not at_least_one:
+            return
+
+
+def _copy(dataset):
+    """Return a dataset of the same elements, whose iterations do not change the order of the first.
+
+    A dataset that shuffles draws a new order in each iteration, from a generator that all of its
+    iterations share. The copy shuffles with the same seeds, without that generator.
+    """
+    graph = tf.raw_ops.DatasetToGraphV2(
+        input_dataset=tf.data.experimental.to_variant(dataset),
+        external_state_policy=1,  # as it is: lookup tables and variables stay shared
+        strip_device_assignment=False,
+    )
+    graph = tf.compat.v1.GraphDef.FromString(graph.numpy())
+    for node in graph.node:
+        if node.op == "ShuffleDatasetV3":
+            node.op = "ShuffleDataset"
+            del node.input[4:]
+            node.attr["reshuffle_each_iteration"].b = False
+    variant = tf.raw_ops.DatasetFromGraph(graph_def=graph.SerializeToString())
+    return tf.data.experimental.from_variant(variant, dataset.element_spec)
+
+
+def _weighted(batch, class_weight):
+    """Return a batch with the weights of its classes, as `fit` computes them."""
+    if class_weight is None:
+        return batch
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+    if sample_weight is not None or y is None or keras.tree.is_nested(y):
+        allowed = "None beside sample weights, and where there is not one array of labels"
+        raise ValueError(must_be("class_weight", allowed, class_weight))
+    classes = np.asarray(y)
+    classes = classes.argmax(axis=-1) if classes.ndim > 1 and classes.shape[-1] > 1 else classes
+    weights = [class_weight.get(int(c), 1.0) for c in classes.reshape(-1)]
+    return x, y, np.asarray(weights, keras.config.floatx())
+
+
+def _as_array(values):
+    """Return an array of the type that `fit` would make of it."""
+    if values is None:
+        return None
+    values = np.asarray(values)
+    return values.astype(keras.config.floatx()) if values.dtype.kind == "f" else values
+
+
+def _as_tensor(values):
+    return tf.convert_to_tensor(values) if isinstance(values, np.ndarray) else values

@@ -1,0 +1,249 @@
+"""The search: which rates are tried, for how long, and what follows from their losses."""
+
+import dataclasses
+import warnings
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_lecture_opt._arguments import check_integer, must_be
+from keras_lecture_opt._keras_private import learning_rate_or_schedule
+from keras_lecture_opt._resolve import optimizer_name
+from keras_lecture_opt.finder._batches import batches_of
+from keras_lecture_opt.finder._schedule import ScaledSchedule, highest
+from keras_lecture_opt.finder._search import TOLERANCE, Search, index_of, rate_of
+from keras_lecture_opt.finder._trials import Trials
+from keras_lecture_opt.monitor import EffectiveLearningRateMonitor
+from keras_lecture_opt.monitor._training import optimizers_of
+from keras_lecture_opt.rates import inner_optimizers
+from keras_lecture_opt.verdicts import Verdict, check
+from keras_lecture_opt.verdicts._objective import best_constant, is_mean_alone, loss_of, objectives
+
+EXAMPLES = 500  # that a diagnosis gets
+ANSWERED = ("steps too large", "steps too small", "too few steps")  # faults, by the search itself
+
+
+@dataclasses.dataclass(frozen=True)
+class FoundLearningRate:
+    """A learning rate, and what was measured to find it.
+
+    Attributes:
+        optimizer: the name of the optimizer.
+        learning_rate: what to assign to `optimizer.learning_rate`: a number; or, where the
+            optimizer has a schedule, this schedule with `rate` as its highest rate.
+        rate: the number.
+        low, high: the lowest and the highest of the tried rates whose losses are close to the best:
+            by 5% of the fall of the loss.
+        diverges: the lowest tried rate with which the loss rises or is not finite, or None.
+        losses: dict from rates to arrays: the loss of each step that was trained at a rate.
+        start: the loss before training.
+        steps: how many steps all this took.
+        is_sure: whether the measured losses tell the rate.
+        verdicts: what the diagnosis says, if they do not.
+        text: sentences that say all this, and what to do for a long training.
+    """
+
+    optimizer: str
+    learning_rate: Any
+    rate: float
+    low: float
+    high: float
+    diverges: float | None
+    losses: dict[float, np.ndarray]
+    start: float
+    steps: int
+    is_sure: bool
+    verdicts: tuple[Verdict, ...]
+    text: str
+
+    def __repr__(self):
+        found = f"learning_rate {self.rate:g}"
+        if self.high > self.low:
+            found += f"; {self.low:g} to {self.high:g} are within {TOLERANCE:.0%}"
+        if self.diverges:
+            found += f"; {self.diverges:g} diverges"
+        return f"<{self.optimizer}: {'' if self.is_sure else 'unsure, '}{found}>"
+
+
+def find_learning_rate(
+    model: keras.Model,
+    x: Any,
+    y: Any = None,
+    batch_size: int | None = None,
+    *,
+    sample_weight: Any = None,
+    class_weight: dict[int, float] | None = None,
+    steps: int = 500,
+    verbose: int | str = "auto",
+) -> FoundLearningRate:
+    """Find the learning rate of a model's optimizer: short trainings at several rates decide.
+
+    All rates, half a power of ten apart, are trained from the model's weights as they are now, on
+    the same batches. The first round finds the rate that is too high, and takes a few steps with
+    each of those below; the best go on, those of two more rounds for longer. Chosen is the rate
+    with the lowest loss; or, if it is next to one that diverges, the one below, where that is
+    nearly as good.
+
+    Nothing of this is left: weights, optimizer, metrics, random numbers and the order of the data
+    are as before. (What draws from a generator of its own, as Python code or `tf.random` in a model
+    that runs eagerly, draws on.)
+
+    Args:
+        model: a compiled `keras.Model` that is built. Of its optimizer, all but the learning rate
+            stays: decay, clipping, the state of an earlier training.
+        x, y: data as for `fit`: arrays, or nested ones, a `tf.data.Dataset` or a
+            `keras.utils.PyDataset`. Arrays are shuffled.
+        batch_size: of arrays, as for `fit`. Defaults to 32.
+        sample_weight, class_weight: as for `fit`.
+        steps: how many training steps to take at most, of all rates together; at least 100. More of
+            them tell more about long trainings: the last candidates get a quarter each.
+        verbose: 0 for no progress bar. Defaults to "auto".
+
+    Returns:
+        A `FoundLearningRate`. Print it, or its `text`. If the losses do not tell the rate,
+        `is_sure` is False, and a warning says why.
+
+    Raises:
+        TypeError, ValueError: an argument is not valid; the model is not compiled or not built, has
+            several optimizers or is trained by several replicas; its loss is not finite even
+            without training.
+
+    Example:
+
+    >>> x = np.random.default_rng(0).normal(size=(640, 3))
+    >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    >>> model.compile(keras_lecture_opt.SteepestDescent(), "mse")
+    >>> found = keras_lecture_opt.find_learning_rate(model, x, x.sum(axis=1), verbose=0)
+    >>> found
+    <SteepestDescent: learning_rate 0.1; 0.032 to 0.1 are within 5%; 1 diverges>
+    >>> model.optimizer.learning_rate = found.learning_rate
+    """
+    optimizer, given = _check(model)
+    steps = check_integer("steps", steps, 100)
+    each = optimizer.gradient_accumulation_steps or 1
+    batches = batches_of(x, y, batch_size, sample_weight, class_weight, steps * each // 2)
+    bar = keras.utils.Progbar(steps, verbose=1 if verbose == "auto" else verbose)
+    peak = _peak(given, optimizer)
+    verdicts = []
+    with Trials(model, batches, each, lambda: bar.add(1)) as trials:
+        search = Search(trials, steps, _loss_of_guessing(model, batches))
+        search.run(index_of(peak))
+        if search.best is None:
+            said = " ".join(map(str, check(model, *_examples(batches))))
+            raise ValueError(f"At every learning rate the loss rises or is not finite. {said}")
+        if not search.is_sure:
+            monitor = EffectiveLearningRateMonitor(update_freq="batch")
+            monitor.watch(model, model.optimizer)
+            left = steps - sum(map(len, trials.losses.values()))
+            trials.train(rate_of(search.best), left, around=monitor.step)
+            said = monitor.diagnose(*_examples(batches))
+            verdicts = [v for v in said if v.fault not in ANSWERED and v.certainty != "hint"]
+        used = sum(map(len, trials.losses.values()))
+    bar.update(used, finalize=True)
+    rate, name = rate_of(search.best), optimizer_name(type(optimizer))
+    found = FoundLearningRate(
+        optimizer=name,
+        learning_rate=rate if isinstance(given, keras.Variable) else _scaled(given, rate / peak),
+        rate=rate,
+        low=rate_of(search.close[0]),
+        high=rate_of(search.close[-1]),
+        diverges=None if search.too_high is None else rate_of(search.too_high),
+        losses={rate: np.array(losses) for rate, losses in sorted(trials.losses.items())},
+        start=search.start,
+        steps=used,
+        is_sure=search.is_sure,
+        verdicts=tuple(verdicts),
+        text=" ".join([*_sentences(search, given, name), *map(str, verdicts)]),
+    )
+    if not search.is_sure:
+        warnings.warn(found.text, stacklevel=2)
+    return found
+
+
+def _check(model):
+    """Return the one inner optimizer and its learning rate; raise if none can be found."""
+    if not isinstance(model, keras.Model):
+        raise TypeError(must_be("model", "a keras.Model", model))
+    if not model.compiled or getattr(model, "optimizer", None) is None:
+        raise ValueError(must_be("model", "compiled with an optimizer", model))
+    if not model.built:
+        allowed = "built: let it begin with a `keras.Input`, or call it once"
+        raise ValueError(must_be("model", allowed, model))
+    if model.distribute_strategy.num_replicas_in_sync > 1:
+        allowed = "trained by one replica here; a rate for it fits several with the same batches"
+        raise ValueError(must_be("model", allowed, model))
+    inner = inner_optimizers(model.optimizer)
+    others = {id(o) for _, held in optimizers_of(model) for o in inner_optimizers(held)}
+    if others != {id(inner[0])}:
+        raise ValueError(must_be("model", "trained by one optimizer", model))
+    if "learning_rate" not in inner[0].get_config():
+        allowed = "one whose `get_config` has a learning rate"
+        raise ValueError(must_be("model.optimizer", allowed, inner[0]))
+    return inner[0], learning_rate_or_schedule(inner[0])
+
+
+def _scaled(given, factor):
+    """Return what an optimizer takes as learning rate, times a factor."""
+    if isinstance(given, keras.optimizers.schedules.LearningRateSchedule):
+        return ScaledSchedule(given, factor)
+    return lambda: factor * given()
+
+
+def _peak(given, optimizer):
+    """Return the highest learning rate that an optimizer will have."""
+    if isinstance(given, keras.Variable):
+        return float(given)
+    if isinstance(given, keras.optimizers.schedules.LearningRateSchedule):
+        return highest(given, int(optimizer.iterations))
+    return float(given())
+
+
+def _loss_of_guessing(model, batches):
+    """Return the loss of the best constant output, or None if it is unknown."""
+    _, y = _examples(batches, most=None)
+    known = objectives(model) if isinstance(y, np.ndarray) and is_mean_alone(model) else []
+    if len(known) != 1:
+        return None
+    constant = best_constant(model, known[0], y)
+    return None if constant is None else loss_of(model, y, constant)
+
+
+def _examples(batches, most=EXAMPLES):
+    """Return the inputs and the labels of so many examples; None for what is not of arrays."""
+    found = []
+    examples = [keras.utils.unpack_x_y_sample_weight(batch)[:2] for batch in batches]
+    for parts in zip(*examples, strict=True):
+        leaves = keras.tree.flatten(parts[0])
+        are_arrays = all(isinstance(leaf, tf.Tensor) for leaf in leaves)
+        joined = lambda *some: np.concatenate(some[:most])[:most]  # noqa: E731
+        found.append(keras.tree.map_structure(joined, *parts) if are_arrays else None)
+    return found
+
+
+def _sentences(search, given, optimizer):
+    """Return what the losses say, and what to do for a long training."""
+    rate, (fall, error) = rate_of(search.best), search.fall
+    said = [
+        f"With {rate:g} the loss falls from {search.start:.4g} to {search.start - fall:.4g} in "
+        f"{search.longest} steps of {optimizer}."
+    ]
+    if not search.is_sure:
+        said.append(
+            f"This tells no learning rate: the fall is {fall:.2g} ± {2 * error:.1g}, or no more "
+            "than that of guessing. Take more `steps` or larger batches, unless nothing can be "
+            "learned as it is."
+        )
+        return said
+    if len(search.close) > 1:
+        low, high = (rate_of(search.close[i]) for i in (0, -1))
+        said.append(f"Rates from {low:g} to {high:g} are within {TOLERANCE:.0%} of that fall.")
+    if search.too_high is not None:
+        said.append(f"With {rate_of(search.too_high):g} it rises.")
+    if isinstance(given, keras.Variable):
+        said.append(
+            "For a much longer training let the rate decay to 0, as "
+            f"`keras.optimizers.schedules.CosineDecay({rate:g}, steps)` does, or take a third."
+        )
+    return said

@@ -1,0 +1,46 @@
+"""A schedule that keeps its shape and gets another height."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+SAMPLES = np.unique(np.geomspace(1, 1e7, 400).astype(int)) - 1  # steps
+
+
+@keras.saving.register_keras_serializable(package="keras_lecture_opt")
+class ScaledSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate schedule, times a factor.
+
+    Args:
+        schedule: a `keras.optimizers.schedules.LearningRateSchedule`.
+        factor: a number > 0.
+
+    Example:
+
+    >>> halved = keras_lecture_opt.finder.ScaledSchedule(
+    ...     keras.optimizers.schedules.PiecewiseConstantDecay([100], [0.2, 0.02]), 0.5
+    ... )
+    >>> float(halved(0))
+    0.10000000149011612
+    """
+
+    def __init__(self, schedule: keras.optimizers.schedules.LearningRateSchedule, factor: float):
+        self.schedule, self.factor = schedule, factor
+
+    def __call__(self, step: Any) -> Any:
+        return self.schedule(step) * self.factor
+
+    def get_config(self) -> dict[str, Any]:
+        schedule = keras.optimizers.schedules.serialize(self.schedule)
+        return {"schedule": schedule, "factor": self.factor}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "ScaledSchedule":
+        schedule = keras.optimizers.schedules.deserialize(config["schedule"])
+        return cls(schedule, config["factor"])
+
+
+def highest(schedule, first_step):
+    """Return the highest rate of a schedule from a step on."""
+    return max(float(schedule(first_step + step)) for step in SAMPLES)

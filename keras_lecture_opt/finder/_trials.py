@@ -1,0 +1,114 @@
+"""Short trainings of a model from one start, of which nothing is left."""
+
+import contextlib
+import math
+
+import keras
+import tensorflow as tf
+
+from keras_lecture_opt._keras_private import (
+    borrowed,
+    learning_rate_or_schedule,
+    random_numbers_kept,
+)
+from keras_lecture_opt.rates import inner_optimizers
+
+
+class Trials(contextlib.ExitStack):
+    """The trainings of a model at several constant learning rates, each from the same start.
+
+    Within the context the model has a copy of its optimizer; after it, all is as it was. Each rate
+    is trained on the same batches in the same order, so that their losses can be compared.
+
+    Args:
+        model: a compiled and built `keras.Model`.
+        batches: list of what its `train_step` gets. After the last one comes the first one again.
+        each: how many batches a step takes.
+        progress: function that is called after each step.
+    """
+
+    def __init__(self, model, batches, each, progress):
+        super().__init__()
+        self._model, self._batches, self._each = model, batches, each
+        self._progress, self._states = progress, {}
+        self.losses = {}  # of each step, by learning rate
+
+    def __enter__(self):
+        model = self._model
+        with contextlib.ExitStack() as stack:  # what fails here is undone, too
+            stack.enter_context(random_numbers_kept())
+            stack.enter_context(_kept([*model.variables, *model.metrics_variables]))
+            own = model.optimizer
+            optimizer = copy_of(own)
+            optimizer.build(model.trainable_variables)
+            if own.built:
+                for variable, value in zip(_state(optimizer), _state(own), strict=True):
+                    variable.assign(value)
+            stack.enter_context(borrowed(model, optimizer))
+            (self._inner,) = inner_optimizers(optimizer)
+            self._variables = [*model.variables, *optimizer.variables]
+            self._start = _values(self._variables)
+            self._step = self._train_on
+            if not model.run_eagerly:
+                self._step = tf.function(self._train_on, reduce_retracing=True)
+            self.push(stack.pop_all())
+        return self
+
+    def train(self, rate, steps, around=contextlib.nullcontext):
+        """Go on with a learning rate for some steps, or until a loss is not finite.
+
+        `around` makes a context for each step.
+        """
+        _assign(self._variables, self._states.pop(rate, self._start))
+        self._inner.learning_rate = rate
+        losses = self.losses.setdefault(rate, [])
+        for _ in range(steps):
+            at = len(losses) * self._each
+            batches = [self._batches[i % len(self._batches)] for i in range(at, at + self._each)]
+            with around():
+                losses.append(sum(float(self._step(b)) for b in batches) / self._each)
+            self._progress()
+            if not math.isfinite(losses[-1]):
+                return
+        self._states[rate] = _values(self._variables)
+
+    def keep(self, rates):
+        """Free the memory of all learning rates but these."""
+        self._states = {rate: state for rate, state in self._states.items() if rate in rates}
+
+    def _train_on(self, data):
+        self._model.reset_metrics()  # or the loss would be a mean over all steps
+        return self._model.train_step(data)["loss"]
+
+
+def copy_of(optimizer):
+    """Return a new optimizer of the same arguments, but with a constant learning rate."""
+    config = optimizer.get_config()
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        return type(optimizer)(**config | {"inner_optimizer": copy_of(optimizer.inner_optimizer)})
+    return type(optimizer).from_config(config | {"learning_rate": 1.0})
+
+
+def _state(optimizer):
+    """Return an optimizer's variables without its learning rate, which a schedule does not have."""
+    (inner,) = inner_optimizers(optimizer)
+    rate = learning_rate_or_schedule(inner)
+    return [variable for variable in optimizer.variables if variable is not rate]
+
+
+def _values(variables):
+    return [tf.identity(variable.value) for variable in variables]
+
+
+def _assign(variables, values):
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+@contextlib.contextmanager
+def _kept(variables):
+    values = _values(variables)
+    try:
+        yield
+    finally:
+        _assign(variables, values)
