@@ -17,6 +17,7 @@ import os
 import pathlib
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # of each process
 import keras_lecture_opt  # noqa: F401 first: it keeps TensorFlow's start-up lines off the terminal
 
 # isort: split
@@ -65,7 +66,7 @@ def compiled(network, optimizer, seed):
 
 def truth(network, optimizer, seed):
     """Train with each rate; return the rows."""
-    tf.config.threading.set_intra_op_parallelism_threads(1)
+    keras.backend.clear_session()
     model, x, y = compiled(network, optimizer, seed)
     random = np.random.default_rng(seed)
     epochs = -(-LONG * BATCH // (len(x) // BATCH * BATCH))
@@ -108,11 +109,16 @@ def truth(network, optimizer, seed):
             states[k] = [(v, v.numpy()) for v, _ in begin]
         return float(curve[steps - LAST : steps].mean())
 
-    short = {k: train(k, SHORT) for k in range(-10, 3)}
-    while (best := min(short, key=short.get)) in (edges := (min(short), max(short))):
-        k = best - 1 if best == edges[0] else best + 1
+    # Downwards, until one learns and four lower ones are worse.
+    short, k, top = {}, 2, 2
+    while k > min(short, key=short.get, default=k) - 4 or min(short.values()) > 0.8 * first:
         short[k] = train(k, SHORT)
-    long = {k: train(k, LONG) for k in range(best - 2, best + 2) if short.get(k, np.inf) < np.inf}
+        k -= 1
+    while min(short, key=short.get) == top:
+        top += 1
+        short[top] = train(top, SHORT)
+    best = min(short, key=short.get)
+    long = {k: train(k, LONG) for k in (best - 1, best, best + 1) if short[k] < np.inf}
     while (k := min(long, key=long.get)) == min(long) and k - 1 in short:
         long[k - 1] = train(k - 1, LONG)
     CURVES.mkdir(parents=True, exist_ok=True)
@@ -143,9 +149,7 @@ def main():
     cases = [c[::-1] for c in itertools.product(SEEDS, OPTIMIZERS, NETWORKS)]
     cases = sorted((c for c in cases if c not in done), key=lambda c: NETWORKS.index(c[0]) > 4)
     spawn = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(
-        args.processes, spawn, max_tasks_per_child=5
-    ) as pool:
+    with concurrent.futures.ProcessPoolExecutor(args.processes, spawn) as pool:
         for result in concurrent.futures.as_completed([pool.submit(truth, *c) for c in cases]):
             rows = result.result()
             is_new = not TRUTH.exists()

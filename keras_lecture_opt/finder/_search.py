@@ -22,7 +22,7 @@ def rate_of(k):
 
 def index_of(rate):
     """Return the index of the nearest rate of the grid."""
-    return min(max(round(2 * math.log10(rate)), LOWEST + 8), HIGHEST) if rate > 0 else 0
+    return min(max(round(2 * math.log10(rate)), LOWEST + 1), HIGHEST) if rate > 0 else 0
 
 
 def end(losses):
@@ -53,8 +53,8 @@ class Search:
     def run(self, begin):
         """Try the rates around that of an index; set what the attributes say."""
         few = max(4, round(self._steps * FIRST))
-        self._trials.train(rate_of(begin - 8), few)  # one that hardly changes anything
-        self.without = np.asarray(self._losses[rate_of(begin - 8)])
+        self._trials.train(rate_of(LOWEST), few)  # which changes nothing
+        self.without = np.asarray(self._losses[rate_of(LOWEST)])
         self._find_the_edge(begin, few)
         losses = self._next_round(self._tried, AFTER_FIRST, round(self._steps * SECOND) - few)
         used = sum(map(len, self._losses.values()))
@@ -109,7 +109,7 @@ class Search:
 
         k = begin
         if is_too_high(k):
-            while k > LOWEST and is_too_high(k - 2):
+            while k > LOWEST + 2 and is_too_high(k - 2):
                 k -= 2
         else:
             while k < HIGHEST and not is_too_high(k + 2):
@@ -119,7 +119,7 @@ class Search:
             is_too_high(k - 1)
         edge = self.too_high if self.too_high is not None else HIGHEST + 1
         k = edge - 1
-        while k > LOWEST and (k >= edge - BELOW or self._best(self._tried, 1)[0] == k + 1):
+        while k > LOWEST + 1 and (k >= edge - BELOW or self._best(self._tried, 1)[0] == k + 1):
             if k not in self._tried:
                 is_too_high(k)
             k -= 1
@@ -133,20 +133,24 @@ class Search:
         self.best = next(iter(going_on), None)
         if going_on and not self._has_fallen:
             going_on = sorted(going_on, reverse=True)
+        self._trials.keep([rate_of(k) for k in going_on[:number]])
         found = self._go_on(going_on[:number], steps)
+        if not self._best(found, 1):  # all of them diverge after a while
+            found = {k: self._tried[k] for k in sorted(self._best(self._tried, 99))[-1:]}
         self.best = next(iter(self._best(found, 1)), None)
         return found
 
     def _go_on(self, indices, steps):
         """Train some rates for more steps; return a dict of their losses, infinity if too high."""
         found = {}
-        self._trials.keep([rate_of(k) for k in indices])
         for k in indices:
             self._trials.train(rate_of(k), steps)
             losses = self._losses[rate_of(k)]
             found[k] = float(end(losses).mean())
-            margin = max(RISE * abs(self.start), float(self.without.std()))
-            if not found[k] <= float(end(self.without).mean()) + margin:
+            same = len(losses) == len(self.without)  # the same batches
+            without = float(end(self.without).mean()) if same else self.start
+            margin = max(RISE * abs(self.start), 2 * float(self.without.std()))
+            if not found[k] <= without + margin:
                 found[k] = math.inf
                 if self.too_high is None or k < self.too_high:
                     self.too_high = k

@@ -4,6 +4,7 @@ import contextlib
 import math
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_lecture_opt._keras_private import (
@@ -97,7 +98,8 @@ def _state(optimizer):
 
 
 def _values(variables):
-    return [tf.identity(variable.value) for variable in variables]
+    """Return copies of values; the memory of a GPU could not hold that many."""
+    return [np.array(variable) for variable in variables]
 
 
 def _assign(variables, values):
