@@ -3,9 +3,9 @@
     python docs/learning_rate.py
 
 Each row of learning_rate.csv is one training at one rate of a grid of half decades: its mean loss
-over the last 50 of 300 steps, and of 1,500 steps for the rates next to the best. All rates of a row's
-network, optimizer and seed begin with the same weights and get the same batches. The training is a
-loop of its own, so that it shares no line with the finder.
+over the last 50 of 300 steps, and of 1,500 steps for the rates next to the best. All rates of one
+network, optimizer and seed begin with the same weights and get the same batches. They are trained
+by a loop of its own, which shares no line with the finder.
 """
 
 import argparse

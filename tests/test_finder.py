@@ -12,7 +12,7 @@ from keras import layers
 
 import keras_lecture_opt as klo
 from keras_lecture_opt import find_learning_rate
-from keras_lecture_opt.finder import ScaledSchedule, _search
+from keras_lecture_opt.finder import _search
 from keras_lecture_opt.finder._batches import batches_of
 
 RNG = np.random.default_rng(0)
@@ -187,9 +187,8 @@ def test_repr_and_text_say_what_was_found():
 
 def randoms():
     """Return what each generator draws next."""
-    return [random.random(), np.random.rand(), keras.random.uniform(()).numpy().item()] + [
-        tf.random.uniform(()).numpy().item()
-    ]
+    drawn = random.random(), np.random.rand(), keras.random.uniform(()), tf.random.uniform(())
+    return [float(value) for value in drawn]
 
 
 class Noisy(layers.Layer):

@@ -24,7 +24,7 @@ from keras_lecture_opt._arguments import (
     must_be,
 )
 from keras_lecture_opt._files import replacing
-from keras_lecture_opt.comparison import _run, _search
+from keras_lecture_opt.comparison import _proposals, _run, _search
 from keras_lecture_opt.comparison._engine import Engine, check_executor
 from keras_lecture_opt.comparison._identity import (
     describe_optimizer,
@@ -68,7 +68,8 @@ def compare(
         optimizers: dict from names to functions that make an optimizer from a learning rate, such
             as classes of optimizers. In a search they get the other hyperparameters by name.
         learning_rates: the learning rates to try, the same for every optimizer. Defaults to None:
-            `search` says what to try.
+            `search` says what to try; without it five rates for each optimizer, half a power of
+            ten apart, around the one that `find_learning_rate` finds with the first seed.
         rungs: list of `(epochs, trials)`: so many learning rates, or trials of a search, of each
             optimizer are trained up to this epoch. The first rung has all of them.
             `[(20, len(learning_rates))]` is a plain grid.
@@ -146,12 +147,15 @@ def compare(
     if not isinstance(workload, Workload):
         raise TypeError(must_be("workload", "a Workload", workload))
     optimizers = _check_optimizers(optimizers)
-    if (learning_rates is None) == (search is None):
+    if learning_rates is not None and search is not None:
         raise TypeError("`compare` must get either `learning_rates` or `search`.")
     if search is None:
         if trials is not None:
             raise TypeError(must_be("trials", "None without a `search`", trials))
-        tried = _search.grid(learning_rates, optimizers)
+        if learning_rates is None:  # those around the proposals come later: the same number
+            tried = {name: _proposals.around(_proposals.BASIS) for name in optimizers}
+        else:
+            tried = _search.grid(learning_rates, optimizers)
     else:
         tried = _search.quasi_random(search, trials, optimizers)
     made = _make_once(optimizers, tried)
@@ -165,8 +169,13 @@ def compare(
     # A process of the executor may work in another directory.
     folder = check_local_path("folder", folder).absolute()
     _claim(folder, workload)
+    proposals = {}
+    if learning_rates is None and search is None:
+        proposals = _propose(workload, optimizers, made, seeds[0], folder)
+        tried = {name: _proposals.around(found["rate"]) for name, found in proposals.items()}
     runs = _make_runs(folder, workload, optimizers, tried, seeds)
     study = Study(workload, made, tried, rungs, seeds, choose_by, mode, average_last)
+    study.proposals = proposals
     with Engine(folder, workload, optimizers, executor, seconds, begun) as engine:
         try:
             _train(study, runs, engine, folder)
@@ -330,6 +339,16 @@ def _check_locks(folder):
         except OSError as error:
             message = f"The file system of `folder` {folder} has no locks (flock: {error.strerror})"
             raise OSError(error.errno, f"{message}. Use a folder on another one.") from error
+
+
+def _propose(workload, optimizers, made, seed, folder):
+    """Return what is proposed for each optimizer, by name."""
+    result = {}
+    for name, make in optimizers.items():
+        own = {"optimizer": describe_optimizer(made[name]), "seed": seed, **_conditions(workload)}
+        key = _digest(without_comments(own))
+        result[name] = _proposals.propose(workload, make, seed, folder, key)
+    return result
 
 
 def _make_runs(folder, workload, optimizers, tried, seeds):

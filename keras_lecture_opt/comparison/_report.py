@@ -440,6 +440,13 @@ def protocol(study):
     yield f"Each optimizer was trained with {steps}, each with {seeds}."
     if study.is_grid:
         yield f"Rates from {study.rates[0]:g} to {study.rates[-1]:g}, the same for all."
+    elif study.proposals:
+        found = [f"{name} {one['rate']:.2g}" for name, one in study.proposals.items()]
+        most = max(one["steps"] for one in study.proposals.values())
+        yield (
+            "The rates lie around those that `find_learning_rate` found with the first seed, in "
+            f"at most {most} steps each: {listed(found)}."
+        )
     else:
         searched = ", ".join(_costs.searched(study))
         yield f"Trials are quasi-random values of {searched}, where an optimizer has these."

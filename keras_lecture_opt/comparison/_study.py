@@ -44,6 +44,8 @@ class Study:
         results: dict from `(name, rate, seed)` to the rows of that run.
         alive: for each rung, a dict from the names to the rates that were trained in it.
         stopped: after how many seconds training was stopped before its end; None if it was not.
+        proposals: what `find_learning_rate` found for each name, if the rates lie around that: a
+            dict with `rate`, the `steps` that it took, and its `text`.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Study:
         self.sign = -1 if mode == "max" else 1  # times a value: less is better
         self.alive = [dict.fromkeys(self.names, self.rates)]
         self.stopped: float | None = None
+        self.proposals: dict[str, dict[str, Any]] = {}
 
     @property
     def learning_rates(self) -> dict[str, float | None]:
@@ -444,7 +447,7 @@ class Study:
             },
             "optimizers": self.optimizers,
             "trials": None if self.is_grid else trials,
-            **{name: getattr(self, name) for name in (*PROTOCOL, *TRAINED)},
+            **{name: getattr(self, name) for name in (*PROTOCOL, *TRAINED, "proposals")},
         }
         with replacing(place / "protocol.json") as part:
             part.write_text(json.dumps(protocol, indent=1), encoding="utf-8")
@@ -520,6 +523,7 @@ def _loaded(protocol, rows):
     study = Study(workload, optimizers, trials, **{name: protocol[name] for name in PROTOCOL})
     for name in ("command", "versions", *TRAINED):
         setattr(study, name, protocol[name])
+    study.proposals = protocol.get("proposals", {})  # studies of 0.1.0 have none
     results, seconds = {}, {}  # results.csv counts seconds from the begin of a run
     for row in rows:
         rate = float(row["learning_rate"]) if study.is_grid else int(row["trial"])

@@ -12,16 +12,18 @@ from keras_lecture_opt._arguments import check_integer, must_be
 from keras_lecture_opt._keras_private import learning_rate_or_schedule
 from keras_lecture_opt._resolve import optimizer_name
 from keras_lecture_opt.finder._batches import batches_of
-from keras_lecture_opt.finder._schedule import ScaledSchedule, highest
+from keras_lecture_opt.finder._schedule import peak_of, scaled
 from keras_lecture_opt.finder._search import TOLERANCE, Search, index_of, rate_of
 from keras_lecture_opt.finder._trials import Trials
 from keras_lecture_opt.monitor import EffectiveLearningRateMonitor
 from keras_lecture_opt.monitor._training import optimizers_of
+from keras_lecture_opt.monitor._verdicts import OTHER_ROWS
 from keras_lecture_opt.rates import inner_optimizers
 from keras_lecture_opt.verdicts import Verdict, check
+from keras_lecture_opt.verdicts._inside import are_unrelated
 from keras_lecture_opt.verdicts._objective import best_constant, is_mean_alone, loss_of, objectives
 
-EXAMPLES = 500  # that a diagnosis gets
+EXAMPLES = 1000  # that a diagnosis gets
 ANSWERED = ("steps too large", "steps too small", "too few steps")  # faults, by the search itself
 
 
@@ -124,28 +126,29 @@ def find_learning_rate(
     steps = check_integer("steps", steps, 100)
     each = optimizer.gradient_accumulation_steps or 1
     batches = batches_of(x, y, batch_size, sample_weight, class_weight, steps * each // 2)
+    examples = _examples(batches)
     bar = keras.utils.Progbar(steps, verbose=1 if verbose == "auto" else verbose)
-    peak = _peak(given, optimizer)
+    peak, name = peak_of(optimizer), optimizer_name(type(optimizer))
     verdicts = []
     with Trials(model, batches, each, lambda: bar.add(1)) as trials:
-        search = Search(trials, steps, _loss_of_guessing(model, batches))
+        search = Search(trials, steps, _to_reach(model, *examples))
         search.run(index_of(peak))
         if search.best is None:
-            said = " ".join(map(str, check(model, *_examples(batches))))
+            said = " ".join(map(str, check(model, *examples)))
             raise ValueError(f"At every learning rate the loss rises or is not finite. {said}")
-        if not search.is_sure:
+        is_sure, sentences = search.is_sure, _sentences(search, given, name)
+        if not is_sure:
             monitor = EffectiveLearningRateMonitor(update_freq="batch")
             monitor.watch(model, model.optimizer)
             left = steps - sum(map(len, trials.losses.values()))
             trials.train(rate_of(search.best), left, around=monitor.step)
-            said = monitor.diagnose(*_examples(batches))
-            verdicts = [v for v in said if v.fault not in ANSWERED and v.certainty != "hint"]
+            verdicts = _causes(model, monitor, *examples)
         used = sum(map(len, trials.losses.values()))
     bar.update(used, finalize=True)
-    rate, name = rate_of(search.best), optimizer_name(type(optimizer))
+    rate = rate_of(search.best)
     found = FoundLearningRate(
         optimizer=name,
-        learning_rate=rate if isinstance(given, keras.Variable) else _scaled(given, rate / peak),
+        learning_rate=rate if isinstance(given, keras.Variable) else scaled(given, rate / peak),
         rate=rate,
         low=rate_of(search.close[0]),
         high=rate_of(search.close[-1]),
@@ -153,11 +156,11 @@ def find_learning_rate(
         losses={rate: np.array(losses) for rate, losses in sorted(trials.losses.items())},
         start=search.start,
         steps=used,
-        is_sure=search.is_sure,
+        is_sure=is_sure,
         verdicts=tuple(verdicts),
-        text=" ".join([*_sentences(search, given, name), *map(str, verdicts)]),
+        text=" ".join([*sentences, *map(str, verdicts)]),
     )
-    if not search.is_sure:
+    if not is_sure:
         warnings.warn(found.text, stacklevel=2)
     return found
 
@@ -184,40 +187,40 @@ def _check(model):
     return inner[0], learning_rate_or_schedule(inner[0])
 
 
-def _scaled(given, factor):
-    """Return what an optimizer takes as learning rate, times a factor."""
-    if isinstance(given, keras.optimizers.schedules.LearningRateSchedule):
-        return ScaledSchedule(given, factor)
-    return lambda: factor * given()
+def _to_reach(model, x, y):
+    """Return the loss below which a training has learned something, or None if it is unknown.
 
-
-def _peak(given, optimizer):
-    """Return the highest learning rate that an optimizer will have."""
-    if isinstance(given, keras.Variable):
-        return float(given)
-    if isinstance(given, keras.optimizers.schedules.LearningRateSchedule):
-        return highest(given, int(optimizer.iterations))
-    return float(given())
-
-
-def _loss_of_guessing(model, batches):
-    """Return the loss of the best constant output, or None if it is unknown."""
-    _, y = _examples(batches, most=None)
+    That is the loss of the best constant output; 90% of it if the labels go with their inputs no
+    more than with any others: a part of them may be learned by heart.
+    """
     known = objectives(model) if isinstance(y, np.ndarray) and is_mean_alone(model) else []
-    if len(known) != 1:
-        return None
-    constant = best_constant(model, known[0], y)
-    return None if constant is None else loss_of(model, y, constant)
+    constant = best_constant(model, known[0], y) if len(known) == 1 else None
+    guessing = None if constant is None else loss_of(model, y, constant)
+    return guessing and guessing * (0.9 if _are_unrelated(model, x, y) else 1)
 
 
-def _examples(batches, most=EXAMPLES):
-    """Return the inputs and the labels of so many examples; None for what is not of arrays."""
+def _are_unrelated(model, x, y):
+    are_arrays = isinstance(x, np.ndarray) and isinstance(y, np.ndarray)
+    return are_arrays and are_unrelated(x, y, objectives(model)[0].kind == "sparse")
+
+
+def _causes(model, monitor, x, y):
+    """Return the verdicts on a training that learned nothing at any rate."""
+    found = [v for v in monitor.diagnose(x, y) if v.certainty != "hint" and v.fault not in ANSWERED]
+    if not found and objectives(model) and _are_unrelated(model, x, y):
+        text = f"Nothing has been learned. Likely cause: {OTHER_ROWS}"
+        found = [Verdict("no learning", (), 0, 0.0, text)]
+    return found
+
+
+def _examples(batches):
+    """Return the inputs and the labels of some examples; None for what is not of arrays."""
     found = []
-    examples = [keras.utils.unpack_x_y_sample_weight(batch)[:2] for batch in batches]
+    examples = [keras.utils.unpack_x_y_sample_weight(batch)[:2] for batch in batches[:EXAMPLES]]
     for parts in zip(*examples, strict=True):
         leaves = keras.tree.flatten(parts[0])
         are_arrays = all(isinstance(leaf, tf.Tensor) for leaf in leaves)
-        joined = lambda *some: np.concatenate(some[:most])[:most]  # noqa: E731
+        joined = lambda *some: np.concatenate(some)[:EXAMPLES]  # noqa: E731
         found.append(keras.tree.map_structure(joined, *parts) if are_arrays else None)
     return found
 

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_lecture_opt._keras_private import learning_rate_or_schedule
+
 SAMPLES = np.unique(np.geomspace(1, 1e7, 400).astype(int)) - 1  # steps
 
 
@@ -41,6 +43,18 @@ class ScaledSchedule(keras.optimizers.schedules.LearningRateSchedule):
         return cls(schedule, config["factor"])
 
 
-def highest(schedule, first_step):
-    """Return the highest rate of a schedule from a step on."""
-    return max(float(schedule(first_step + step)) for step in SAMPLES)
+def peak_of(optimizer):
+    """Return the highest learning rate that an optimizer will have."""
+    given = learning_rate_or_schedule(optimizer)
+    if isinstance(given, keras.Variable):
+        return float(given)
+    if not isinstance(given, keras.optimizers.schedules.LearningRateSchedule):
+        return float(given())
+    return max(float(given(int(optimizer.iterations) + step)) for step in SAMPLES)
+
+
+def scaled(given, factor):
+    """Return a schedule or a callable, as an optimizer takes it, times a factor."""
+    if isinstance(given, keras.optimizers.schedules.LearningRateSchedule):
+        return ScaledSchedule(given, factor)
+    return lambda: factor * given()

@@ -75,6 +75,7 @@ OTHER_ROWS = (
     "labels that do not belong to the inputs: shuffled, they fit as well. Look at a few examples "
     "with their labels, and where one of the two is shuffled, sorted or filtered."
 )
+FINDER = "`find_learning_rate` finds one."
 
 CHECKS = Checks()  # first what may cause the rest
 
@@ -480,7 +481,7 @@ def steps_too_large(evidence):
         text = (
             f"Step {step} changed {worst} by {percent(pace)} its size{and_others(guilty)}. "
             f"{more} Likely cause: the learning rate is too high. Try {first}"
-            f"{parts(pace / HEALTHY)} of the learning rate."
+            f"{parts(pace / HEALTHY)} of the learning rate. {FINDER}"
         )
         yield tuple(guilty), step, pace, text
     elif evidence.guessing and not evidence.has_learned:
@@ -490,7 +491,7 @@ def steps_too_large(evidence):
             text = (
                 f"The loss rose to {highest:.3g} at step {step}, {highest / start:.3g} times the "
                 "first one or that of guessing. Likely cause: the learning rate is too high. Try a "
-                "tenth of the learning rate."
+                f"tenth of the learning rate. {FINDER}"
             )
             yield (), step, highest / start, text
 
@@ -714,7 +715,7 @@ def steps_too_small(evidence):
         text = (
             f"No step has changed a kernel by more than {pace:.1g} of its size ({name}, step "
             f"{step}); healthy steps reach 1e-3. Likely cause: {clipping}the learning rate is "
-            f"too low. Try {without}{factor} times the learning rate."
+            f"too low. Try {without}{factor} times the learning rate. {FINDER}"
         )
         yield tuple(fastest), step, pace, text
 
