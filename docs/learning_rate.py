@@ -1,53 +1,70 @@
-"""How good are the learning rates that are found? Trains every rate that one could take instead.
+"""How good are the learning rates that `find_learning_rate` finds?
 
     python docs/learning_rate.py
 
-Each row of learning_rate.csv is one training at one rate of a grid of half decades: its mean loss
-over the last 50 of 300 steps, and of 1,500 steps for the rates next to the best. All rates of one
-network, optimizer and seed begin with the same weights and get the same batches. They are trained
-by a loop of its own, which shares no line with the finder.
+trains each network with each optimizer at every rate of a grid of half decades: learning_rate.csv
+has the mean loss over the last 50 of 300 steps, and of 1,500 steps for the rates next to the best.
+All rates of one network, optimizer and seed begin with the same weights and get the same batches,
+in a loop that shares no line with the finder. learning_rate_found.csv has the rates that were
+found: by `find_learning_rate`, and by a range test of 100 steps from 1e-7 to 10, in two ways.
+learning_rate.png and the tables of learning_rate.md follow from both. It takes some 2 hours on two
+cores; the same command continues.
 """
 
 import argparse
 import concurrent.futures
 import csv
 import itertools
+import math
 import multiprocessing
 import os
 import pathlib
+import re
+import time
+import warnings
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # of each process
-import keras_lecture_opt  # noqa: F401 first: it keeps TensorFlow's start-up lines off the terminal
+import keras_lecture_opt as klo  # first: it keeps TensorFlow's start-up lines off the terminal
 
 # isort: split
 import keras
 import numpy as np
 import tensorflow as tf
 import verdict_networks
+from matplotlib import pyplot as plt
+from matplotlib.ticker import PercentFormatter
 
 from keras_lecture_opt import mnist
 from keras_lecture_opt._resolve import optimizer_class
+from keras_lecture_opt.comparison._report import markdown_table
+from keras_lecture_opt.plots._style import PALETTE, legend, style
 from keras_lecture_opt.rules import RULES
 
 HERE = pathlib.Path(__file__).parent
-TRUTH = HERE / "learning_rate.csv"
-CURVES = HERE.parent / "tb_logs" / "learning_rate"  # the loss of every step, for pictures
+PAGE, GRID = HERE / "learning_rate.md", HERE / "learning_rate.csv"
+FOUND = HERE / "learning_rate_found.csv"
+CURVES = HERE.parent / "tb_logs" / "learning_rate"  # the loss of every step
 NETWORKS = ("lecture", "cnn", "transformer", "regression", "LSTM")
-NETWORKS += ("cnn with BatchNormalization", "autoencoder", "SimpleRNN")
 OPTIMIZERS = [*(rule.__name__ for rule in RULES), "keras.Adadelta", "keras.Lion", "keras.AdamW"]
 SEEDS = 0, 1
 BATCH, SHORT, LONG, LAST = 128, 300, 1500, 50
-FIELDS = ("network", "optimizer", "seed", "rate", "first", "short", "long")
+LOW, HIGH, TESTED = 1e-7, 10.0, 100  # of the range test: rates and steps
+GRID_FIELDS = ("network", "optimizer", "seed", "rate", "first", "short", "long")
+FOUND_FIELDS = ("network", "optimizer", "seed", "way", "rate", "low", "high", "diverges", "steps")
+FOUND_FIELDS += ("seconds", "is_sure", "short", "long", "decayed")
+NEAR = 0.05
+WAYS = {"found": "`find_learning_rate`", "steepest": "steepest point", "valley": "valley"}
 
 
-def rate(k):
+def rate_at(k):
     """Return the k-th rate of the grid of half decades."""
     return float(f"{10 ** (k / 2):.2g}")
 
 
 def compiled(network, optimizer, seed):
     """Return a compiled model and its data."""
+    keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
     if network == "lecture":
         (x, y), _ = mnist.load()
@@ -64,101 +81,310 @@ def compiled(network, optimizer, seed):
     return model, x, y
 
 
-def truth(network, optimizer, seed):
-    """Train with each rate; return the rows."""
-    keras.backend.clear_session()
-    model, x, y = compiled(network, optimizer, seed)
-    random = np.random.default_rng(seed)
-    epochs = -(-LONG * BATCH // (len(x) // BATCH * BATCH))
-    order = [random.permutation(len(x))[: len(x) // BATCH * BATCH] for _ in range(epochs)]
-    order = tf.constant(np.concatenate(order)[: LONG * BATCH].reshape(LONG, BATCH))
-    x, y = tf.constant(x), tf.constant(y)
-    rule = model.optimizer
-    rule.build(model.trainable_variables)
+class Trainings:
+    """Trainings of one network with one optimizer from one start, on the same batches."""
 
-    @tf.function
-    def losses_of(steps, update):
-        losses = tf.TensorArray("float32", len(steps))
-        for i in tf.range(len(steps)):
-            batch = tf.gather(x, steps[i]), tf.gather(y, steps[i])
-            with tf.GradientTape() as tape:
-                loss = model.compute_loss(*batch, model(batch[0], training=True))
-            if update:
-                gradients = tape.gradient(loss, [v.value for v in model.trainable_variables])
-                rule.apply(gradients, model.trainable_variables)
-            losses = losses.write(i, loss)
-        return losses.stack()
+    def __init__(self, network, optimizer, seed):
+        model, x, y = compiled(network, optimizer, seed)
+        random = np.random.default_rng(seed)
+        epochs = -(-LONG * BATCH // (len(x) // BATCH * BATCH))
+        order = [random.permutation(len(x))[: len(x) // BATCH * BATCH] for _ in range(epochs)]
+        order = np.concatenate(order)[: LONG * BATCH].reshape(LONG, BATCH)
+        self._order, x, y = tf.constant(order), tf.constant(x), tf.constant(y)
+        self._rule = rule = model.optimizer
+        rule.build(model.trainable_variables)
+        self._start = [(v, v.numpy()) for v in [*model.variables, *rule.variables]]
 
-    no, yes = tf.constant(False), tf.constant(True)
-    begin = [(v, v.numpy()) for v in [*model.variables, *rule.variables]]
-    first = float(np.mean(losses_of(order[:LAST], no)))
-    curves, states = {}, {}
+        @tf.function
+        def losses_of(steps, rates):
+            """Return the losses of some steps; at a rate of 0 nothing is updated."""
+            losses = tf.TensorArray("float32", len(steps))
+            for i in tf.range(len(steps)):
+                batch = tf.gather(x, steps[i]), tf.gather(y, steps[i])
+                with tf.GradientTape() as tape:
+                    loss = model.compute_loss(*batch, model(batch[0], training=True))
+                if rates[i] > 0:
+                    rule.learning_rate.assign(rates[i])
+                    gradients = tape.gradient(loss, [v.value for v in model.trainable_variables])
+                    rule.apply(gradients, model.trainable_variables)
+                losses = losses.write(i, loss)
+            return losses.stack()
 
-    def train(k, steps):
-        """Go on with one rate up to a number of steps; return the mean of the last losses."""
-        for variable, value in states.get(k, begin):
+        self._losses_of, self.curves, self._states = losses_of, {}, {}
+        untrained = losses_of(self._order[:LAST], tf.zeros(LAST))
+        self.first = float(np.mean(untrained))
+
+    def train(self, k, steps, rates=None):
+        """Go on up to so many steps, or until the loss is 100 times the first.
+
+        Args:
+            k: index of the rate, or a name of a training with several rates.
+            steps: the number.
+            rates: array of the rate of each step. Defaults to the k-th rate of the grid.
+
+        Returns:
+            The mean of the last losses, infinity if it ended before.
+        """
+        for variable, value in self._states.pop(k, self._start):
             variable.assign(value)
-        rule.learning_rate = rate(k)
-        curve = curves.setdefault(k, np.zeros(0))
-        while len(curve) < steps and (not len(curve) or np.all(np.abs(curve) < 100 * first)):
-            curve = np.append(curve, losses_of(order[len(curve) :][:LAST], yes))
-        curves[k] = curve
-        if len(curve) < steps:
-            return np.inf
-        if steps < LONG:
-            states[k] = [(v, v.numpy()) for v, _ in begin]
-        return float(curve[steps - LAST : steps].mean())
+        curve = self.curves.setdefault(k, np.zeros(0))
+        rates = np.full(steps, rate_at(k)) if rates is None else rates
+        while len(curve) < steps and (not len(curve) or np.all(np.abs(curve) < 100 * self.first)):
+            some = slice(len(curve), len(curve) + LAST)
+            new = self._losses_of(self._order[some], tf.constant(rates[some], "float32"))
+            curve = np.append(curve, new)
+        self.curves[k] = curve
+        self._states[k] = [(v, v.numpy()) for v, _ in self._start]
+        return float(curve[steps - LAST : steps].mean()) if len(curve) >= steps else math.inf
 
+
+def measure_grid(network, optimizer, seed):
+    """Train with each rate; return the rows of the grid."""
+    trainings = Trainings(network, optimizer, seed)
     # Downwards, until one learns and four lower ones are worse.
     short, k, top = {}, 2, 2
-    while k > min(short, key=short.get, default=k) - 4 or min(short.values()) > 0.8 * first:
-        short[k] = train(k, SHORT)
+    while k > min(short, key=short.get, default=k) - 4 or not learned(short, trainings.first):
+        short[k] = trainings.train(k, SHORT)
         k -= 1
     while min(short, key=short.get) == top:
         top += 1
-        short[top] = train(top, SHORT)
+        short[top] = trainings.train(top, SHORT)
     best = min(short, key=short.get)
-    long = {k: train(k, LONG) for k in (best - 1, best, best + 1) if short[k] < np.inf}
+    near = [k for k in (best - 1, best, best + 1) if short[k] < math.inf]
+    long = {k: trainings.train(k, LONG) for k in near}
     while (k := min(long, key=long.get)) == min(long) and k - 1 in short:
-        long[k - 1] = train(k - 1, LONG)
+        long[k - 1] = trainings.train(k - 1, LONG)
     CURVES.mkdir(parents=True, exist_ok=True)
-    named = {f"{rate(k):g}": curve for k, curve in sorted(curves.items())}
-    np.savez(CURVES / f"{network},{optimizer},{seed}.npz", first=first, **named)
+    named = {f"{rate_at(k):g}": curve for k, curve in sorted(trainings.curves.items())}
+    np.savez(CURVES / f"{network},{optimizer},{seed}.npz", first=trainings.first, **named)
+    case = network, optimizer, seed
     return [
-        {
-            "network": network,
-            "optimizer": optimizer,
-            "seed": seed,
-            "rate": rate(k),
-            "first": f"{first:.5g}",
-            "short": f"{short[k]:.5g}",
-            "long": f"{long[k]:.5g}" if k in long else "",
-        }
+        dict(
+            zip(GRID_FIELDS, (*case, rate_at(k), *written(trainings, short, long, k)), strict=True)
+        )
         for k in sorted(short)
     ]
+
+
+def learned(short, first):
+    return min(short.values(), default=first) <= 0.8 * first
+
+
+def written(trainings, short, long, k):
+    """Return the numbers of a row of the grid."""
+    numbers = trainings.first, short[k], long.get(k)
+    return ["" if number is None else f"{number:.5g}" for number in numbers]
+
+
+def measure_found(network, optimizer, seed):
+    """Return the rows of the rates that are found; a rate beyond the grid is trained, too."""
+    model, x, y = compiled(network, optimizer, seed)
+    begun = time.perf_counter()
+    with warnings.catch_warnings(action="ignore"):  # where it is not sure
+        found = klo.find_learning_rate(model, x, y, BATCH, verbose=0)
+    seconds = time.perf_counter() - begun
+    trainings = Trainings(network, optimizer, seed)
+    decayed = ""
+    if seed == SEEDS[0]:
+        shares = np.arange(LONG) / LONG
+        rates = found.rate * (1 + np.cos(np.pi * shares)) / 2
+        decayed = f"{trainings.train('decayed', LONG, np.maximum(rates, 1e-12)):.5g}"
+    rates = LOW * (HIGH / LOW) ** (np.arange(TESTED) / (TESTED - 1))
+    trainings.train("range test", TESTED, rates)
+    losses = trainings.curves["range test"]
+    case = {"network": network, "optimizer": optimizer, "seed": seed}
+    row = {**case, "way": "found", "rate": found.rate, "low": found.low, "high": found.high}
+    row |= {"diverges": found.diverges or "", "steps": found.steps, "seconds": f"{seconds:.1f}"}
+    row |= {"is_sure": found.is_sure, "decayed": decayed}
+    known = {r["rate"]: r for r in rows_of(GRID) if all(r[k] == str(v) for k, v in case.items())}
+    known, k = known.get(str(found.rate), {}), round(2 * math.log10(found.rate))
+    for name, steps in (("short", SHORT), ("long", LONG)):
+        row[name] = known.get(name) or f"{trainings.train(k, steps):.5g}"
+    tested = smoothed(rates[: len(losses)], losses[:TESTED])
+    return [row] + [
+        {**case, "way": way, "rate": f"{point(*tested):.2g}", "steps": TESTED}
+        for way, point in (("steepest", steepest), ("valley", valley))
+    ]
+
+
+# A range test, as finders of other libraries make it.
+
+
+def smoothed(rates, losses):
+    """Return rates and a moving average of the losses, up to four times the lowest one."""
+    average, result = 0.0, []
+    for i, loss in enumerate(losses):
+        average = 0.98 * average + 0.02 * loss
+        result.append(average / (1 - 0.98 ** (i + 1)))
+        if i > 10 and not result[-1] <= 4 * min(result):
+            break
+    return rates[: len(result)], np.nan_to_num(result, nan=np.inf)
+
+
+def steepest(rates, losses):
+    """Return the rate at which the loss falls fastest over the logarithm of the rate."""
+    return rates[np.argmin(np.gradient(losses))]
+
+
+def valley(rates, losses):
+    """Return the middle of the longest fall: of the longest sequence of ever lower losses.
+
+    This is what fastai proposes by default: its middle third, and there the middle.
+    """
+    longest, begin = np.ones(len(losses), int), np.arange(len(losses))
+    for i in range(1, len(losses)):
+        for j in range(i):
+            if losses[j] > losses[i] and longest[j] + 1 > longest[i]:
+                longest[i], begin[i] = longest[j] + 1, begin[j]
+    last = int(np.argmax(longest))
+    return rates[begin[last] + (last - begin[last]) // 2]
+
+
+def rows_of(path):
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [*csv.DictReader(file)]
+
+
+def measure(path, fields, function, processes):
+    """Append the rows of all cases that a file does not have."""
+    done = {(r["network"], r["optimizer"], int(r["seed"])) for r in rows_of(path)}
+    cases = [case[::-1] for case in itertools.product(SEEDS, OPTIMIZERS, NETWORKS)]
+    spawn = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(processes, spawn) as pool:
+        jobs = [pool.submit(function, *case) for case in cases if case not in done]
+        for job in concurrent.futures.as_completed(jobs):
+            is_new = not path.exists()
+            with path.open("a", newline="") as file:
+                writer = csv.DictWriter(file, fields, lineterminator="\n")
+                if is_new:
+                    writer.writeheader()
+                writer.writerows(job.result())
+            print(*job.result()[0].values(), flush=True)
+
+
+# What follows.
+
+
+def excesses(grid, found):
+    """Return for each row of found rates the excess at 300 and at 1,500 steps, NaN if unknown.
+
+    An excess is the loss at the rate above the best of the grid, over the fall to that best one. A
+    range test's rate is rounded to the grid; one below all that was trained counts as the lowest.
+    """
+    cases = {}
+    for row in grid:
+        cases.setdefault((row["network"], row["optimizer"], row["seed"]), []).append(row)
+    result = []
+    for row in found:
+        of_case = cases[row["network"], row["optimizer"], row["seed"]]
+        distances = [abs(math.log(float(r["rate"]) / float(row["rate"]))) for r in of_case]
+        measured = row if row["way"] == "found" else of_case[int(np.argmin(distances))]
+        both = []
+        for name in ("short", "long"):
+            best = min(float(r[name] or "inf") for r in of_case)
+            fall = float(of_case[0]["first"]) - best
+            both.append((float(measured[name] or "nan") - best) / fall)
+        result.append(both)
+    return np.array(result)
+
+
+def tables(grid, found):
+    """Return the tables of the page by their names."""
+    values, first = excesses(grid, found), {}
+    for row in grid:
+        first[row["network"], row["optimizer"], row["seed"]] = float(row["first"])
+    summary, by_network, far = [], [], []
+    for way, name in WAYS.items():
+        mine = [i for i, row in enumerate(found) if row["way"] == way]
+        worst = np.nanmax(values[mine], axis=1)
+        good = [f"{np.nanmean(values[mine, i] <= NEAR):.0%}" for i in (0, 1)]
+        summary.append([name, *good, f"{np.mean(worst <= NEAR):.0%}", f"{np.median(worst):.2%}"])
+        summary[-1].append(f"{np.quantile(worst, 0.95):.0%}")
+        summary[-1].append(str(int(np.sum(worst >= 1))))
+    for network in NETWORKS:
+        line = [network]
+        for way in WAYS:
+            mine = [i for i, r in enumerate(found) if (r["way"], r["network"]) == (way, network)]
+            line.append(f"{np.mean(np.nanmax(values[mine], axis=1) <= NEAR):.0%}")
+        times = [float(r["seconds"]) for r in found if r["network"] == network and r["seconds"]]
+        by_network.append([*line, f"{np.median(times):.1f}"])
+    for row, both in zip(found, values, strict=True):
+        if row["way"] == "found" and np.nanmax(both) > NEAR:
+            best = [
+                min((r for r in grid if is_of(r, row) and r[name]), key=lambda r: float(r[name]))
+                for name in ("short", "long")
+            ]
+            far.append([row["network"], row["optimizer"], row["seed"], row["rate"]])
+            far[-1] += [r["rate"] for r in best] + [f"{value:.0%}" for value in both]
+    head = [
+        "",
+        "within 5% at 300 steps",
+        "at 1,500",
+        "at both",
+        "median",
+        "95% are below",
+        "no fall",
+    ]
+    return {
+        "summary": markdown_table(head, summary),
+        "networks": markdown_table(["within 5% at both", *WAYS.values(), "s"], by_network),
+        "far": markdown_table(
+            [
+                "network",
+                "optimizer",
+                "seed",
+                "found",
+                "best at 300",
+                "at 1,500",
+                "excess",
+                "excess",
+            ],
+            far,
+        ),
+    }
+
+
+def is_of(row, other):
+    return all(row[key] == other[key] for key in ("network", "optimizer", "seed"))
+
+
+def page(grid, found, text):
+    """Return the text of learning_rate.md with these results."""
+    for name, table in tables(grid, found).items():
+        new = f"<!-- {name} -->\n\n{table}\n<!-- end -->"
+        text = re.sub(f"<!-- {name} -->.*?<!-- end -->", lambda _, new=new: new, text, flags=re.S)
+    return text
+
+
+def draw(grid, found):
+    """Draw which share of the pairs has at most which excess."""
+    values = np.nanmax(excesses(grid, found), axis=1)
+    with style():
+        figure, ax = plt.subplots(figsize=(9, 5))
+        for (way, name), color in zip(WAYS.items(), PALETTE[-3:], strict=True):
+            mine = [v for v, row in zip(values, found, strict=True) if row["way"] == way]
+            shares = np.arange(1, len(mine) + 1) / len(mine)
+            ax.step(np.maximum(np.sort(mine), 1e-4), shares, where="post", label=name, color=color)
+        ax.axvline(NEAR, color="#7F7F7F", linestyle=":")
+        ax.set(xscale="log", xlim=(1e-4, 2), ylim=(0, 1.02))
+        ax.set(xlabel="excess of the loss, of its fall", ylabel="share of the trainings")
+        ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        legend(ax, beside=False)
+    return figure
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()
-    done = set()
-    if TRUTH.exists():
-        with TRUTH.open(newline="") as file:
-            done = {(r["network"], r["optimizer"], int(r["seed"])) for r in csv.DictReader(file)}
-    cases = [c[::-1] for c in itertools.product(SEEDS, OPTIMIZERS, NETWORKS)]
-    cases = sorted((c for c in cases if c not in done), key=lambda c: NETWORKS.index(c[0]) > 4)
-    spawn = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(args.processes, spawn) as pool:
-        for result in concurrent.futures.as_completed([pool.submit(truth, *c) for c in cases]):
-            rows = result.result()
-            is_new = not TRUTH.exists()
-            with TRUTH.open("a", newline="") as file:
-                writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-                if is_new:
-                    writer.writeheader()
-                writer.writerows(rows)
-            print(*rows[0].values(), flush=True)
+    measure(GRID, GRID_FIELDS, measure_grid, args.processes)
+    measure(FOUND, FOUND_FIELDS, measure_found, args.processes)
+    grid, found = rows_of(GRID), rows_of(FOUND)
+    PAGE.write_text(page(grid, found, PAGE.read_text()))
+    draw(grid, found).savefig(HERE / "learning_rate.png", dpi=80)
 
 
 if __name__ == "__main__":

@@ -30,13 +30,24 @@ from keras_lecture_opt.rules._hyperparameters import HYPERPARAMETERS
 TB_LOGS = pathlib.Path(__file__).resolve().parents[1] / "tb_logs"
 
 
+def rate_or_auto(text):
+    """A type for argparse."""
+    try:
+        return text if text == "auto" else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number or auto, not {text!r}") from None
+
+
 def parse(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     _programs.add_optimizer_option(parser)
     group = parser.add_argument_group("hyperparameters (default: the rule's)")
     for name, known in HYPERPARAMETERS.items():
-        option = f"--{name.replace('_', '-')}"
-        group.add_argument(option, type=float, metavar="X", help=f"{known.symbol}, {known.allowed}")
+        option, kind, auto = f"--{name.replace('_', '-')}", float, ""
+        if name == "learning_rate":
+            kind, auto = rate_or_auto, "; or auto: find it by short trainings, in up to 500 steps"
+        text = f"{known.symbol}, {known.allowed}{auto}"
+        group.add_argument(option, type=kind, metavar="X", help=text)
     positive = _programs.positive_integer
     parser.add_argument("--batch-size", type=positive, default=128, help="default: 128")
     _programs.add_training_options(parser)
@@ -64,7 +75,7 @@ def parse(argv=None):
     args = parser.parse_args(argv)
 
     given = {name: getattr(args, name) for name in HYPERPARAMETERS}
-    given = {name: value for name, value in given.items() if value is not None}
+    given = {name: value for name, value in given.items() if value not in (None, "auto")}
     now = datetime.datetime.now().isoformat("_", "milliseconds").replace(":", "-")
     args.log_dir = args.log_dir or TB_LOGS / args.optimizer / now
     try:
@@ -93,6 +104,10 @@ def main():
         metrics=["accuracy"],
         steps_per_execution=args.steps_per_execution,
     )
+    if args.learning_rate == "auto":
+        found = keras_lecture_opt.find_learning_rate(model, *train, args.batch_size)
+        model.optimizer.learning_rate = found.learning_rate
+        print(found.text)
     monitor = keras_lecture_opt.EffectiveLearningRateMonitor(
         args.log_dir, args.update_freq, write_images=True, detail=True, verbose=1
     )

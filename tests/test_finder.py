@@ -1,5 +1,7 @@
 """`find_learning_rate`: what it finds, that it leaves no trace, and what it says when it cannot."""
 
+import contextlib
+import itertools
 import math
 import random
 import warnings
@@ -8,11 +10,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from common import is_whole
 from keras import layers
+from matplotlib import pyplot as plt
 
 import keras_lecture_opt as klo
-from keras_lecture_opt import find_learning_rate
-from keras_lecture_opt.finder import _search
+from keras_lecture_opt import comparison, find_learning_rate, plots
+from keras_lecture_opt.finder import ScaledSchedule, _search
 from keras_lecture_opt.finder._batches import batches_of
 
 RNG = np.random.default_rng(0)
@@ -88,8 +92,8 @@ def test_search_finds_the_rate_of_a_bowl(curvature, begin, steps):
     assert search.best in search.close
 
 
-def test_search_does_not_propose_the_neighbour_of_one_that_diverges():
-    """If the next lower rate is nearly as good."""
+def test_search_proposes_the_next_lower_rate_if_it_is_nearly_as_good():
+    """It is farther from the one that diverges."""
 
     def loss(rate, step):
         return math.nan if rate > 0.5 else 1 + math.exp(-step * rate)
@@ -198,74 +202,294 @@ class Noisy(layers.Layer):
         return x + 0.1 * keras.random.normal(keras.ops.shape(x)) if training else x
 
 
-def all_kinds(optimizer, **compiled):
-    """A model with dropout, noise, batch statistics, a penalty and metrics."""
-    inputs = keras.Input((4,))
-    x = layers.Dense(6, "relu", kernel_regularizer="l2")(inputs)
-    x = layers.BatchNormalization()(layers.Dropout(0.5)(x))
-    outputs = layers.Dense(3, "softmax")(Noisy()(x))
-    model = keras.Model(inputs, outputs)
-    loss = "sparse_categorical_crossentropy"
-    model.compile(optimizer, loss, metrics=["accuracy", keras.metrics.Mean()][:1], **compiled)
-    return model
-
-
-def state(model):
-    variables = [*model.variables, *model.metrics_variables, *model.optimizer.variables]
-    names = [metric.name for metric in model.metrics]
-    values = [np.asarray(variable).tobytes() for variable in variables]
-    return values, names, model.optimizer.built, model.train_function, model.stop_training
-
-
 DATA = {
     "arrays": lambda: (X, CLASSES),
     "shuffled": lambda: (
         tf.data.Dataset.from_tensor_slices((X, CLASSES)).shuffle(320).batch(32).prefetch(1),
     ),
 }
+ENDS = {"interrupted": KeyboardInterrupt, "in error": RuntimeError}
 
 
-@pytest.mark.parametrize("data", DATA)
-@pytest.mark.parametrize("ending", ["trained before", "interrupted", "in error", ""])
-def test_training_after_it_equals_one_without_it(data, ending, monkeypatch):
-    ends = {"interrupted": KeyboardInterrupt, "in error": RuntimeError}
+class Ending(keras.Model):
+    """Raises in its 20th step, if it is told what."""
 
+    ends, steps = None, 0
+
+    def train_step(self, data):
+        self.steps += 1
+        if self.ends and self.steps == 20:
+            raise self.ends
+        return super().train_step(data)
+
+
+def all_kinds(optimizer):
+    """A model with dropout, noise, batch statistics, a penalty and a metric."""
+    inputs = keras.Input((4,))
+    x = layers.Dense(6, "relu", kernel_regularizer="l2")(inputs)
+    x = layers.BatchNormalization()(layers.Dropout(0.5)(x))
+    model = Ending(inputs, layers.Dense(3, "softmax")(Noisy()(x)))
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def state(model):
+    """Return all that a search could change, without changing it."""
+    variables = [*model.variables, *model.metrics_variables, *model.optimizer.variables]
+    values = [np.asarray(variable).tobytes() for variable in variables]
+    names = [metric.name for metric in model.metrics]
+    generators = random.getstate(), repr(np.random.get_state())
+    functions = model.optimizer, model.train_function, model.stop_training
+    return values, names, model.optimizer.built, generators, functions
+
+
+@pytest.mark.parametrize(
+    ("data", "ending"),
+    [
+        ("arrays", ""),
+        ("arrays", "trained before"),
+        ("arrays", "interrupted"),
+        ("shuffled", "trained before"),
+        ("shuffled", "in error"),
+    ],
+)
+def test_training_after_it_equals_one_without_it(data, ending):
     def trained(finds):
         keras.utils.set_random_seed(3)
         model = all_kinds(klo.Adam(keras.optimizers.schedules.ExponentialDecay(0.01, 10, 0.9)))
-        given = DATA[data]()
+        given, options = DATA[data](), {"shuffle": data == "arrays", "verbose": 0}
         if ending == "trained before":
-            model.fit(*given, shuffle=data == "arrays", verbose=0)
+            model.fit(*given, **options)
         if finds:
-            before = state(model), model.optimizer, randoms_kept(), list(model.losses)
-            steps = []
-
-            def step(self, x):
-                steps.append(x)
-                if ending in ends and len(steps) == 20:
-                    raise ends[ending]
-                return all_steps(self, x)
-
-            all_steps = keras.Model.train_step
-            if ending in ends:
-                model.compiled_eagerly = model.run_eagerly
-                model.run_eagerly = True
-                monkeypatch.setattr(keras.Model, "train_step", step)
-                with pytest.raises(ends[ending]):
-                    few(model, *given)
-                monkeypatch.undo()
-                model.run_eagerly = model.compiled_eagerly
-                assert len(steps) == 20
-            else:
+            before = state(model)
+            model.ends, model.steps, model.run_eagerly = ENDS.get(ending), 0, ending in ENDS
+            with pytest.raises(ENDS[ending]) if ending in ENDS else contextlib.nullcontext():
                 few(model, *given)
-            assert (state(model), model.optimizer, randoms_kept()) == before[:3]
-        shuffle = data == "arrays"
-        history = model.fit(*given, epochs=2, shuffle=shuffle, verbose=0).history
+            assert ending not in ENDS or model.steps == 20
+            model.ends, model.run_eagerly = None, False
+            assert state(model) == before
+        history = model.fit(*given, epochs=2, **options).history
         return history, [np.asarray(v).tobytes() for v in model.variables], randoms()
 
     assert trained(True) == trained(False)
 
 
-def randoms_kept():
-    """Return what `random` and NumPy would draw, without drawing it."""
-    return random.getstate(), repr(np.random.get_state())
+# Whatever `fit` trains.
+
+
+class Pairs(keras.utils.PyDataset):
+    def __len__(self):
+        return 5
+
+    def __getitem__(self, i):
+        return X[32 * i : 32 * i + 32], Y[32 * i : 32 * i + 32]
+
+
+class OwnStep(keras.Sequential):
+    """Learns without labels: to put out its inputs."""
+
+    def train_step(self, x):
+        with tf.GradientTape() as tape:
+            loss = keras.ops.mean(keras.ops.square(self(x, training=True) - x))
+        gradients = tape.gradient(loss, self.trainable_weights)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
+        return {"loss": loss}
+
+
+def several():
+    """A model of two inputs, in a dict, and two outputs."""
+    inputs = {name: keras.Input((2,), name=name) for name in ("a", "b")}
+    x = layers.Concatenate()([inputs["a"], inputs["b"]])
+    outputs = {"y": layers.Dense(1, name="y")(x), "c": layers.Dense(3, "softmax", name="c")(x)}
+    model = keras.Model(inputs, outputs)
+    losses = {"y": "mse", "c": "sparse_categorical_crossentropy"}
+    model.compile(klo.Adam(), losses, loss_weights={"y": 0.5, "c": 1.0})
+    return model, {"a": X[:, :2], "b": X[:, 2:]}, {"y": Y, "c": CLASSES}
+
+
+def own_step():
+    model = OwnStep([keras.Input((4,)), layers.Dense(4)])
+    model.compile(klo.Momentum())
+    return model, X
+
+
+def mixed():
+    policy = keras.mixed_precision.DTypePolicy("mixed_float16")
+    dense = [layers.Dense(8, "tanh", dtype=policy), layers.Dense(1, dtype=policy)]
+    model = keras.Sequential([keras.Input((4,)), *dense])
+    model.compile(keras.optimizers.LossScaleOptimizer(klo.Adam(), initial_scale=64.0), "mse")
+    return model, X, Y
+
+
+def weighted():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3, "softmax")])
+    model.compile(keras.optimizers.AdamW(weight_decay=0.1), "sparse_categorical_crossentropy")
+    return model, X, CLASSES
+
+
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [
+        (several, {}),
+        (own_step, {"batch_size": 64}),
+        (mixed, {}),
+        (weighted, {"class_weight": {0: 3.0, 1: 1.0}}),
+        (lambda: (regression(), Pairs()), {}),
+        (lambda: (regression(run_eagerly=True), X, Y), {"sample_weight": np.ones(320)}),
+        (lambda: (regression(klo.Adam(gradient_accumulation_steps=2)), X, Y), {}),
+        (lambda: (regression(keras.optimizers.Lion(use_ema=True)), *map(tf.constant, (X, Y))), {}),
+    ],
+    ids=["several", "own step", "mixed", "weights", "PyDataset", "eager", "accumulated", "tensors"],
+)
+def test_any_model_and_data(make, options):
+    model, *data = make()
+    before = state(model)
+    found = few(model, *data, **options)
+    assert state(model) == before
+    assert 0 < found.rate < math.inf
+    assert found.steps <= 100
+    assert found.start > 0
+
+
+def test_weights_of_classes_are_those_of_fit():
+    [(_, y, weights)] = batches_of(X, CLASSES, 320, None, {0: 3.0}, 1)
+    np.testing.assert_array_equal(weights, np.where(y == 0, 3.0, 1.0))
+
+
+def test_a_schedule_is_scaled_so_that_its_highest_rate_is_the_one_found():
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0, 1000, warmup_target=0.002, warmup_steps=300
+    )
+    constant, decayed = (few(regression(klo.Adam(rate)), X, Y) for rate in (0.002, schedule))
+    assert constant.losses.keys() == decayed.losses.keys()
+    assert isinstance(decayed.learning_rate, ScaledSchedule)
+    rates = [float(decayed.learning_rate(step)) for step in range(0, 1000, 5)]
+    assert max(rates) == pytest.approx(decayed.rate, rel=0.02)
+    assert rates[0] == 0
+    restored = ScaledSchedule.from_config(decayed.learning_rate.get_config())
+    assert [float(restored(step)) for step in range(0, 1000, 5)] == rates
+    model = regression(klo.Adam(schedule))
+    model.optimizer.learning_rate = decayed.learning_rate
+    model.fit(X, Y, verbose=0)
+
+
+def test_a_callable_rate_is_scaled():
+    found = few(regression(klo.Adam(lambda: 0.002)), X, Y)
+    assert found.learning_rate() == pytest.approx(found.rate)
+
+
+# When it cannot tell.
+
+
+def test_labels_of_other_rows_are_named():
+    random = np.random.default_rng(1)
+    x = random.normal(size=(2000, 4)).astype("float32")
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(8, "relu"), layers.Dense(3)])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(klo.Adam(), loss)
+    with pytest.warns(UserWarning, match="labels that do not belong to the inputs"):
+        found = find_learning_rate(model, x, random.integers(3, size=2000), verbose=0)
+    assert not found.is_sure
+    assert "unsure" in repr(found)
+    assert found.steps <= 500
+
+
+def test_dead_units_are_named():
+    dead = layers.Dense(8, "relu", bias_initializer=keras.initializers.Constant(-100))
+    model = keras.Sequential([keras.Input((4,)), dead, layers.Dense(3, "softmax")])
+    model.compile(klo.Adam(), "sparse_categorical_crossentropy")
+    with pytest.warns(UserWarning, match="ReLUs of .* are 0 for all"):
+        found = find_learning_rate(model, X, CLASSES, verbose=0)
+    assert found.verdicts[0].fault in ("frozen", "no gradient", "dead units")
+
+
+def test_inputs_that_are_not_finite_are_named():
+    x = X.copy()
+    x[:, 0] = np.nan
+    with pytest.raises(ValueError, match=r"At every learning rate .* NaN"):
+        few(regression(), x, Y)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"model": keras.Model}, TypeError, "`model` must be a keras.Model"),
+        ({"model": keras.Sequential([layers.Dense(1)])}, ValueError, "compiled with an optimizer"),
+        ({"x": iter([(X, Y)]), "y": None}, TypeError, "`x` must be arrays"),
+        ({"x": X[:0], "y": Y[:0]}, ValueError, "arrays of equal lengths"),
+        ({"x": X[:9]}, ValueError, "arrays of equal lengths"),
+        ({"x": Pairs()}, TypeError, "`y` must be None beside"),
+        ({"x": tf.data.Dataset.range(0), "y": None}, ValueError, "at least one batch"),
+        ({"batch_size": 0}, ValueError, "`batch_size` must be an integer >= 1"),
+        ({"steps": 99}, ValueError, "`steps` must be an integer >= 100"),
+        (
+            {"sample_weight": np.ones(320), "class_weight": {0: 1.0}},
+            ValueError,
+            "`class_weight` must be None beside",
+        ),
+    ],
+)
+def test_wrong_arguments_are_refused(change, error, message):
+    arguments = {"model": regression(), "x": X, "y": Y, "verbose": 0, **change}
+    with pytest.raises(error, match=message):
+        find_learning_rate(**arguments)
+
+
+def test_wrong_models_are_refused():
+    unbuilt = keras.Sequential([layers.Dense(1)])
+    unbuilt.compile("sgd", "mse")
+    two = regression()
+    two.second_optimizer = keras.optimizers.SGD()
+    replicated = regression()
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        replicated = regression()
+    for model, message in (
+        (unbuilt, "must be built"),
+        (two, "trained by one optimizer"),
+        (replicated, "trained by one replica"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            few(model, X, Y)
+
+
+# In pictures, in programs, in comparisons.
+
+
+def test_picture_shows_several_findings():
+    found = {name: few(regression(klo.Adam(clipnorm=c)), X, Y) for name, c in (("a", 1), ("b", 2))}
+    ax = plots.learning_rates(found)
+    assert is_whole(ax.figure)
+    texts = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert texts == [f"{name}, {one.rate:g}" for name, one in found.items()]
+    plt.close(ax.figure)
+    with pytest.raises(TypeError, match="`found` must be what"):
+        plots.learning_rates([0.1])
+    with pytest.raises(ValueError, match="`found` must be what"):
+        plots.learning_rates([])
+
+
+def test_comparison_takes_its_rates_around_those_that_are_found(tmp_path):
+    def build():
+        return keras.Sequential([keras.Input((4,)), layers.Dense(1)])
+
+    def decayed(learning_rate):
+        return klo.Adam(keras.optimizers.schedules.CosineDecay(2 * learning_rate, 20))
+
+    workload = comparison.Workload(build, (X, Y), "mse")
+    optimizers = {"SteepestDescent": klo.SteepestDescent, "decayed": decayed}
+    options = {"rungs": [(1, 5), (2, 1)], "seeds": 1, "folder": tmp_path}
+    study = comparison.compare(workload, optimizers, **options)
+    for name, found in study.proposals.items():
+        rates = [trial["learning_rate"] for trial in study.trials[name].values()]
+        assert rates[2] == pytest.approx(found["rate"], rel=0.05)
+        assert [b / a for a, b in itertools.pairwise(rates)] == pytest.approx(
+            [10**0.5] * 4, rel=0.1
+        )
+    model = workload.new_model(klo.Adam(0.001), 0)
+    twin = find_learning_rate(model, workload.batches(0, 0), verbose=0)
+    assert study.proposals["decayed"]["rate"] == pytest.approx(twin.rate / 2)
+    again = comparison.compare(workload, optimizers, **options)
+    assert (again.proposals, again.results) == (study.proposals, study.results)
+    page = study.report(tmp_path / "page") / "README.md"
+    assert "`find_learning_rate` found with the first seed" in page.read_text(encoding="utf-8")
+    assert comparison.load(tmp_path).proposals == study.proposals

@@ -84,9 +84,9 @@ def find_learning_rate(
 
     All rates, half a power of ten apart, are trained from the model's weights as they are now, on
     the same batches. The first round finds the rate that is too high, and takes a few steps with
-    each of those below; the best go on, those of two more rounds for longer. Chosen is the rate
-    with the lowest loss; or, if it is next to one that diverges, the one below, where that is
-    nearly as good.
+    each of those below; the best five go on for longer, and three of them longer still. Chosen is
+    the rate with the lowest loss, or the next one below if that is nearly as good: it suits longer
+    trainings, too.
 
     Nothing of this is left: weights, optimizer, metrics, random numbers and the order of the data
     are as before. (What draws from a generator of its own, as Python code or `tf.random` in a model

@@ -46,7 +46,7 @@ class Search:
     """
 
     def __init__(self, trials, steps, guessing=None):
-        self._trials, self._losses, self._steps = trials, trials.losses, steps
+        self._trials, self._curves, self._steps = trials, trials.losses, steps
         self._guessing, self._tried = guessing, {}
         self.best = self.too_high = None
 
@@ -54,14 +54,14 @@ class Search:
         """Try the rates around that of an index; set what the attributes say."""
         few = max(4, round(self._steps * FIRST))
         self._trials.train(rate_of(LOWEST), few)  # which changes nothing
-        self.without = np.asarray(self._losses[rate_of(LOWEST)])
+        self.without = np.asarray(self._curves[rate_of(LOWEST)])
         self._find_the_edge(begin, few)
         losses = self._next_round(self._tried, AFTER_FIRST, round(self._steps * SECOND) - few)
-        used = sum(map(len, self._losses.values()))
+        used = sum(map(len, self._curves.values()))
         left = self._steps * (1 if self.is_sure else 1 - DIAGNOSIS) - used
         self.finals = self._next_round(losses, AFTER_SECOND, int(left) // AFTER_SECOND)
-        # The rate next to one that diverges may do so later.
-        if self.finals and self.best + 1 == self.too_high and self.best - 1 in self.close:
+        # A longer training wants lower rates, and the highest good ones may diverge later.
+        if self.finals and self.best - 1 in self.close:
             self.best -= 1
 
     @property
@@ -69,8 +69,10 @@ class Search:
         """Whether the best rate learns: its loss has clearly fallen, and below that of guessing."""
         if self.best is None:
             return False
-        is_better = self._guessing is None or self.start - self.fall[0] < self._guessing
-        return self._has_fallen and is_better
+        last = end(self._curves[rate_of(self.best)])
+        margin = SURE * last.std(ddof=1) / math.sqrt(len(last))
+        is_better = self._guessing is None or last.mean() + margin < self._guessing
+        return self._has_fallen and bool(is_better)
 
     @property
     def _has_fallen(self):
@@ -84,12 +86,12 @@ class Search:
     @property
     def longest(self):
         """How many steps the rates of the last round have taken."""
-        return len(self._losses[rate_of(self.best)])
+        return len(self._curves[rate_of(self.best)])
 
     @property
     def fall(self):
         """By how much the loss has fallen with the best rate, and the standard error of that."""
-        last = end(self._losses[rate_of(self.best)])
+        last = end(self._curves[rate_of(self.best)])
         errors = [v.std(ddof=1) / math.sqrt(len(v)) for v in (self.without, last)]
         return self.start - float(last.mean()), float(np.hypot(*errors))
 
@@ -145,7 +147,7 @@ class Search:
         found = {}
         for k in indices:
             self._trials.train(rate_of(k), steps)
-            losses = self._losses[rate_of(k)]
+            losses = self._curves[rate_of(k)]
             found[k] = float(end(losses).mean())
             same = len(losses) == len(self.without)  # the same batches
             without = float(end(self.without).mean()) if same else self.start

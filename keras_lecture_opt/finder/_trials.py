@@ -4,7 +4,6 @@ import contextlib
 import math
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from keras_lecture_opt._keras_private import (
@@ -30,12 +29,12 @@ class Trials(contextlib.ExitStack):
 
     def __init__(self, model, batches, each, progress):
         super().__init__()
-        self._model, self._batches, self._each = model, batches, each
+        self._trained, self._batches, self._each = model, batches, each
         self._progress, self._states = progress, {}
         self.losses = {}  # of each step, by learning rate
 
     def __enter__(self):
-        model = self._model
+        model = self._trained
         with contextlib.ExitStack() as stack:  # what fails here is undone, too
             stack.enter_context(random_numbers_kept())
             stack.enter_context(_kept([*model.variables, *model.metrics_variables]))
@@ -47,8 +46,8 @@ class Trials(contextlib.ExitStack):
                     variable.assign(value)
             stack.enter_context(borrowed(model, optimizer))
             (self._inner,) = inner_optimizers(optimizer)
-            self._variables = [*model.variables, *optimizer.variables]
-            self._start = _values(self._variables)
+            self._changing = [*model.variables, *optimizer.variables]
+            self._begin = _values(self._changing)
             self._step = self._train_on
             if not model.run_eagerly:
                 self._step = tf.function(self._train_on, reduce_retracing=True)
@@ -60,7 +59,7 @@ class Trials(contextlib.ExitStack):
 
         `around` makes a context for each step.
         """
-        _assign(self._variables, self._states.pop(rate, self._start))
+        _assign(self._changing, self._states.pop(rate, self._begin))
         self._inner.learning_rate = rate
         losses = self.losses.setdefault(rate, [])
         for _ in range(steps):
@@ -71,15 +70,15 @@ class Trials(contextlib.ExitStack):
             self._progress()
             if not math.isfinite(losses[-1]):
                 return
-        self._states[rate] = _values(self._variables)
+        self._states[rate] = _values(self._changing)
 
     def keep(self, rates):
         """Free the memory of all learning rates but these."""
         self._states = {rate: state for rate, state in self._states.items() if rate in rates}
 
     def _train_on(self, data):
-        self._model.reset_metrics()  # or the loss would be a mean over all steps
-        return self._model.train_step(data)["loss"]
+        self._trained.reset_metrics()  # or the loss would be a mean over all steps
+        return self._trained.train_step(data)["loss"]
 
 
 def copy_of(optimizer):
@@ -99,7 +98,7 @@ def _state(optimizer):
 
 def _values(variables):
     """Return copies of values; the memory of a GPU could not hold that many."""
-    return [np.array(variable) for variable in variables]
+    return [variable.numpy() for variable in variables]
 
 
 def _assign(variables, values):
