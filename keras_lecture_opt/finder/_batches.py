@@ -28,7 +28,8 @@ def batches_of(x, y, batch_size, sample_weight, class_weight, number):
     for batch in itertools.islice(found, number):
         batch = _weighted(batch, class_weight)
         batches.append(keras.tree.map_structure(_as_tensor, batch))
-        size += sum(getattr(part, "nbytes", 0) for part in keras.tree.flatten(batch))
+        parts = [part for part in keras.tree.flatten(batches[-1]) if isinstance(part, tf.Tensor)]
+        size += sum(part.shape.num_elements() * part.dtype.size for part in parts)
         if size > MOST_BYTES:
             break
     if not batches:
@@ -41,7 +42,8 @@ def _of_arrays(x, y, sample_weight, batch_size):
     allowed = "arrays of equal lengths, a tf.data.Dataset or a keras.utils.PyDataset"
     if x is None or hasattr(x, "__next__"):  # a generator: what is read is gone
         raise TypeError(must_be("x", allowed, x))
-    arrays = keras.tree.map_structure(_as_array, (x, y, sample_weight))
+    as_array = lambda values: None if values is None else np.asarray(values)  # noqa: E731
+    arrays = keras.tree.map_structure(as_array, (x, y, sample_weight))
     lengths = {len(a) if a.ndim else 0 for a in keras.tree.flatten(arrays) if a is not None}
     if len(lengths) != 1 or 0 in lengths:
         raise ValueError(must_be("x", f"{allowed}, not of {sorted(lengths)} examples", type(x)))
@@ -53,7 +55,7 @@ def _of_arrays(x, y, sample_weight, batch_size):
         order = random.permutation(examples)
         for start in range(0, examples - batch_size + 1, batch_size):
             rows = np.sort(order[start : start + batch_size])
-            some = keras.tree.map_structure(lambda a, i=rows: None if a is None else a[i], arrays)
+            some = keras.tree.map_structure(lambda a, i=rows: _rows_of(a, i), arrays)
             yield keras.utils.pack_x_y_sample_weight(*some)
 
 
@@ -111,12 +113,11 @@ def _weighted(batch, class_weight):
     return x, y, np.asarray(weights, keras.config.floatx())
 
 
-def _as_array(values):
-    """Return an array of the type that `fit` would make of it."""
-    if values is None:
-        return None
-    values = np.asarray(values)
-    return values.astype(keras.config.floatx()) if values.dtype.kind == "f" else values
+def _rows_of(array, rows):
+    """Return rows of an array, in the type that `fit` makes of it."""
+    some = None if array is None else array[rows]
+    is_float = some is not None and some.dtype.kind == "f"
+    return some.astype(keras.config.floatx()) if is_float else some
 
 
 def _as_tensor(values):

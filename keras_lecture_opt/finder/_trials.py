@@ -6,6 +6,7 @@ import math
 import keras
 import tensorflow as tf
 
+from keras_lecture_opt._arguments import must_be
 from keras_lecture_opt._keras_private import (
     borrowed,
     learning_rate_or_schedule,
@@ -78,7 +79,11 @@ class Trials(contextlib.ExitStack):
 
     def _train_on(self, data):
         self._trained.reset_metrics()  # or the loss would be a mean over all steps
-        return self._trained.train_step(data)["loss"]
+        logs = self._trained.train_step(data)
+        if "loss" not in logs:
+            allowed = "one whose `train_step` returns its loss, under the name loss"
+            raise ValueError(must_be("model", allowed, [*logs]))
+        return logs["loss"]
 
 
 def copy_of(optimizer):
