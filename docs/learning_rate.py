@@ -292,58 +292,69 @@ def excesses(grid, found):
 
 def tables(grid, found):
     """Return the tables of the page by their names."""
-    values, first = excesses(grid, found), {}
-    for row in grid:
-        first[row["network"], row["optimizer"], row["seed"]] = float(row["first"])
-    summary, by_network, far = [], [], []
-    for way, name in WAYS.items():
-        mine = [i for i, row in enumerate(found) if row["way"] == way]
-        worst = np.nanmax(values[mine], axis=1)
-        good = [f"{np.nanmean(values[mine, i] <= NEAR):.0%}" for i in (0, 1)]
-        summary.append([name, *good, f"{np.mean(worst <= NEAR):.0%}", f"{np.median(worst):.2%}"])
-        summary[-1].append(f"{np.quantile(worst, 0.95):.0%}")
-        summary[-1].append(str(int(np.sum(worst >= 1))))
-    for network in NETWORKS:
-        line = [network]
-        for way in WAYS:
-            mine = [i for i, r in enumerate(found) if (r["way"], r["network"]) == (way, network)]
-            line.append(f"{np.mean(np.nanmax(values[mine], axis=1) <= NEAR):.0%}")
-        times = [float(r["seconds"]) for r in found if r["network"] == network and r["seconds"]]
-        by_network.append([*line, f"{np.median(times):.1f}"])
-    for row, both in zip(found, values, strict=True):
-        if row["way"] == "found" and np.nanmax(both) > NEAR:
-            best = [
-                min((r for r in grid if is_of(r, row) and r[name]), key=lambda r: float(r[name]))
-                for name in ("short", "long")
-            ]
-            far.append([row["network"], row["optimizer"], row["seed"], row["rate"]])
-            far[-1] += [r["rate"] for r in best] + [f"{value:.0%}" for value in both]
-    head = [
-        "",
-        "within 5% at 300 steps",
-        "at 1,500",
-        "at both",
-        "median",
-        "95% are below",
-        "no fall",
+    values = excesses(grid, found)
+    worst = np.nanmax(values, axis=1)
+
+    def of(**fields):
+        chosen = [i for i, r in enumerate(found) if all(r[k] == v for k, v in fields.items())]
+        return np.array(chosen)
+
+    summary = [
+        [
+            name,
+            *(share(values[rows, i] <= NEAR) for i in (0, 1)),
+            share(worst[rows] <= NEAR),
+            f"{np.median(worst[rows]):.1%}",
+            f"{np.quantile(worst[rows], 0.95):.0%}",
+            int(np.sum(worst[rows] >= 1)),
+        ]
+        for way, name in WAYS.items()
+        for rows in [of(way=way)]
     ]
-    return {
-        "summary": markdown_table(head, summary),
-        "networks": markdown_table(["within 5% at both", *WAYS.values(), "s"], by_network),
-        "far": markdown_table(
-            [
-                "network",
-                "optimizer",
-                "seed",
-                "found",
-                "best at 300",
-                "at 1,500",
-                "excess",
-                "excess",
-            ],
-            far,
-        ),
+    networks = [
+        [
+            network,
+            *(share(worst[of(way=way, network=network)] <= NEAR) for way in WAYS),
+            np.median([float(found[i]["seconds"]) for i in of(way="found", network=network)]),
+        ]
+        for network in NETWORKS
+    ]
+    begun = of(way="found", seed=str(SEEDS[0]))
+    decayed = excesses(grid, [{**found[i], "long": found[i]["decayed"]} for i in begun])
+    decay = [
+        [name, share(v <= NEAR), share(v < 0), f"{np.median(v):.1%}", f"{np.max(v):.0%}"]
+        for name, v in (("constant", values[begun, 1]), ("decaying to 0", decayed[:, 1]))
+    ]
+    far = [
+        [
+            *(found[i][key] for key in ("network", "optimizer", "seed", "rate")),
+            *best_rates(grid, found[i]),
+        ]
+        + [f"{value:.0%}" for value in values[i]]
+        for i in of(way="found")
+        if worst[i] > NEAR
+    ]
+    best = ("best at 300", "at 1,500", "excess at 300", "at 1,500")
+    near = ("within 5% at 300 steps", "at 1,500", "at both")
+    heads = {
+        "summary": ["", *near, "median", "95% are below", "nothing learned"],
+        "networks": ["within 5% at both", *WAYS.values(), "s"],
+        "decay": ["from the rate found", "within 5%", "below the best constant", "median", "worst"],
+        "far": ["network", "optimizer", "seed", "found", *best],
     }
+    rows = {"summary": summary, "networks": networks, "decay": decay, "far": far}
+    return {name: markdown_table(head, rows[name]) for name, head in heads.items()}
+
+
+def share(truths):
+    return f"{np.mean(truths):.0%}"
+
+
+def best_rates(grid, row):
+    """Return the best rates of the grid at 300 and at 1,500 steps."""
+    for name in ("short", "long"):
+        mine = [r for r in grid if is_of(r, row) and r[name]]
+        yield min(mine, key=lambda r, name=name: float(r[name]))["rate"]
 
 
 def is_of(row, other):

@@ -1059,6 +1059,7 @@ def test_log_grid():
     assert comparison.log_grid(1e-4, 3.2) == [
         *(0.0001, 0.00032, 0.001, 0.0032, 0.01, 0.032, 0.1, 0.32, 1.0, 3.2)
     ]
+    assert comparison.log_grid(1e-300, 1e300, 1)[::300] == [1e-300, 1.0, 1e300]
     for wrong, message in (((0.1, 0.1), "`high` must be"), ((np.nan, 1), "`low` must be")):
         with pytest.raises(ValueError, match=message):
             comparison.log_grid(*wrong)

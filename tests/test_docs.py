@@ -11,6 +11,7 @@ import pkgutil
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from common import imported
 from digits import digits
@@ -228,6 +229,21 @@ def test_page_of_seeds_is_its_simulation_and_keeps_what_it_says():
     for correlation in ("0", "0.5", "0.9"):
         growing = [shares["power", 8, count, correlation] for count in (3, 5, 10, 20)]
         assert growing == sorted(growing)
+
+
+def test_page_of_learning_rates_is_its_study_and_keeps_what_it_says():
+    study = imported(ROOT / "docs" / "learning_rate.py")
+    grid, found = study.rows_of(study.GRID), study.rows_of(study.FOUND)
+    assert study.page(grid, found, study.PAGE.read_text()) == study.PAGE.read_text()
+    pairs = len(study.NETWORKS) * len(study.OPTIMIZERS) * len(study.SEEDS)
+    assert len(found) == pairs * len(study.WAYS)
+    excesses = study.excesses(grid, found)
+    ours = np.array([row["way"] == "found" for row in found])
+    worst = np.max(excesses[ours], axis=1)
+    assert np.mean(worst <= study.NEAR) >= 0.95
+    assert np.all(worst < 1)  # none ends above the first loss: none diverges
+    assert all(int(row["steps"]) <= 500 for row in found)
+    assert np.mean(np.nanmax(excesses[~ours], axis=1) <= study.NEAR) < 0.8
 
 
 MODULES = [

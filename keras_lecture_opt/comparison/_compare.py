@@ -236,8 +236,9 @@ def log_grid(low: float, high: float, per_decade: int = 2) -> list[float]:
     if not low < high:
         raise ValueError(must_be("high", f"a number > `low`, {low}", high))
     per_decade = check_integer("per_decade", per_decade, 1)
-    steps = round(math.log10(high / low) * per_decade)
-    rates = [float(f"{low * 10 ** (i / per_decade):.2g}") for i in range(steps + 1)]
+    begin, end = math.log10(low), math.log10(high)
+    steps = round((end - begin) * per_decade)
+    rates = [float(f"{10 ** (begin + i / per_decade):.2g}") for i in range(steps + 1)]
     return list(dict.fromkeys(rates))
 
 

@@ -31,6 +31,7 @@ except ImportError as error:
     ) from error
 
 from keras_lecture_opt._arguments import check_local_path
+from keras_lecture_opt._files import replacing
 from keras_lecture_opt.landscapes import SURFACES
 from keras_lecture_opt.plots import color
 from keras_lecture_opt.plots._style import shade
@@ -100,7 +101,8 @@ def save(file: str | os.PathLike[str]) -> None:
 
     >>> save("explorer.html")
     """
-    check_local_path("file", file).write_text(page(), encoding="utf-8")
+    with replacing(check_local_path("file", file), "`file` {} cannot be written: {}") as part:
+        part.write_text(page(), encoding="utf-8")
 
 
 def show() -> None:
