@@ -95,7 +95,7 @@ def on_files(files, config):
         file = kind.generated(config, name, content=content)
         if not name.endswith(".md") and name not in nav:
             file.inclusion = InclusionLevel.NOT_IN_NAV
-        if name.endswith((".py", ".js")) and name not in nav:
+        if kind is Page and name.endswith((".py", ".js")) and name not in nav:
             # docs/seeds.py has another address than docs/seeds.md.
             file.dest_uri = f"{name}.html"
         site.append(file)

@@ -166,6 +166,31 @@ def slots(cell):
     return re.findall(r"`(\w+)`", cell)
 
 
+def test_rules_page_has_the_costs_of_the_study():
+    """At the default rate and at the searched one: geometric means of the seeds."""
+    with (ROOT / "docs" / "comparison" / "results.csv").open() as file:
+        results = [*csv.DictReader(file)]
+    page = (ROOT / "docs" / "rules.md").read_text()
+    for name in LECTURE:
+        parameters = inspect.signature(getattr(keras_lecture_opt, name)).parameters
+        default = parameters["learning_rate"].default
+
+        def cost(epoch, is_meant, name=name):
+            losses = [
+                float(row["loss"])
+                for row in results
+                if (row["optimizer"], row["epoch"]) == (name, str(epoch)) and is_meant(row)
+            ]
+            assert len(losses) == 2
+            return (losses[0] * losses[1]) ** 0.5
+
+        costs = [
+            f"{cost(3, lambda row, rate=default: float(row['learning_rate']) == rate):.3f}",
+            *(f"{cost(epoch, lambda row: row['chosen'] == 'True'):.4f}" for epoch in (20, 200)),
+        ]
+        assert f"| {name} | {' | '.join(costs)} |" in page
+
+
 @pytest.mark.parametrize(
     ("place", "others"),
     [
