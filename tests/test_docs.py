@@ -290,3 +290,9 @@ def test_examples_of_sub_packages_are_among_them():
 
 def test_every_rules_docstring_has_an_example(rule):
     assert ">>>" in rule.__doc__
+
+
+def test_each_error_has_its_own_description(rule):
+    for documented in (rule, mnist.load, mnist.mlp, keras_lecture_opt.EffectiveLearningRateMonitor):
+        errors = documented.__doc__.partition("Raises:")[2].partition("Example:")[0]
+        assert {"TypeError", "ValueError"} <= {*re.findall(r"^ +(\w+Error): ", errors, flags=re.M)}
