@@ -13,20 +13,53 @@ import griffe
 import nbconvert
 import rule_page
 from latex2mathml.converter import convert
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files, InclusionLevel
 
 from keras_lecture_opt.monitor._quantities import in_docstring
 from keras_lecture_opt.rules import RULES
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-# As high as its page, whose first screen is what the site's bar leaves. (A page from a file may not
-# look into its frame; then the frame has the height of site.css.)
-FIT = (
-    "const page = this.contentDocument; if (page) {"
-    "page.documentElement.style.setProperty('--screen', innerHeight - 130 + 'px');"
-    "new ResizeObserver(() => this.style.height = page.body.offsetHeight + 8 + 'px')"
-    ".observe(page.body) }"
-)
+# The explorer in the site's page: as high as what it shows, in the scheme of the site, and with a
+# first screen of what the site's bar leaves. The two talk by messages: a page from a file may not
+# look into its frame.
+FRAME = """<p class="explorer"><a href="explorer.html">Open it alone</a>, for a projector.</p>
+
+<iframe class="explorer" src="explorer.html" title="The explorer"></iframe>
+
+<script>
+{
+  const frame = document.querySelector("iframe.explorer");
+  const tell = () => frame.contentWindow.postMessage({
+    scheme: document.body.dataset.mdColorScheme === "slate" ? "dark" : "light",
+    screen: `${innerHeight - frame.getBoundingClientRect().top - scrollY - 16}px`,
+  }, "*");
+  addEventListener("resize", tell);
+  addEventListener("message", ({ source, data }) => {
+    if (source !== frame.contentWindow || !(data.height > 0)) return;
+    frame.style.height = `${data.height + 8}px`;
+    tell();
+  });
+  new MutationObserver(tell).observe(document.body, { attributeFilter: ["data-md-color-scheme"] });
+}
+</script>
+"""
+# What the explorer of the site has beside: its end of the talk, and when it is alone the way back.
+HEADING = "<h1>Seven update rules on five surfaces</h1>"
+IN_SITE = """<a href="watch.html" id="site">← All pages</a>
+<script>
+if (parent !== window) {
+  document.getElementById("site").remove();
+  addEventListener("message", ({ source, data }) => {
+    if (source !== parent || !data.scheme) return;
+    document.documentElement.dataset.scheme = data.scheme;
+    document.documentElement.style.setProperty("--screen", data.screen);
+  });
+  new ResizeObserver(() => parent.postMessage({ height: document.body.offsetHeight }, "*"))
+    .observe(document.body);
+}
+</script>
+"""
 COPIED = ("*.md", "docs/**/*.*", "benchmarks/*.txt")
 CODE = ("keras_lecture_opt/**/*.py", "keras_lecture_opt/**/*.js", "tests/reference.py")
 CODE += ("benchmarks/*.py", "docs/**/*.py", "examples/*.py")
@@ -57,12 +90,18 @@ def on_files(files, config):
     """Return the theme's files and the repository's."""
     site = Files([file for file in files if file.src_dir != config.docs_dir])
     nav = str(config.nav)
-    for name, content in {**copied(), **home(), **notebook(), **code(nav)}.items():
+    for name, content in {**copied(), **explorer(), **home(), **notebook(), **code(nav)}.items():
         kind = Page if isinstance(content, str) else File
         file = kind.generated(config, name, content=content)
         if not name.endswith(".md") and name not in nav:
             file.inclusion = InclusionLevel.NOT_IN_NAV
+        if kind is Page and name.endswith((".py", ".js")) and name not in nav:
+            # docs/seeds.py has another address than docs/seeds.md.
+            file.dest_uri = f"{name}.html"
         site.append(file)
+    addresses = [file.dest_uri for file in site]
+    if twice := {address for address in addresses if addresses.count(address) > 1}:
+        raise PluginError(f"Several files have one address: {', '.join(sorted(twice))}.")
     return site
 
 
@@ -78,6 +117,15 @@ def copied():
         for name, file in found(COPIED).items()
         if file.suffix not in (".py", ".pyc")
     }
+
+
+def explorer():
+    """Return the explorer, which `make docs` writes, as the site has it."""
+    name = "docs/explorer.html"
+    before, heading, after = (ROOT / name).read_text("utf-8").partition(HEADING)
+    if not heading:
+        raise PluginError(f"{name} lacks the heading beside which the site puts its link.")
+    return {name: (before + heading + IN_SITE + after).encode()}
 
 
 def home():
@@ -117,14 +165,11 @@ def code(nav):
 
 def on_page_markdown(markdown, page, **_):
     """Put the explorer where a page says so, as wide as the window: a forge shows no frame."""
-    frame = '<a href="explorer.html">Open it alone</a>, for a projector.\n\n'
-    frame += f'<iframe class="explorer" src="explorer.html" title="The explorer" onload="{FIT}">'
-    frame += "</iframe>"
     if "<!-- explorer -->" in markdown:
         page.meta["hide"] = ["navigation", "toc"]
     # A session: only then is its copy free of prompts.
     markdown = markdown.replace("```python\n>>>", "```pycon\n>>>")
-    return markdown.replace("<!-- explorer -->", frame)
+    return markdown.replace("<!-- explorer -->", FRAME)
 
 
 def on_page_content(html, **_):
@@ -132,6 +177,7 @@ def on_page_content(html, **_):
     found = r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>'
     kinds = {"span": "inline", "div": "block"}
     html = re.sub(found, lambda m: convert(unescape(m[2]), display=kinds[m[1]]), html, flags=re.S)
+    html = html.replace("&#x003F5;", "ε")  # as prose has it
     return html.replace(' accent="true"', "")  # Chromium puts an accent through its letter
 
 
@@ -150,6 +196,10 @@ def google(docstring):
     text, title, examples = docstring.partition("Example:\n\n")
     examples = re.sub(r"^(?=.)", "    ", examples, flags=re.MULTILINE)
     text = re.sub(r"::\n\n((?: {4}.*\n)+)", formulas, text)
+    # Prose, but no names of arguments and no code.
+    parts = re.split(r"(\$\$.*?\$\$|`[^`]*`|^ *\w+:)", text, flags=re.DOTALL | re.MULTILINE)
+    parts[::2] = map(rule_page.in_prose, parts[::2])
+    text = "".join(parts)
     # `a, b: what they are` is said of each.
     text = re.sub(r"^( +)(\w+), (\w+): (.*(?:\n\1 +.*)*)", r"\1\2: \4\n\1\3: \4", text, flags=re.M)
     return text + title.replace(":\n\n", "s:\n") + examples

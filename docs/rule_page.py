@@ -51,10 +51,26 @@ def picture(rule):
     return file.getvalue()
 
 
+LETTERS = {"beta_1": "β₁", "beta_2": "β₂", "epsilon": "ε", "eta": "η", "gamma": "γ", "mu": "μ"}
+LETTERS |= {"theta": "θ", ">=": "≥"}
+NESTED = r"\(((?:[^()]|\([^()]*\))*)\)"  # parentheses, which may hold others
+
+
 def tex(formula):
     """Return a docstring's formula, such as `w <- w - eta / (sqrt(G) + epsilon) g`, in TeX."""
     formula = re.sub(r"\b(beta|epsilon|eta|gamma|mu|theta)(?=\b|_)", r"\\\1", formula)
     formula = re.sub(r"(\w)\^(?!\w)", r"\\hat{\1}", formula)  # m^, not g^2
-    formula = re.sub(r"\bsqrt\(([^()]*)\)", r"\\sqrt{\1}", formula)
-    formula = re.sub(r"(\S+) / \(([^()]*)\)", r"\\frac{\1}{\2}", formula)
+    formula = re.sub(rf"([^\s(]+) / {NESTED}", r"\\frac{\1}{\2}", formula)
+    formula = re.sub(rf"\bsqrt{NESTED}", r"\\sqrt{\1}", formula)
+    formula = re.sub(r"(?<!\\)\b[a-z]{3,}\b", r"\\mathrm{\g<0>}", formula)
     return re.sub(r" *<-", r" \\leftarrow", formula)
+
+
+def in_prose(text):
+    """Return a docstring's prose with its formulas in TeX, and with Greek letters."""
+    formula = rf"\b(?:sqrt{NESTED}|[mv] / {NESTED}|[mv]\^(?!\w))"
+    text = re.sub(formula, lambda m: f"${tex(m[0])}$", text)
+    parts = re.split(r"(\$[^$]*\$)", text)
+    letter = re.compile(r"(?<!\w)(?:" + "|".join(LETTERS) + r")(?!\w)")
+    parts[::2] = [letter.sub(lambda m: LETTERS[m[0]], part) for part in parts[::2]]
+    return "".join(parts)

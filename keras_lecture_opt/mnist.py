@@ -35,7 +35,8 @@ def load(data_dir: str | os.PathLike[str] | None = None) -> tuple[Arrays, Arrays
         and `(10000,)` and values from 0 to 9.
 
     Raises:
-        TypeError, ValueError: `data_dir` is not a path.
+        TypeError: `data_dir` is not a string or a `pathlib.Path`.
+        ValueError: `data_dir` is empty, or holds a null character.
         RuntimeError: an archive of this installation is missing or damaged.
         OSError: the data set cannot be built or read in the folder: it is read-only, full, or
             holds a damaged copy.
@@ -169,7 +170,8 @@ def mlp(dropout: float = 0.0, hidden: Iterable[int] = (1000, 1000)) -> keras.Seq
         `(batch, 10)` probabilities.
 
     Raises:
-        TypeError, ValueError: `dropout` or `hidden` is not valid.
+        TypeError: `dropout` is not a number, or `hidden` has no integers.
+        ValueError: `dropout` is not in [0, 1), or a layer has fewer than 1 unit.
 
     Example:
 

@@ -108,7 +108,8 @@ LION = '''
             **kwargs: arguments of `keras.optimizers.Optimizer`, such as `clipnorm`.
 
         Raises:
-            TypeError, ValueError: an argument is not a number or not in its range.
+            TypeError: an argument has the wrong type.
+            ValueError: a number is not in its range, or an argument is unknown.
 
         Example:
 

@@ -36,6 +36,11 @@ from keras_lecture_opt.landscapes import beale, descend, quadratic, saddle
 from keras_lecture_opt.plots._style import legend, style
 
 ETA = 0.01
+FILM = """\
+![The seven rules, each on its path from the same start](saddle.gif)
+
+[All seven from the saddle](#all-seven-from-the-saddle): a path that leaves sooner escaped the \
+saddle sooner. The film runs faster and faster."""
 POLICY = f"""\
 One rate policy for all: within a picture every rule has the same learning rate η, which is {ETA} \
 unless the caption gives another, and every other hyperparameter is the lecture's default. Nothing \
@@ -156,10 +161,7 @@ does, and (0, 0) is a saddle. To leave is to reach w₁ < −1.5. Rules with one
 weights first run down w₂ and then wait at the saddle until w₁, whose gradient is 6667 times \
 smaller, has grown; rules with a rate for each weight move along both from the first step.
 
-{left}
-The same as a film. It runs faster and faster, so that the first 26 steps and all 3317 can be seen:
-
-![The same paths, step by step](saddle.gif)"""
+{left.rstrip()}"""
     pictures = {"saddle_paths": plots.panels(descents)[0], "saddle_losses": ax}
     return pictures, settings, caption
 
@@ -239,7 +241,8 @@ def settles(descent, loss):
 
 def draw_all(folder):
     """Draw every picture, and the page that shows them."""
-    pages = [f"# The lecture's pictures\n\nDrawn by `make lecture-figures`. {POLICY}\n"]
+    policy = f"Drawn by `make lecture-figures`. {POLICY}"
+    pages = [f"# The lecture's pictures\n\n{FILM}\n\n{policy}\n"]
     for draw in (zigzag, lookahead, adagrad, saddle_point, bias_correction, too_long):
         pictures, settings, caption = draw()
         for name, ax in pictures.items():

@@ -85,8 +85,9 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
             1,000,000.
 
     Raises:
-        TypeError, ValueError: an argument is invalid; when training starts: `hparams` contradict
-            the optimizer.
+        TypeError: an argument has the wrong type.
+        ValueError: an argument has a value that is not allowed; when training starts: `hparams`
+            contradict the optimizer.
         OSError: when training starts: `log_dir` cannot be written to.
 
     Example:

@@ -80,7 +80,8 @@ class History(list[Row]):
                 that TensorFlow knows, as a string.
 
         Raises:
-            TypeError, ValueError: `path` is not a path.
+            TypeError: `path` is not a string or a `pathlib.Path`.
+            ValueError: `path` is empty, holds a null character, or is a URL as a `pathlib.Path`.
             OSError: the file cannot be written.
         """
         path = check_path("path", path)
