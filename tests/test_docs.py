@@ -264,7 +264,8 @@ def test_page_of_seeds_is_its_simulation_and_keeps_what_it_says():
         assert growing == sorted(growing)
 
 
-def test_page_of_learning_rates_is_its_study_and_keeps_what_it_says():
+def test_page_of_learning_rates_is_its_study_and_keeps_what_it_says(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs")
     study = imported(ROOT / "docs" / "learning_rate.py")
     grid, found = study.rows_of(study.GRID), study.rows_of(study.FOUND)
     assert study.page(grid, found, study.PAGE.read_text()) == study.PAGE.read_text()

@@ -108,9 +108,10 @@ def find_learning_rate(
         `is_sure` is False, and a warning says why.
 
     Raises:
-        TypeError, ValueError: an argument is not valid; the model is not compiled or not built, has
-            several optimizers or is trained by several replicas; its loss is not finite even
-            without training.
+        TypeError: an argument has the wrong type, or the data can be read only once.
+        ValueError: an argument has a value that is not allowed; the model is not compiled or not
+            built, has several optimizers, or is trained by several replicas; or its loss rises or
+            is not finite at every rate.
 
     Example:
 
