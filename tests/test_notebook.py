@@ -114,9 +114,10 @@ CLAIMS = [
     ),
     (
         3,
-        "With four times as many examples the average gradient has only half the noise",
+        "With four times as many examples a step has only half the noise",
         "0.4 < noise[128] / noise[32] < 0.6 and noise[128] < noise[64] < noise[32]",
     ),
+    (3, "one step would take the work of {} mini-batches of 32", "len(x) // 32"),
     (
         4,
         "more than five times as fast with 128 at once",
@@ -412,8 +413,9 @@ CLAIMS = [
 ]
 
 
-def test_notebook_shows_what_it_computes_and_computes_what_it_says(notebook):
-    assert NOTEBOOK.stat().st_size < 1.6e6
+def test_notebook_shows_what_it_computes_and_computes_what_it_says(notebook, monkeypatch):
+    monkeypatch.delenv("XLA_FLAGS", raising=False)  # it trains: compiled code must be quick
+    assert NOTEBOOK.stat().st_size < 2e6
     executed = copy.deepcopy(notebook)
     for cell in executed.cells:
         if cell.cell_type == "code":
@@ -444,10 +446,8 @@ def test_notebook_shows_what_it_computes_and_computes_what_it_says(notebook):
 def check_claims(slides, answers):
     for (slide, sentence, expression), answer in zip(CLAIMS, answers, strict=True):
         assert answer not in (None, False), expression
-        if "{" in sentence:
+        if answer is not True:
             sentence = sentence.format(*(answer if isinstance(answer, list) else [answer]))
-        else:
-            assert answer is True, expression
         assert sentence in slides[slide][0], sentence
 
 
