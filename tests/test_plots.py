@@ -438,7 +438,7 @@ def test_interrupted_film_leaves_the_old_one(short, tmp_path, monkeypatch):
 
 def test_film_without_a_file_is_a_player(short):
     player = plots.animate(short[0], fps=1)._repr_html_()
-    assert player.startswith('<video width="720" height="432" controls')
+    assert player.startswith('<video width="720" height="432" controls autoplay muted loop>')
     assert 'src="data:video/mp4;base64,' in player
 
 

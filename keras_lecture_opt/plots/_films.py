@@ -26,7 +26,8 @@ class Film(animation.FuncAnimation):
 
     def _repr_html_(self) -> str:
         with mpl.rc_context({"savefig.dpi": "figure", **ffmpeg()}):
-            return self.to_html5_video()
+            # Browsers start a film by themselves only if it is muted.
+            return self.to_html5_video().replace(" autoplay", " autoplay muted", 1)
 
     def __del__(self):
         """Do nothing: matplotlib would warn of a film that nobody has looked at."""
