@@ -267,7 +267,7 @@ def test_it_is_saved_and_shown(tmp_path, monkeypatch):
     assert (tmp_path / "page.html").read_text(encoding="utf-8") == '<p title="η">'
     with pytest.raises(TypeError, match="`file` must be a string or a pathlib"):
         explorer.save(3)
-    with pytest.raises(IsADirectoryError, match="`file` .* cannot be written: it is a folder"):
+    with pytest.raises(IsADirectoryError, match=r"`file` .* cannot be written: it is a folder"):
         explorer.save(tmp_path)
     output = shown(monkeypatch)
     [frame] = re.findall(r'<iframe srcdoc="([^"]*)"', output)
