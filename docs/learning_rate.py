@@ -7,13 +7,15 @@ has the mean loss over the last 50 of 300 steps, and of 1,500 steps for the rate
 All rates of one network, optimizer and seed begin with the same weights and get the same batches,
 in a loop that shares no line with the finder. learning_rate_found.csv has the rates that were
 found: by `find_learning_rate`, and by a range test of 100 steps from 1e-7 to 10, in two ways.
-learning_rate.png and the tables of learning_rate.md follow from both. It takes some 2 hours on two
-cores; the same command continues.
+learning_rate_compared.csv has what `comparison.compare` reaches with ten rates for all, and with
+five around those that are found. learning_rate.png and the tables of learning_rate.md follow. It
+takes some 2 hours on two cores; the same command continues.
 """
 
 import argparse
 import concurrent.futures
 import csv
+import functools
 import itertools
 import math
 import multiprocessing
@@ -35,7 +37,7 @@ import verdict_networks
 from matplotlib import pyplot as plt
 from matplotlib.ticker import PercentFormatter
 
-from keras_lecture_opt import mnist
+from keras_lecture_opt import comparison, mnist
 from keras_lecture_opt._resolve import optimizer_class
 from keras_lecture_opt.comparison._report import markdown_table
 from keras_lecture_opt.plots._style import PALETTE, legend, style
@@ -43,7 +45,7 @@ from keras_lecture_opt.rules import RULES
 
 HERE = pathlib.Path(__file__).parent
 PAGE, GRID = HERE / "learning_rate.md", HERE / "learning_rate.csv"
-FOUND = HERE / "learning_rate_found.csv"
+FOUND, COMPARED = HERE / "learning_rate_found.csv", HERE / "learning_rate_compared.csv"
 CURVES = HERE.parent / "tb_logs" / "learning_rate"  # the loss of every step
 NETWORKS = ("lecture", "cnn", "transformer", "regression", "LSTM")
 OPTIMIZERS = [*(rule.__name__ for rule in RULES), "keras.Adadelta", "keras.Lion", "keras.AdamW"]
@@ -62,21 +64,26 @@ def rate_at(k):
     return float(f"{10 ** (k / 2):.2g}")
 
 
+def parts_of(network):
+    """Return a function that makes a network, its loss, and its data."""
+    if network == "lecture":
+        (x, y), _ = mnist.load()
+        build = functools.partial(mnist.mlp, dropout=0.5)
+        return build, "sparse_categorical_crossentropy", x, y
+    plan = verdict_networks.Plan()
+    _, x, y, right = verdict_networks.data_for(network, plan)
+    is_classes = verdict_networks.NETWORKS[network].task == "classes"
+    units = int(right.max()) + 1 if is_classes else right.shape[-1]
+    build = functools.partial(verdict_networks.build, network, plan, x.shape[1:], units)
+    return build, verdict_networks.loss_for(network, plan), x, y
+
+
 def compiled(network, optimizer, seed):
     """Return a compiled model and its data."""
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
-    if network == "lecture":
-        (x, y), _ = mnist.load()
-        model = mnist.mlp(dropout=0.5)
-        loss = "sparse_categorical_crossentropy"
-    else:
-        plan = verdict_networks.Plan()
-        _, x, y, right = verdict_networks.data_for(network, plan)
-        is_classes = verdict_networks.NETWORKS[network].task == "classes"
-        units = int(right.max()) + 1 if is_classes else right.shape[-1]
-        model = verdict_networks.build(network, plan, x.shape[1:], units)
-        loss = verdict_networks.loss_for(network, plan)
+    build, loss, x, y = parts_of(network)
+    model = build()
     model.compile(optimizer_class(optimizer)(), loss, jit_compile=False)
     return model, x, y
 
@@ -264,6 +271,36 @@ def measure(path, fields, function, processes):
             print(*job.result()[0].values(), flush=True)
 
 
+def measure_compared():
+    """Compare all optimizers on two networks, with a grid for all and with rates that are found."""
+    if COMPARED.exists():
+        return
+    rows = []
+    for network, tried in itertools.product(("cnn", "regression"), ("ten for all", "five each")):
+        build, loss, x, y = parts_of(network)
+        workload = comparison.Workload(build, (x, y), loss, batch_size=BATCH)
+        rates = comparison.log_grid(1e-4, 3.2) if tried == "ten for all" else None
+        study = comparison.compare(
+            workload,
+            {name: optimizer_class(name) for name in OPTIMIZERS},
+            rates,
+            rungs=[(2, 10 if rates else 5), (20, 1)],
+            folder=CURVES / f"compared, {network}, {tried}",
+            seeds=2,
+        )
+        for entry in study.ranking():
+            name = entry["optimizer"]
+            trained = [rows for (of, *_), rows in study.results.items() if of == name]
+            steps = sum(row["steps"] for run in trained for row in run[-1:])
+            steps += study.proposals.get(name, {"steps": 0})["steps"]
+            rows.append({"network": network, "optimizer": name, "tried": tried, "steps": steps})
+            rows[-1] |= {"rate": entry["learning_rate"], "loss": f"{entry['mean']:.5g}"}
+    with COMPARED.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
 # What follows.
 
 
@@ -361,9 +398,24 @@ def is_of(row, other):
     return all(row[key] == other[key] for key in ("network", "optimizer", "seed"))
 
 
-def page(grid, found, text):
+def compared_table(compared):
+    """Return the table of what ten rates for all reach, and five around what was found."""
+    lines = []
+    for network in dict.fromkeys(row["network"] for row in compared):
+        for name in OPTIMIZERS:
+            pair = [r for r in compared if (r["network"], r["optimizer"]) == (network, name)]
+            ten, five = sorted(pair, key=lambda row: row["tried"], reverse=True)
+            lines.append([network, name, ten["rate"], ten["loss"], five["rate"], five["loss"]])
+            lines[-1].append(f"{float(five['loss']) / float(ten['loss']):.2g}")
+            lines[-1].append(f"{int(five['steps']) / int(ten['steps']):.0%}")
+    head = ["network", "optimizer", "of ten", "loss", "of five", "loss", "ratio", "steps"]
+    return markdown_table(head, lines)
+
+
+def page(grid, found, compared, text):
     """Return the text of learning_rate.md with these results."""
-    for name, table in tables(grid, found).items():
+    made = {**tables(grid, found), "compared": compared_table(compared)}
+    for name, table in made.items():
         new = f"<!-- {name} -->\n\n{table}\n<!-- end -->"
         text = re.sub(f"<!-- {name} -->.*?<!-- end -->", lambda _, new=new: new, text, flags=re.S)
     return text
@@ -393,8 +445,9 @@ def main():
     args = parser.parse_args()
     measure(GRID, GRID_FIELDS, measure_grid, args.processes)
     measure(FOUND, FOUND_FIELDS, measure_found, args.processes)
+    measure_compared()
     grid, found = rows_of(GRID), rows_of(FOUND)
-    PAGE.write_text(page(grid, found, PAGE.read_text()))
+    PAGE.write_text(page(grid, found, rows_of(COMPARED), PAGE.read_text()))
     draw(grid, found).savefig(HERE / "learning_rate.png", dpi=80)
 
 
