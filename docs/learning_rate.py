@@ -46,6 +46,7 @@ from keras_lecture_opt.rules import RULES
 HERE = pathlib.Path(__file__).parent
 PAGE, GRID = HERE / "learning_rate.md", HERE / "learning_rate.csv"
 FOUND, COMPARED = HERE / "learning_rate_found.csv", HERE / "learning_rate_compared.csv"
+SEARCHED = HERE / "comparison" / "results.csv"
 CURVES = HERE.parent / "tb_logs" / "learning_rate"  # the loss of every step
 NETWORKS = ("lecture", "cnn", "transformer", "regression", "LSTM")
 OPTIMIZERS = [*(rule.__name__ for rule in RULES), "keras.Adadelta", "keras.Lion", "keras.AdamW"]
@@ -412,9 +413,23 @@ def compared_table(compared):
     return markdown_table(head, lines)
 
 
+def searched_table(found):
+    """Return the table of the rates of the lecture's network beside those of its long search."""
+    chosen = {
+        r["optimizer"]: r["learning_rate"] for r in rows_of(SEARCHED) if r["chosen"] == "True"
+    }
+    rates = {}
+    for row in found:
+        if (row["network"], row["way"]) == ("lecture", "found"):
+            rates.setdefault(row["optimizer"], []).append(row["rate"])
+    lines = [[name, ", ".join(rates[name]), rate] for name, rate in chosen.items()]
+    return markdown_table(["optimizer", "found with two seeds", "search up to epoch 20"], lines)
+
+
 def page(grid, found, compared, text):
     """Return the text of learning_rate.md with these results."""
     made = {**tables(grid, found), "compared": compared_table(compared)}
+    made["searched"] = searched_table(found)
     for name, table in made.items():
         new = f"<!-- {name} -->\n\n{table}\n<!-- end -->"
         text = re.sub(f"<!-- {name} -->.*?<!-- end -->", lambda _, new=new: new, text, flags=re.S)
