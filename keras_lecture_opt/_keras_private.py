@@ -192,6 +192,7 @@ def borrowed(model, optimizer):
         "_loss_tracker": keras.metrics.Mean(name="loss"),
     }
     before = {name: getattr(model, name) for name in new}
+    losses = [(layer, [*layer._losses]) for layer in model._flatten_layers()]
     try:
         with DotNotTrackScope():
             for name, value in new.items():
@@ -201,6 +202,15 @@ def borrowed(model, optimizer):
         with DotNotTrackScope():
             for name, value in before.items():
                 setattr(model, name, value)
+        for layer, of_layer in losses:
+            layer._losses[:] = of_layer
+
+
+def share_exclusions(optimizer, copy):
+    """Let a copy exclude the same variables from weight decay, which no configuration says."""
+    for name in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"):
+        if hasattr(optimizer, name):
+            setattr(copy, name, getattr(optimizer, name))
 
 
 @contextlib.contextmanager

@@ -133,6 +133,25 @@ def test_search_without_any_finite_loss_has_no_best():
     assert search.best is None
 
 
+def test_range_has_no_gap():
+    """A rate between two good ones is worse: the range ends before it."""
+    levels = {0.01: 0.2, 0.032: 0.5, 0.1: 0.21, 0.32: math.nan}
+
+    def loss(rate, step):
+        level = levels.get(rate, 0.9 if rate < 0.01 else math.nan)
+        return 1.0 if step < 4 else level
+
+    search = Curves(loss).search()
+    assert {_search.rate_of(k) for k in search.finals} == {0.01, 0.032, 0.1}
+    assert [_search.rate_of(k) for k in search.close] == [0.01]
+
+
+def test_search_is_not_sure_where_no_rate_diverges():
+    search = Curves(lambda rate, step: 1 / (1 + step)).search()
+    assert not search.is_sure
+    assert search.too_high is None
+
+
 def test_search_takes_negative_losses():
     """A loss that begins at 0 and falls, as a negated similarity does."""
 
@@ -207,7 +226,24 @@ DATA = {
     "shuffled": lambda: (
         tf.data.Dataset.from_tensor_slices((X, CLASSES)).shuffle(320).batch(32).prefetch(1),
     ),
+    "cached": lambda: (
+        tf.data.Dataset.from_tensor_slices((X, CLASSES)).shuffle(320).cache().batch(32),
+    ),
+    "drawn": lambda: (Noised(),),
 }
+
+
+class Noised(keras.utils.PyDataset):
+    """Draws from NumPy's global generator."""
+
+    def __len__(self):
+        return 10
+
+    def __getitem__(self, i):
+        some = slice(32 * i, 32 * i + 32)
+        return X[some] + np.random.normal(size=(32, 4)).astype("float32"), CLASSES[some]
+
+
 ENDS = {"interrupted": KeyboardInterrupt, "in error": RuntimeError}
 
 
@@ -239,7 +275,12 @@ def state(model):
     values = [np.asarray(variable).tobytes() for variable in variables]
     names = [metric.name for metric in model.metrics]
     generators = random.getstate(), repr(np.random.get_state())
-    functions = model.optimizer, model.train_function, model.stop_training
+    functions = (
+        model.optimizer,
+        model.train_function,
+        model.stop_training,
+        *map(float, model.losses),
+    )
     return values, names, model.optimizer.built, generators, functions
 
 
@@ -251,6 +292,8 @@ def state(model):
         ("arrays", "interrupted"),
         ("shuffled", "trained before"),
         ("shuffled", "in error"),
+        ("cached", ""),
+        ("drawn", ""),
     ],
 )
 def test_training_after_it_equals_one_without_it(data, ending):
@@ -258,6 +301,7 @@ def test_training_after_it_equals_one_without_it(data, ending):
         keras.utils.set_random_seed(3)
         model = all_kinds(klo.Adam(keras.optimizers.schedules.ExponentialDecay(0.01, 10, 0.9)))
         given, options = DATA[data](), {"shuffle": data == "arrays", "verbose": 0}
+        model(X[:32], training=True)
         if ending == "trained before":
             model.fit(*given, **options)
         if finds:
@@ -351,6 +395,26 @@ def test_any_model_and_data(make, options):
     assert found.start > 0
 
 
+def test_recurrent_layers_begin_each_rate_with_their_own_states():
+    layer = layers.GRU(3, stateful=True)
+    model = keras.Sequential([keras.Input(batch_shape=(32, 2, 2)), layer, layers.Dense(1)])
+    model.compile("sgd", "mse")
+    before = [state.numpy() for state in layer.states]
+    found = few(model, X.reshape(-1, 2, 2), Y)
+    np.testing.assert_array_equal([state.numpy() for state in layer.states], before)
+    assert len({losses[0] for losses in found.losses.values()}) == 1
+
+
+def test_variables_stay_without_decay():
+    """Which ones, no configuration says."""
+    optimizer = keras.optimizers.AdamW(1e-10, weight_decay=5e9)
+    optimizer.exclude_from_weight_decay(var_names=["kernel", "bias"])
+    found = few(regression(optimizer), X, Y)
+    assert np.isfinite(found.losses[1e-10]).all()
+    assert len({np.float32(losses[0]) for losses in found.losses.values()}) == 1
+    assert found.start == pytest.approx(float(np.mean(found.losses[1e-10])))
+
+
 def test_weights_of_classes_are_those_of_fit():
     [(_, y, weights)] = batches_of(X, CLASSES, 320, None, {0: 3.0}, 1)
     np.testing.assert_array_equal(weights, np.where(y == 0, 3.0, 1.0))
@@ -421,6 +485,9 @@ def test_inputs_that_are_not_finite_are_named():
         ({"x": Pairs()}, TypeError, "`y` must be None beside"),
         ({"x": tf.data.Dataset.range(0), "y": None}, ValueError, "at least one batch"),
         ({"batch_size": 0}, ValueError, "`batch_size` must be an integer >= 1"),
+        ({"verbose": "loud"}, ValueError, '`verbose` must be "auto", 0, 1 or 2'),
+        ({"class_weight": [1, 2]}, TypeError, "`class_weight` must be a dict"),
+        ({"y": np.where(Y > 0, np.inf, Y)}, ValueError, "At every learning rate"),
         ({"steps": 99}, ValueError, "`steps` must be an integer >= 100"),
         (
             {"sample_weight": np.ones(320), "class_weight": {0: 1.0}},
@@ -438,6 +505,12 @@ def test_wrong_arguments_are_refused(change, error, message):
 def test_wrong_models_are_refused():
     unbuilt = keras.Sequential([layers.Dense(1)])
     unbuilt.compile("sgd", "mse")
+    frozen = regression()
+    frozen.trainable = False
+    refrozen = regression(klo.Adam())
+    refrozen.fit(X, Y, verbose=0)
+    refrozen.layers[0].trainable = False
+    still = regression(klo.Adam(lambda: 0.0))
     two = regression()
     two.second_optimizer = keras.optimizers.SGD()
     replicated = regression()
@@ -446,6 +519,9 @@ def test_wrong_models_are_refused():
     for model, message in (
         (unbuilt, "must be built"),
         (two, "trained by one optimizer"),
+        (frozen, "one with weights that are trained"),
+        (refrozen, "compiled again after layers were frozen"),
+        (still, "whose highest learning rate is finite"),
         (replicated, "trained by one replica"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -460,7 +536,9 @@ def test_picture_shows_several_findings():
     ax = plots.learning_rates(found)
     assert is_whole(ax.figure)
     texts = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert texts == [f"{name}, {one.rate:g}" for name, one in found.items()]
+    assert [text.removesuffix(", unsure") for text in texts] == [
+        f"{name}, {one.rate:g}" for name, one in found.items()
+    ]
     plt.close(ax.figure)
     with pytest.raises(TypeError, match="`found` must be what"):
         plots.learning_rates([0.1])

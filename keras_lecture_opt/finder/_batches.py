@@ -24,6 +24,9 @@ def batches_of(x, y, batch_size, sample_weight, class_weight, number):
         found = _of_dataset(x) if isinstance(x, tf.data.Dataset) else _of_py_dataset(x)
     else:
         found = _of_arrays(x, y, sample_weight, batch_size)
+    if class_weight is not None and not isinstance(class_weight, dict):
+        allowed = "a dict from the numbers of classes to weights"
+        raise TypeError(must_be("class_weight", allowed, class_weight))
     batches, size = [], 0
     for batch in itertools.islice(found, number):
         batch = _weighted(batch, class_weight)
@@ -46,7 +49,8 @@ def _of_arrays(x, y, sample_weight, batch_size):
     arrays = keras.tree.map_structure(as_array, (x, y, sample_weight))
     lengths = {len(a) if a.ndim else 0 for a in keras.tree.flatten(arrays) if a is not None}
     if len(lengths) != 1 or 0 in lengths:
-        raise ValueError(must_be("x", f"{allowed}, not of {sorted(lengths)} examples", type(x)))
+        found = f"arrays of {' and '.join(map(str, sorted(lengths)))} examples"
+        raise ValueError(f"`x`, `y` and `sample_weight` must be {allowed}, not {found}.")
     (examples,) = lengths
     batch_size = check_integer("batch_size", 32 if batch_size is None else batch_size, 1)
     batch_size = min(batch_size, examples)
@@ -95,6 +99,21 @@ def _copy(dataset):
             node.op = "ShuffleDataset"
             del node.input[4:]
             node.attr["reshuffle_each_iteration"].b = False
+        elif node.op == "RandomDatasetV2":
+            node.op = "RandomDataset"
+            del node.input[2:], node.attr["rerandomize_each_iteration"]
+    # What a cache in memory holds, all iterations share.
+    constants = {node.name: node.attr["value"].tensor for node in graph.node if node.op == "Const"}
+    caches = {
+        node.name: node.input[0]
+        for node in graph.node
+        if node.op == "CacheDatasetV2" and constants[node.input[1]].string_val[:] == [b""]
+    }
+    for node in graph.node:
+        for i, name in enumerate(node.input):
+            while name in caches:
+                name = caches[name]
+            node.input[i] = name
     variant = tf.raw_ops.DatasetFromGraph(graph_def=graph.SerializeToString())
     return tf.data.experimental.from_variant(variant, dataset.element_spec)
 

@@ -1,6 +1,7 @@
 """The search: which rates are tried, for how long, and what follows from their losses."""
 
 import dataclasses
+import math
 import warnings
 from typing import Any
 
@@ -9,11 +10,18 @@ import numpy as np
 import tensorflow as tf
 
 from keras_lecture_opt._arguments import check_integer, must_be
-from keras_lecture_opt._keras_private import learning_rate_or_schedule
+from keras_lecture_opt._keras_private import learning_rate_or_schedule, random_numbers_kept
 from keras_lecture_opt._resolve import optimizer_name
 from keras_lecture_opt.finder._batches import batches_of
 from keras_lecture_opt.finder._schedule import peak_of, scaled
-from keras_lecture_opt.finder._search import TOLERANCE, Search, index_of, rate_of
+from keras_lecture_opt.finder._search import (
+    DIAGNOSIS,
+    HIGHEST,
+    TOLERANCE,
+    Search,
+    index_of,
+    rate_of,
+)
 from keras_lecture_opt.finder._trials import Trials
 from keras_lecture_opt.monitor import EffectiveLearningRateMonitor
 from keras_lecture_opt.monitor._training import optimizers_of
@@ -34,7 +42,8 @@ class FoundLearningRate:
     Attributes:
         optimizer: the name of the optimizer.
         learning_rate: what to assign to `optimizer.learning_rate`: a number; or, where the
-            optimizer has a schedule, this schedule with `rate` as its highest rate.
+            optimizer has a schedule, this schedule with `rate` as its highest rate. (A model that
+            has trained keeps its schedule: compile it again with the new one.)
         rate: the number.
         low, high: the lowest and the highest of the tried rates whose losses are close to the best:
             by 5% of the fall of the loss.
@@ -89,8 +98,8 @@ def find_learning_rate(
     trainings, too.
 
     Nothing of this is left: weights, optimizer, metrics, random numbers and the order of the data
-    are as before. (What draws from a generator of its own, as Python code or `tf.random` in a model
-    that runs eagerly, draws on.)
+    are as before. (What a model keeps in a `tf.Variable` or in Python goes on, and so do generators
+    of its own, such as those of `tf.random` in a model that runs eagerly.)
 
     Args:
         model: a compiled `keras.Model` that is built. Of its optimizer, all but the learning rate
@@ -125,12 +134,17 @@ def find_learning_rate(
     """
     optimizer, given = _check(model)
     steps = check_integer("steps", steps, 100)
+    if verbose not in ("auto", 0, 1, 2):
+        raise ValueError(must_be("verbose", '"auto", 0, 1 or 2', verbose))
     each = optimizer.gradient_accumulation_steps or 1
-    batches = batches_of(x, y, batch_size, sample_weight, class_weight, steps * each // 2)
-    examples = _examples(batches)
     bar = keras.utils.Progbar(steps, verbose=1 if verbose == "auto" else verbose)
     peak, name = peak_of(optimizer), optimizer_name(type(optimizer))
-    verdicts = []
+    if not 0 <= peak < math.inf or (peak == 0 and not isinstance(given, keras.Variable)):
+        allowed = "an optimizer whose highest learning rate is finite, and > 0 where it changes"
+        raise ValueError(must_be("model.optimizer", allowed, peak))
+    with random_numbers_kept():
+        batches = batches_of(x, y, batch_size, sample_weight, class_weight, steps * each // 2)
+    examples = _examples(x, y, batches)
     with Trials(model, batches, each, lambda: bar.add(1)) as trials:
         search = Search(trials, steps, _to_reach(model, *examples))
         search.run(index_of(peak))
@@ -138,12 +152,7 @@ def find_learning_rate(
             said = " ".join(map(str, check(model, *examples)))
             raise ValueError(f"At every learning rate the loss rises or is not finite. {said}")
         is_sure, sentences = search.is_sure, _sentences(search, given, name)
-        if not is_sure:
-            monitor = EffectiveLearningRateMonitor(update_freq="batch")
-            monitor.watch(model, model.optimizer)
-            left = steps - sum(map(len, trials.losses.values()))
-            trials.train(rate_of(search.best), left, around=monitor.step)
-            verdicts = _causes(model, monitor, *examples)
+        verdicts = [] if is_sure else _causes(model, trials, search, steps, examples)
         used = sum(map(len, trials.losses.values()))
     bar.update(used, finalize=True)
     rate = rate_of(search.best)
@@ -178,6 +187,8 @@ def _check(model):
     if model.distribute_strategy.num_replicas_in_sync > 1:
         allowed = "trained by one replica here; a rate for it fits several with the same batches"
         raise ValueError(must_be("model", allowed, model))
+    if not model.trainable_variables:
+        raise ValueError(must_be("model", "one with weights that are trained", model))
     inner = inner_optimizers(model.optimizer)
     others = {id(o) for _, held in optimizers_of(model) for o in inner_optimizers(held)}
     if others != {id(inner[0])}:
@@ -205,49 +216,71 @@ def _are_unrelated(model, x, y):
     return are_arrays and are_unrelated(x, y, objectives(model)[0].kind == "sparse")
 
 
-def _causes(model, monitor, x, y):
+def _causes(model, trials, search, steps, examples):
     """Return the verdicts on a training that learned nothing at any rate."""
-    found = [v for v in monitor.diagnose(x, y) if v.certainty != "hint" and v.fault not in ANSWERED]
-    if not found and objectives(model) and _are_unrelated(model, x, y):
+    left = steps - sum(map(len, trials.losses.values()))
+    if left >= 0.5 * DIAGNOSIS * steps:
+        monitor = EffectiveLearningRateMonitor(update_freq="batch")
+        monitor.watch(model, model.optimizer)
+        trials.train(rate_of(search.best), left, around=monitor.step)
+        found = monitor.diagnose(*examples)
+    else:
+        found = check(model, *examples)
+    found = [v for v in found if v.certainty != "hint" and v.fault not in ANSWERED]
+    if not found and objectives(model) and _are_unrelated(model, *examples):
         text = f"Nothing has been learned. Likely cause: {OTHER_ROWS}"
         found = [Verdict("no learning", (), 0, 0.0, text)]
     return found
 
 
-def _examples(batches):
-    """Return the inputs and the labels of some examples; None for what is not of arrays."""
+def _examples(x, y, batches):
+    """Return the inputs and the labels of some examples; None for what is not of arrays.
+
+    Arrays are taken in their order, as a verdict may name rows.
+    """
+    parts = [(x, y)]
+    if isinstance(x, (tf.data.Dataset, keras.utils.PyDataset)):
+        parts = [keras.utils.unpack_x_y_sample_weight(batch)[:2] for batch in batches[:EXAMPLES]]
     found = []
-    examples = [keras.utils.unpack_x_y_sample_weight(batch)[:2] for batch in batches[:EXAMPLES]]
-    for parts in zip(*examples, strict=True):
-        leaves = keras.tree.flatten(parts[0])
-        are_arrays = all(isinstance(leaf, tf.Tensor) for leaf in leaves)
-        joined = lambda *some: np.concatenate(some)[:EXAMPLES]  # noqa: E731
-        found.append(keras.tree.map_structure(joined, *parts) if are_arrays else None)
+    for part in zip(*parts, strict=True):
+        leaves = keras.tree.flatten(part[0])
+        are_arrays = all(leaf is not None and hasattr(leaf, "shape") for leaf in leaves)
+        are_arrays = are_arrays and not any(isinstance(leaf, tf.RaggedTensor) for leaf in leaves)
+        joined = lambda *some: np.concatenate([a[:EXAMPLES] for a in some])[:EXAMPLES]  # noqa: E731
+        found.append(keras.tree.map_structure(joined, *part) if are_arrays else None)
     return found
 
 
 def _sentences(search, given, optimizer):
     """Return what the losses say, and what to do for a long training."""
     rate, (fall, error) = rate_of(search.best), search.fall
+    verb = "falls" if fall > 0 else "goes"
     said = [
-        f"With {rate:g} the loss falls from {search.start:.4g} to {search.start - fall:.4g} in "
+        f"With {rate:g} the loss {verb} from {search.start:.4g} to {search.start - fall:.4g} in "
         f"{search.longest} steps of {optimizer}."
     ]
-    if not search.is_sure:
+    if search.too_high is None:
         said.append(
-            f"This tells no learning rate: the fall is {fall:.2g} ± {2 * error:.1g}, or no more "
-            "than that of guessing. Take more `steps` or larger batches, unless nothing can be "
-            "learned as it is."
+            f"This tells no learning rate: even {rate_of(HIGHEST):g} does not diverge, so the loss "
+            "hardly depends on the rate."
         )
+    elif not search.is_sure:
+        said.append(
+            f"This tells no learning rate: a fall of {fall:.2g} ± {2 * error:.1g} does not clearly "
+            "get below the first loss and that of guessing. Take more `steps` or larger batches, "
+            "unless nothing can be learned as it is."
+        )
+    if not search.is_sure:
         return said
     if len(search.close) > 1:
         low, high = (rate_of(search.close[i]) for i in (0, -1))
         said.append(f"Rates from {low:g} to {high:g} are within {TOLERANCE:.0%} of that fall.")
-    if search.too_high is not None:
-        said.append(f"With {rate_of(search.too_high):g} it rises.")
+    said.append(f"With {rate_of(search.too_high):g} it rises.")
     if isinstance(given, keras.Variable):
         said.append(
             "For a much longer training let the rate decay to 0, as "
             f"`keras.optimizers.schedules.CosineDecay({rate:g}, steps)` does, or take a third."
         )
+    else:
+        said.append("Compile the model again with it if it has trained: Keras keeps a schedule.")
     return said

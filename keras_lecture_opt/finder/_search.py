@@ -9,7 +9,7 @@ FIRST, SECOND = 0.024, 0.08
 AFTER_FIRST, AFTER_SECOND = 5, 3  # so many rates go on
 DIAGNOSIS = 0.2  # of all steps are left for a diagnosis, where the loss hardly falls
 BELOW = 6  # half decades below the lowest rate that is too high
-LOWEST, HIGHEST = -20, 14  # half decades
+LOWEST, HIGHEST = -20, 8  # half decades
 TOLERANCE = 0.05  # of the fall of the loss
 RISE = 0.05  # of the loss without training
 SURE = 3  # standard errors
@@ -55,6 +55,8 @@ class Search:
         few = max(4, round(self._steps * FIRST))
         self._trials.train(rate_of(LOWEST), few)  # which changes nothing
         self.without = np.asarray(self._curves[rate_of(LOWEST)])
+        if not np.isfinite(self.without).all():
+            return
         self._find_the_edge(begin, few)
         losses = self._next_round(self._tried, AFTER_FIRST, round(self._steps * SECOND) - few)
         used = sum(map(len, self._curves.values()))
@@ -66,13 +68,16 @@ class Search:
 
     @property
     def is_sure(self):
-        """Whether the best rate learns: its loss has clearly fallen, and below that of guessing."""
+        """Whether the best rate learns: its loss has clearly fallen, and below that of guessing.
+
+        Where even the highest rate does not diverge, the loss does not tell what the rate is.
+        """
         if self.best is None:
             return False
         last = end(self._curves[rate_of(self.best)])
         margin = SURE * last.std(ddof=1) / math.sqrt(len(last))
         is_better = self._guessing is None or last.mean() + margin < self._guessing
-        return self._has_fallen and bool(is_better)
+        return self._has_fallen and bool(is_better) and self.too_high is not None
 
     @property
     def _has_fallen(self):
@@ -97,10 +102,16 @@ class Search:
 
     @property
     def close(self):
-        """The indices of the last round whose losses are close to the lowest."""
-        lowest = min(self.finals.values())
-        limit = lowest + TOLERANCE * max(self.start - lowest, 0)
-        return sorted(k for k, loss in self.finals.items() if loss <= limit)
+        """The indices of the last round whose losses are close to the lowest, without a gap."""
+        lowest = min(self.finals, key=self.finals.get)
+        limit = self.finals[lowest] + TOLERANCE * max(self.start - self.finals[lowest], 0)
+        found = [lowest]
+        for step in (-1, 1):
+            k = lowest + step
+            while self.finals.get(k, math.inf) <= limit:
+                found.append(k)
+                k += step
+        return sorted(found)
 
     def _find_the_edge(self, begin, few):
         """Try rates up to the lowest that is too high, and those below."""
@@ -135,6 +146,8 @@ class Search:
         self.best = next(iter(going_on), None)
         if going_on and not self._has_fallen:
             going_on = sorted(going_on, reverse=True)
+        left = self._steps - sum(map(len, self._curves.values()))
+        steps = max(0, min(steps, left // number))
         self._trials.keep([rate_of(k) for k in going_on[:number]])
         found = self._go_on(going_on[:number], steps)
         if not self._best(found, 1):  # all of them diverge after a while
@@ -149,10 +162,11 @@ class Search:
             self._trials.train(rate_of(k), steps)
             losses = self._curves[rate_of(k)]
             found[k] = float(end(losses).mean())
-            same = len(losses) == len(self.without)  # the same batches
+            # The first steps see the same batches as those without training. Later ones may be
+            # harder.
+            same, spread = len(losses) == len(self.without), float(self.without.std())
             without = float(end(self.without).mean()) if same else self.start
-            margin = max(RISE * abs(self.start), 2 * float(self.without.std()))
-            if not found[k] <= without + margin:
+            if not found[k] <= without + max(RISE * abs(self.start), (2 if same else 6) * spread):
                 found[k] = math.inf
                 if self.too_high is None or k < self.too_high:
                     self.too_high = k

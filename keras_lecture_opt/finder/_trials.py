@@ -1,7 +1,10 @@
 """Short trainings of a model from one start, of which nothing is left."""
 
 import contextlib
+import itertools
 import math
+import signal
+import threading
 
 import keras
 import tensorflow as tf
@@ -11,7 +14,9 @@ from keras_lecture_opt._keras_private import (
     borrowed,
     learning_rate_or_schedule,
     random_numbers_kept,
+    share_exclusions,
 )
+from keras_lecture_opt.monitor._verdicts import all_layers
 from keras_lecture_opt.rates import inner_optimizers
 
 
@@ -38,22 +43,26 @@ class Trials(contextlib.ExitStack):
         model = self._trained
         with contextlib.ExitStack() as stack:  # what fails here is undone, too
             stack.enter_context(random_numbers_kept())
-            stack.enter_context(_kept([*model.variables, *model.metrics_variables]))
             own = model.optimizer
             optimizer = copy_of(own)
             optimizer.build(model.trainable_variables)
+            variables = [*model.variables, *_states_of_layers(model)]
+            stack.enter_context(_kept([*variables, *model.metrics_variables]))
             if own.built:
-                for variable, value in zip(_state(optimizer), _state(own), strict=True):
-                    variable.assign(value)
+                _copy_state(own, optimizer)
             stack.enter_context(borrowed(model, optimizer))
             (self._inner,) = inner_optimizers(optimizer)
-            self._changing = [*model.variables, *optimizer.variables]
+            self._changing = [*variables, *optimizer.variables]
             self._begin = _values(self._changing)
             self._step = self._train_on
             if not model.run_eagerly:
                 self._step = tf.function(self._train_on, reduce_retracing=True)
             self.push(stack.pop_all())
         return self
+
+    def __exit__(self, *error):
+        with _uninterrupted():  # a second Ctrl-C would leave the model half restored
+            return super().__exit__(*error)
 
     def train(self, rate, steps, around=contextlib.nullcontext):
         """Go on with a learning rate for some steps, or until a loss is not finite.
@@ -91,7 +100,24 @@ def copy_of(optimizer):
     config = optimizer.get_config()
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         return type(optimizer)(**config | {"inner_optimizer": copy_of(optimizer.inner_optimizer)})
-    return type(optimizer).from_config(config | {"learning_rate": 1.0})
+    try:
+        copy = type(optimizer).from_config(config | {"learning_rate": 1.0})
+    except TypeError as error:
+        allowed = "one that its `from_config` makes of its `get_config`"
+        message = must_be("model.optimizer", allowed, type(optimizer).__name__)
+        raise TypeError(f"{message} {error}") from error
+    share_exclusions(optimizer, copy)
+    return copy
+
+
+def _copy_state(optimizer, copy):
+    """Give a copy the state of an optimizer that has trained."""
+    pairs = [*itertools.zip_longest(_state(optimizer), _state(copy))]
+    if any(a is None or b is None or a.shape != b.shape for a, b in pairs):
+        allowed = "compiled again after layers were frozen: the optimizer has other variables"
+        raise ValueError(must_be("model", allowed, optimizer.name))
+    for variable, twin in pairs:
+        twin.assign(variable)
 
 
 def _state(optimizer):
@@ -99,6 +125,25 @@ def _state(optimizer):
     (inner,) = inner_optimizers(optimizer)
     rate = learning_rate_or_schedule(inner)
     return [variable for variable in optimizer.variables if variable is not rate]
+
+
+def _states_of_layers(model):
+    """Return the states that recurrent layers keep from batch to batch: no variables of a model."""
+    states = keras.tree.flatten([getattr(layer, "states", None) for layer in all_layers(model)])
+    return [state for state in states if isinstance(state, keras.Variable)]
+
+
+@contextlib.contextmanager
+def _uninterrupted():
+    """Ignore Ctrl-C, which only the main thread gets."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _values(variables):

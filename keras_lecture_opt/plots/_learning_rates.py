@@ -67,11 +67,12 @@ def learning_rates(
     colors = [color(classes[f.optimizer]) if f.optimizer in classes else OTHERS[0] for f in several]
     with canvas(ax, (10, 6), figsize, dpi) as axes:
         for one, label, style in zip(several, labels, line_styles(colors), strict=True):
-            points = {rate: float(end(losses).mean()) for rate, losses in one.losses.items()}
+            # All but the lowest, which is tried as no training.
+            points = {rate: float(end(one.losses[rate]).mean()) for rate in [*one.losses][1:]}
             top = np.inf if one.diverges is None else one.diverges
             good = {rate: loss for rate, loss in points.items() if rate < top}
             style = style | {"marker": ".", "linewidth": 1.5}
-            axes.plot(good.keys(), good.values(), **style, label=f"{label}, {one.rate:g}")
+            axes.plot(good.keys(), good.values(), **style, label=title_of(label, one))
             close = [rate for rate in good if one.low <= rate <= one.high]
             wide = {"color": style["color"], "alpha": 0.4, "solid_capstyle": "round"}
             axes.plot(close, [good[rate] for rate in close], linewidth=9, **wide)
@@ -84,6 +85,10 @@ def learning_rates(
         log_scale(axes, [[*(line.get_ydata())] for line in axes.lines if len(line.get_xdata()) > 1])
         legend(axes, beside=ax is None)
     return axes
+
+
+def title_of(label, found):
+    return f"{label}, {found.rate:g}{'' if found.is_sure else ', unsure'}"
 
 
 def _as_list(found):

@@ -86,7 +86,7 @@ def are_unrelated(x, y, are_classes):
     if x.dtype.kind != "f" or len(x) != len(y):
         return False
     x, y = (values[:most].reshape(len(values[:most]), -1) for values in (x, y))
-    if not np.isfinite(x).all() or len(np.unique(x, axis=0)) < least:
+    if not (np.isfinite(x).all() and np.isfinite(y).all()) or len(np.unique(x, axis=0)) < least:
         return False
     if are_classes:
         y = np.eye(int(y.max()) + 1)[y[:, 0].astype(int)]
