@@ -93,7 +93,8 @@ def find_learning_rate(
 
     All rates, half a power of ten apart, are trained from the model's weights as they are now, on
     the same batches. The first round finds the rate that is too high, and takes a few steps with
-    each of those below; the best five go on for longer, and three of them longer still. Chosen is
+    each of those below; the best five go on for longer, and
+    the best of them with the two below it longer still. Chosen is
     the rate with the lowest loss, or the next one below if that is nearly as good: it suits longer
     trainings, too.
 

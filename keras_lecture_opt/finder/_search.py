@@ -141,11 +141,14 @@ class Search:
         """Train the best of some rates for more steps; return their losses.
 
         Where no loss has fallen yet, those that change least look best: the highest rates go on.
+        In the last round those below the best go on, as longer trainings want lower rates.
         """
         going_on = self._best(losses, len(losses))
         self.best = next(iter(going_on), None)
         if going_on and not self._has_fallen:
             going_on = sorted(going_on, reverse=True)
+        elif number == AFTER_SECOND:
+            going_on = sorted(going_on, key=lambda k: not 0 <= self.best - k < number)
         left = self._steps - sum(map(len, self._curves.values()))
         steps = max(0, min(steps, left // number))
         self._trials.keep([rate_of(k) for k in going_on[:number]])
