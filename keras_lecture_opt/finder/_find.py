@@ -93,10 +93,9 @@ def find_learning_rate(
 
     All rates, half a power of ten apart, are trained from the model's weights as they are now, on
     the same batches. The first round finds the rate that is too high, and takes a few steps with
-    each of those below; the best five go on for longer, and
-    the best of them with the two below it longer still. Chosen is
-    the rate with the lowest loss, or the next one below if that is nearly as good: it suits longer
-    trainings, too.
+    each of those below. The best five go on, and then the best of them with the two below it.
+    Chosen is the rate with the lowest loss, or the next one below if that is nearly as good: it
+    suits longer trainings, too.
 
     Nothing of this is left: weights, optimizer, metrics, random numbers and the order of the data
     are as before. (What a model keeps in a `tf.Variable` or in Python goes on, and so do generators
