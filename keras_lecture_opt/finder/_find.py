@@ -124,12 +124,13 @@ def find_learning_rate(
 
     Example:
 
+    >>> keras.utils.set_random_seed(0)
     >>> x = np.random.default_rng(0).normal(size=(640, 3))
     >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
     >>> model.compile(keras_lecture_opt.SteepestDescent(), "mse")
     >>> found = keras_lecture_opt.find_learning_rate(model, x, x.sum(axis=1), verbose=0)
     >>> found
-    <SteepestDescent: learning_rate 0.1; 0.032 to 0.1 are within 5%; 1 diverges>
+    <SteepestDescent: learning_rate 0.1; 0.032 to 0.32 are within 5%; 1 diverges>
     >>> model.optimizer.learning_rate = found.learning_rate
     """
     optimizer, given = _check(model)
