@@ -447,11 +447,17 @@ def draw(grid, found):
         for (way, name), color in zip(WAYS.items(), PALETTE[-3:], strict=True):
             mine = [v for v, row in zip(values, found, strict=True) if row["way"] == way]
             shares = np.arange(1, len(mine) + 1) / len(mine)
-            ax.step(np.maximum(np.sort(mine), 1e-4), shares, where="post", label=name, color=color)
+            ax.step(
+                np.maximum(np.sort(mine), 1e-4),
+                shares,
+                where="post",
+                label=name.strip("`"),
+                color=color,
+            )
         ax.axvline(NEAR, color="#7F7F7F", linestyle=":")
         ax.set(xscale="log", xlim=(1e-4, 2), ylim=(0, 1.02))
         ax.set(xlabel="excess of the loss, of its fall", ylabel="share of the trainings")
-        ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+        ax.xaxis.set_major_formatter(lambda value, _: f"{100 * value:g}%")
         ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         legend(ax, beside=False)
     return figure
