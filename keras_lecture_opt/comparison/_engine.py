@@ -7,7 +7,6 @@ import math
 import multiprocessing
 import os
 import pickle
-import signal
 import sys
 import threading
 import time
@@ -17,6 +16,7 @@ import filelock
 import tqdm
 
 from keras_lecture_opt._arguments import check_integer, must_be
+from keras_lecture_opt._interrupts import deaf_to_ctrl_c
 from keras_lecture_opt.comparison import _models, _order, _run
 
 FIRST = 3  # epochs, after which it says how long all will take
@@ -49,23 +49,10 @@ def process_pool(workers: int | None = None) -> concurrent.futures.ProcessPoolEx
     workers = (os.cpu_count() or 1) if workers is None else check_integer("workers", workers, 1)
     spawn = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
     pool = concurrent.futures.ProcessPoolExecutor(workers, spawn, initializer=_watch_parent)
-    with _deaf_to_ctrl_c():
+    with deaf_to_ctrl_c():
         for _ in range(workers):
             pool.submit(int)
     return pool
-
-
-@contextlib.contextmanager
-def _deaf_to_ctrl_c():
-    """Ignore Ctrl-C; processes that start in this context ignore it for good."""
-    if threading.current_thread() is not threading.main_thread():  # only that one gets signals
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _watch_parent():

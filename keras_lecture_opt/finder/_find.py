@@ -1,6 +1,7 @@
 """The search: which rates are tried, for how long, and what follows from their losses."""
 
 import dataclasses
+import itertools
 import math
 import warnings
 from typing import Any
@@ -154,8 +155,7 @@ def find_learning_rate(
             raise ValueError(f"At every learning rate the loss rises or is not finite. {said}")
         is_sure, sentences = search.is_sure, _sentences(search, given, name)
         verdicts = [] if is_sure else _causes(model, trials, search, steps, examples)
-        used = sum(map(len, trials.losses.values()))
-    bar.update(used, finalize=True)
+    bar.update(search.used, finalize=True)
     rate = rate_of(search.best)
     found = FoundLearningRate(
         optimizer=name,
@@ -166,7 +166,7 @@ def find_learning_rate(
         diverges=None if search.too_high is None else rate_of(search.too_high),
         losses={rate: np.array(losses) for rate, losses in sorted(trials.losses.items())},
         start=search.start,
-        steps=used,
+        steps=search.used,
         is_sure=is_sure,
         verdicts=tuple(verdicts),
         text=" ".join([*sentences, *map(str, verdicts)]),
@@ -219,7 +219,7 @@ def _are_unrelated(model, x, y):
 
 def _causes(model, trials, search, steps, examples):
     """Return the verdicts on a training that learned nothing at any rate."""
-    left = steps - sum(map(len, trials.losses.values()))
+    left = steps - search.used
     if left >= 0.5 * DIAGNOSIS * steps:
         monitor = EffectiveLearningRateMonitor(update_freq="batch")
         monitor.watch(model, model.optimizer)
@@ -241,7 +241,9 @@ def _examples(x, y, batches):
     """
     parts = [(x, y)]
     if isinstance(x, (tf.data.Dataset, keras.utils.PyDataset)):
-        parts = [keras.utils.unpack_x_y_sample_weight(batch)[:2] for batch in batches[:EXAMPLES]]
+        sizes = (keras.tree.flatten(batch)[0].shape[0] for batch in batches)
+        needed = sum(before < EXAMPLES for before in itertools.accumulate(sizes, initial=0))
+        parts = [keras.utils.unpack_x_y_sample_weight(batch)[:2] for batch in batches[:needed]]
     found = []
     for part in zip(*parts, strict=True):
         leaves = keras.tree.flatten(part[0])

@@ -59,8 +59,7 @@ class Search:
             return
         self._find_the_edge(begin, few)
         losses = self._next_round(self._tried, AFTER_FIRST, round(self._steps * SECOND) - few)
-        used = sum(map(len, self._curves.values()))
-        left = self._steps * (1 if self.is_sure else 1 - DIAGNOSIS) - used
+        left = self._steps * (1 if self.is_sure else 1 - DIAGNOSIS) - self.used
         self.finals = self._next_round(losses, AFTER_SECOND, int(left) // AFTER_SECOND)
         # A longer training wants lower rates, and the highest good ones may diverge later.
         if self.finals and self.best - 1 in self.close:
@@ -87,6 +86,11 @@ class Search:
     @property
     def start(self):
         return float(self.without.mean())
+
+    @property
+    def used(self):
+        """How many steps all rates have taken together."""
+        return sum(map(len, self._curves.values()))
 
     @property
     def longest(self):
@@ -149,8 +153,7 @@ class Search:
             going_on = sorted(going_on, reverse=True)
         elif number == AFTER_SECOND:
             going_on = sorted(going_on, key=lambda k: not 0 <= self.best - k < number)
-        left = self._steps - sum(map(len, self._curves.values()))
-        steps = max(0, min(steps, left // number))
+        steps = max(0, min(steps, (self._steps - self.used) // number))
         self._trials.keep([rate_of(k) for k in going_on[:number]])
         found = self._go_on(going_on[:number], steps)
         if not self._best(found, 1):  # all of them diverge after a while

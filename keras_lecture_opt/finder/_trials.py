@@ -3,13 +3,12 @@
 import contextlib
 import itertools
 import math
-import signal
-import threading
 
 import keras
 import tensorflow as tf
 
 from keras_lecture_opt._arguments import must_be
+from keras_lecture_opt._interrupts import deaf_to_ctrl_c
 from keras_lecture_opt._keras_private import (
     borrowed,
     learning_rate_or_schedule,
@@ -61,7 +60,7 @@ class Trials(contextlib.ExitStack):
         return self
 
     def __exit__(self, *error):
-        with _uninterrupted():  # a second Ctrl-C would leave the model half restored
+        with deaf_to_ctrl_c():  # a second Ctrl-C would leave the model half restored
             return super().__exit__(*error)
 
     def train(self, rate, steps, around=contextlib.nullcontext):
@@ -131,19 +130,6 @@ def _states_of_layers(model):
     """Return the states that recurrent layers keep from batch to batch: no variables of a model."""
     states = keras.tree.flatten([getattr(layer, "states", None) for layer in all_layers(model)])
     return [state for state in states if isinstance(state, keras.Variable)]
-
-
-@contextlib.contextmanager
-def _uninterrupted():
-    """Ignore Ctrl-C, which only the main thread gets."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _values(variables):

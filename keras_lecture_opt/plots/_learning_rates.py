@@ -56,7 +56,8 @@ def learning_rates(
     >>> learning_rates(found).figure.savefig("rates.png")
     """
     labels = labels_of("found", found) if isinstance(found, dict) else None
-    several = [*(found.values() if isinstance(found, dict) else _as_list(found))]
+    given: Any = found.values() if isinstance(found, dict) else found
+    several = [*given] if isinstance(found, (dict, list, tuple)) else [given]
     allowed = "what `find_learning_rate` returned, several of them, or a dict of them"
     if not all(isinstance(one, FoundLearningRate) for one in several):
         raise TypeError(must_be("found", allowed, found))
@@ -72,7 +73,8 @@ def learning_rates(
             top = np.inf if one.diverges is None else one.diverges
             good = {rate: loss for rate, loss in points.items() if rate < top}
             style = style | {"marker": ".", "linewidth": 1.5}
-            axes.plot(good.keys(), good.values(), **style, label=title_of(label, one))
+            label = f"{label}, {one.rate:g}{'' if one.is_sure else ', unsure'}"
+            axes.plot(good.keys(), good.values(), **style, label=label)
             close = [rate for rate in good if one.low <= rate <= one.high]
             wide = {"color": style["color"], "alpha": 0.4, "solid_capstyle": "round"}
             axes.plot(close, [good[rate] for rate in close], linewidth=9, **wide)
@@ -85,11 +87,3 @@ def learning_rates(
         log_scale(axes, [[*(line.get_ydata())] for line in axes.lines if len(line.get_xdata()) > 1])
         legend(axes, beside=ax is None)
     return axes
-
-
-def title_of(label, found):
-    return f"{label}, {found.rate:g}{'' if found.is_sure else ', unsure'}"
-
-
-def _as_list(found):
-    return found if isinstance(found, (list, tuple)) else [found]
