@@ -62,6 +62,7 @@ WITHOUT_A_CELL = (1, 2)  # the title and the goals
 WITHOUT_A_PICTURE = (1, 2, 4, 6, 7, 8, 15, 16)
 # Cells that train the network: another machine rounds otherwise.
 TRAINING = ("noise", "nesterov-network-cell", "network-accuracy", "adam-accuracy")
+TIMED = "matrices-cell"  # how fast the machine is depends on what else runs there
 
 
 def slides_of(notebook):
@@ -120,8 +121,8 @@ CLAIMS = [
     (3, "one step would take the work of {} mini-batches of 32", "len(x) // 32"),
     (
         4,
-        "more than five times as fast with 128 at once",
-        "Z.shape == (784, 128)",  # how fast is for no test
+        "With the examples as the columns of a matrix",
+        "Z.shape == (784, 128) and np.allclose(at_once(), one_by_one(), atol=1e-5)",
     ),
     (
         5,
@@ -437,6 +438,8 @@ def test_notebook_shows_what_it_computes_and_computes_what_it_says(notebook, mon
             assert kinds(new) == kinds(old)
             now, before = texts(new), texts(old)
             assert number.sub("0", now).split() == number.sub("0", before).split()
+            if new.id == TIMED:
+                continue
             tolerance = 0.1 if new.id in TRAINING else 1e-6
             np.testing.assert_allclose(
                 [*map(float, number.findall(now))], [*map(float, number.findall(before))], tolerance
