@@ -546,7 +546,7 @@ def test_picture_shows_several_findings():
         plots.learning_rates([])
 
 
-def test_comparison_takes_its_rates_around_those_that_are_found(tmp_path):
+def test_comparison_takes_its_rates_around_those_that_are_found(tmp_path, capfd):
     def build():
         return keras.Sequential([keras.Input((4,)), layers.Dense(1)])
 
@@ -556,8 +556,17 @@ def test_comparison_takes_its_rates_around_those_that_are_found(tmp_path):
     workload = comparison.Workload(build, (X, Y), "mse")
     optimizers = {"SteepestDescent": klo.SteepestDescent, "decayed": decayed}
     options = {"rungs": [(1, 5), (2, 1)], "seeds": 1, "folder": tmp_path}
+    with pytest.raises(TimeoutError, match="0 of 2 learning rates are found. They are saved"):
+        comparison.compare(workload, optimizers, **options, seconds=1e-9)
     study = comparison.compare(workload, optimizers, **options)
+    said = capfd.readouterr().err
+    assert "a learning rate is found for each optimizer" in said
+    page = study.report(tmp_path / "page") / "README.md"
+    page = page.read_text(encoding="utf-8")
+    assert "`find_learning_rate` found with the first seed" in page
     for name, found in study.proposals.items():
+        written = f"{name} {found['rate']:.2g}{'' if found['is_sure'] else ' (unsure)'}"
+        assert written in said and written in page
         rates = [trial["learning_rate"] for trial in study.trials[name].values()]
         assert rates[2] == pytest.approx(found["rate"], rel=0.05)
         assert [b / a for a, b in itertools.pairwise(rates)] == pytest.approx(
@@ -568,6 +577,4 @@ def test_comparison_takes_its_rates_around_those_that_are_found(tmp_path):
     assert study.proposals["decayed"]["rate"] == pytest.approx(twin.rate / 2)
     again = comparison.compare(workload, optimizers, **options)
     assert (again.proposals, again.results) == (study.proposals, study.results)
-    page = study.report(tmp_path / "page") / "README.md"
-    assert "`find_learning_rate` found with the first seed" in page.read_text(encoding="utf-8")
     assert comparison.load(tmp_path).proposals == study.proposals

@@ -25,7 +25,7 @@ from keras_lecture_opt._arguments import (
 )
 from keras_lecture_opt._files import replacing
 from keras_lecture_opt.comparison import _proposals, _run, _search
-from keras_lecture_opt.comparison._engine import Engine, check_executor
+from keras_lecture_opt.comparison._engine import Engine, check_executor, say
 from keras_lecture_opt.comparison._identity import (
     describe_optimizer,
     differences,
@@ -92,7 +92,8 @@ def compare(
             Halton's sequence. More trials begin with those of fewer.
         seconds: stop after this time and return what is complete: in the first rung the trials
             that every optimizer has with all seeds, later the epochs that all runs have. The same
-            call continues. Defaults to None: no limit.
+            call continues. Where learning rates are found first, that counts, too. Defaults to
+            None: no limit.
 
     Training is deterministic: TensorFlow's op determinism is on while runs are trained.
 
@@ -102,8 +103,8 @@ def compare(
     Raises:
         TypeError, ValueError: an argument is not valid, or the folder belongs to another workload
             or to other versions.
-        TimeoutError: after `seconds`, not even one trial is complete for every optimizer. What is
-            saved stays.
+        TimeoutError: after `seconds`, not every optimizer has a learning rate, or not even one
+            trial is complete for every optimizer. What is saved stays.
         RuntimeError: a process of the executor does not see the folder.
         OSError: the folder cannot be written to, its file system has no locks, or the disk is full.
             What is saved stays.
@@ -171,7 +172,7 @@ def compare(
     _claim(folder, workload)
     proposals = {}
     if learning_rates is None and search is None:
-        proposals = _propose(workload, optimizers, made, seeds[0], folder)
+        proposals = _propose(workload, optimizers, made, seeds[0], folder, begun + seconds)
         tried = {name: _proposals.around(found["rate"]) for name, found in proposals.items()}
     runs = _make_runs(folder, workload, optimizers, tried, seeds)
     study = Study(workload, made, tried, rungs, seeds, choose_by, mode, average_last)
@@ -192,7 +193,7 @@ def _train(study, runs, engine, folder):
     growth = [b - a for a, b in itertools.pairwise([0, *(epochs for epochs, _ in rungs)])]
     planned = [each * count * more for (_, count), more in zip(rungs, growth, strict=True)]
     steps = ", then ".join(f"{each * count} up to epoch {epochs}" for epochs, count in rungs)
-    engine.say(f"Trainings: {steps}. At most {sum(planned):,} epochs.")
+    say(f"Trainings: {steps}. At most {sum(planned):,} epochs.")
     order = {trial: i for i, trial in enumerate(study.trials[study.names[0]])}
     for rung, (epochs, _) in enumerate(rungs):
         keys = study.keys(rung)
@@ -342,13 +343,20 @@ def _check_locks(folder):
             raise OSError(error.errno, f"{message}. Use a folder on another one.") from error
 
 
-def _propose(workload, optimizers, made, seed, folder):
-    """Return what is proposed for each optimizer, by name."""
+def _propose(workload, optimizers, made, seed, folder, end):
+    """Return what is proposed for each optimizer, by name; `end` is a `time.monotonic()`."""
     result = {}
+    say("First, a learning rate is found for each optimizer, in at most 500 steps.")
     for name, make in optimizers.items():
+        if time.monotonic() >= end:
+            raise TimeoutError(
+                f"`seconds` were too few: {len(result)} of {len(optimizers)} learning rates are "
+                "found. They are saved: the same call continues."
+            )
         own = {"optimizer": describe_optimizer(made[name]), "seed": seed, **_conditions(workload)}
         key = _digest(without_comments(own))
-        result[name] = _proposals.propose(workload, make, seed, folder, key)
+        result[name] = found = _proposals.propose(workload, make, seed, folder, key)
+        say(_proposals.text(name, found))
     return result
 
 

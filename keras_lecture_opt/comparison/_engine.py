@@ -92,7 +92,7 @@ class Engine:
                 _withdraw(left)
             self.lock.acquire()
             self.order.write_bytes(order)
-        self.bar = tqdm.tqdm(unit="epoch")
+        self.bar, self.entered = tqdm.tqdm(unit="epoch"), time.monotonic()
         return self
 
     def __exit__(self, *error):
@@ -105,10 +105,6 @@ class Engine:
     def has_time(self):
         """Return whether its seconds are not over."""
         return time.monotonic() < self.begun + self.seconds
-
-    def say(self, text):
-        """Write a line beside the progress bar."""
-        tqdm.tqdm.write(_printable(text), sys.stderr)
 
     def train(self, runs, epochs, later=0):
         """Train the runs up to an epoch, in their order; await those that another process trains.
@@ -184,10 +180,16 @@ class Engine:
         before = self.bar.n
         self.bar.update(epochs)
         if before < FIRST <= self.bar.n < self.bar.total:
-            elapsed = time.monotonic() - self.begun
-            left = elapsed / self.bar.n * (self.bar.total - self.bar.n)
-            stop = f"; it stops after {duration(self.seconds)}" * (elapsed + left > self.seconds)
-            self.say(f"About {duration(left)} left, as the first {self.bar.n} epochs tell{stop}.")
+            now = time.monotonic()
+            left = (now - self.entered) / self.bar.n * (self.bar.total - self.bar.n)
+            is_late = now - self.begun + left > self.seconds
+            stop = f"; it stops after {duration(self.seconds)}" * is_late
+            say(f"About {duration(left)} left, as the first {self.bar.n} epochs tell{stop}.")
+
+
+def say(text):
+    """Write a line beside a progress bar."""
+    tqdm.tqdm.write(_printable(text), sys.stderr)
 
 
 def duration(seconds):

@@ -30,10 +30,16 @@ def propose(workload, make, seed, folder, key):
                 found = find_learning_rate(model, workload.batches(seed, 0), verbose=0)
             # What the function gets need not be the rate: a schedule may lie in between.
             rate = found.rate * BASIS / peak_of(optimizer)
-            known[key] = {"rate": rate, "steps": found.steps, "text": found.text}
+            said = {name: getattr(found, name) for name in ("steps", "is_sure", "text")}
+            known[key] = {"rate": rate, **said}
             with replacing(path) as part:
                 part.write_text(json.dumps(known, indent=1), encoding="utf-8")
     return known[key]
+
+
+def text(name, found):
+    """Return a proposal in words."""
+    return f"{name} {found['rate']:.2g}{'' if found['is_sure'] else ' (unsure)'}"
 
 
 def around(rate):

@@ -6,7 +6,7 @@ import numpy as np
 
 from keras_lecture_opt._arguments import check_local_path
 from keras_lecture_opt._files import replacing
-from keras_lecture_opt.comparison import _costs, _search
+from keras_lecture_opt.comparison import _costs, _proposals, _search
 from keras_lecture_opt.comparison._differences import POWER, SIGNIFICANT, seeds_for, spread, visible
 from keras_lecture_opt.comparison._differences import probability as probability_of
 from keras_lecture_opt.comparison._engine import duration
@@ -441,7 +441,7 @@ def protocol(study):
     if study.is_grid:
         yield f"Rates from {study.rates[0]:g} to {study.rates[-1]:g}, the same for all."
     elif study.proposals:
-        found = [f"{name} {one['rate']:.2g}" for name, one in study.proposals.items()]
+        found = [_proposals.text(name, one) for name, one in study.proposals.items()]
         most = max(one["steps"] for one in study.proposals.values())
         yield (
             "The rates lie around those that `find_learning_rate` found with the first seed, in "
