@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PINS ?=
 
-.PHONY: demo test test-oldest test-browser bench figures lecture-figures explorer docs notebook lint clean chromium
+.PHONY: demo test test-oldest test-browser bench figures lecture-figures explorer docs notebook lint dist clean chromium
 
 demo: $(VENV)/installed  ## train the lecture's network with the lecture's Adam on MNIST
 	$(BIN)/python examples/fit_mnist.py --optimizer Adam
@@ -55,6 +55,12 @@ $(VENV)/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' $(PINS)
 	touch $@
+
+dist: $(VENV)/installed  ## build what is published, in dist/
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check twine
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/twine check --strict dist/*
 
 clean:  ## remove what the other commands made
 	rm -rf .venv* .mypy_cache .pytest_cache .ruff_cache build dist site *.egg-info

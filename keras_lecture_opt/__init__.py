@@ -21,7 +21,7 @@ from keras_lecture_opt.rates import effective_learning_rate, has_formula
 from keras_lecture_opt.rules import *  # noqa: F403
 from keras_lecture_opt.verdicts import check
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     *rules.__all__,  # type: ignore[attr-defined]
     "effective_learning_rate",
