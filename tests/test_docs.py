@@ -259,6 +259,11 @@ def test_page_of_seeds_is_its_simulation_and_keeps_what_it_says():
     for count, expected in BLOCKS.items():
         for correlation, least in zip(("0", "0.5", "0.9"), expected, strict=True):
             assert shares["power", 8, count, correlation] >= least - error
+    lead = re.search(r"\*\*(.*?)\*\*", text, re.DOTALL)[1]
+    said = [f"{shares['power', 8, count, '0']:.0%}" for count in (3, 5, 10, 20)]
+    assert f"{', '.join(said[:3])} and {said[3]}" in " ".join(lead.split())
+    two = max(v for (kind, _, count, _), v in shares.items() if kind != "power" and count == 2)
+    assert f"up to {two:.0%}" in lead
     for correlation in ("0", "0.5", "0.9"):
         growing = [shares["power", 8, count, correlation] for count in (3, 5, 10, 20)]
         assert growing == sorted(growing)

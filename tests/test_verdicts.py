@@ -738,6 +738,15 @@ def test_the_page_lists_every_verdict():
     assert {(fault, certainty) for fault, _, certainty, _ in checks} == listed
 
 
+def numbers(text):
+    return [*map(int, re.findall(r"\d+", text))]
+
+
+def lead(page):
+    """The numbers of a page's first sentences, which are bold."""
+    return numbers(re.search(r"\*\*(.*?)\*\*", page, re.DOTALL)[1])
+
+
 def test_the_page_shows_what_was_measured():
     verdicts = imported(ROOT / "docs" / "verdicts.py")
     rows = verdicts.read_rows()
@@ -753,6 +762,10 @@ def test_the_page_shows_what_was_measured():
     assert len(found) >= 0.95 * len(harmed)
     tried = [row for row in found if row["tried"]]
     assert sum(row["cured"] == "1" for row in tried) >= 0.8 * len(tried)
+    page = verdicts.PAGE.read_text()
+    _, harmed, found, first, tried, cured = numbers(re.search(r"\| \*\*all\*\* .*", page)[0])
+    learned = sum(row["harmed"] == "0" for row in rows if row["kind"] == "healthy")
+    assert lead(page) == [harmed, found, first, cured, tried, learned]
 
 
 def test_the_page_of_real_faults_shows_what_was_measured():
@@ -761,3 +774,6 @@ def test_the_page_of_real_faults_shows_what_was_measured():
     assert real.jobs_of(rows) == []
     for programs in (real.REAL, real.SAME):
         assert real.table(programs, rows) in page
+    counts = np.array([numbers(line) for line in re.findall(r"^Of \d+ faulty .*", page, re.M)])
+    _, failed, named, _, _, _, _, cured, *_ = counts.sum(axis=0)
+    assert lead(page) == [failed, named, cured]
