@@ -5,17 +5,20 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PINS ?=
 
-.PHONY: demo test test-oldest test-browser bench figures lecture-figures explorer docs notebook lint dist clean chromium
+.PHONY: demo test test-full test-oldest test-browser bench figures lecture-figures explorer docs notebook lint dist clean chromium
 
-demo: $(VENV)/installed  ## train the lecture's network with the lecture's Adam on MNIST
+demo: $(VENV)/runs  ## train the lecture's network with the lecture's Adam on MNIST
 	$(BIN)/python examples/fit_mnist.py --optimizer Adam
 
 test: $(VENV)/installed  ## run the tests
+	$(BIN)/python -m pytest -m "not full"
+
+test-full: $(VENV)/installed  ## and the same for every rule, and what takes long
 	$(BIN)/python -m pytest
 
 # The oldest pair that installs: tensorflow 2.21 requires keras 3.12.
 test-oldest:  ## run the tests on the oldest supported versions
-	$(MAKE) test VENV=.venv-oldest PINS="tensorflow==2.21.0 keras==3.12.0"
+	$(MAKE) test-full VENV=.venv-oldest PINS="tensorflow==2.21.0 keras==3.12.0"
 
 test-browser: $(VENV)/installed chromium  ## open TensorBoard in a browser and look for the cards
 	$(BIN)/python -m pytest -k browser
@@ -38,7 +41,7 @@ docs: explorer  ## build the site, in site/
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/mkdocs build --strict --quiet
 
-notebook: $(VENV)/installed  ## open the lecture as a notebook
+notebook: $(VENV)/runs  ## open the lecture as a notebook
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[notebook]'
 	$(BIN)/python -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root) examples/lecture.ipynb
 
@@ -51,8 +54,12 @@ lint: $(VENV)/installed  ## check style and types
 	$(BIN)/mypy
 
 # Written last, so that an interrupted installation is not taken for a complete one.
-$(VENV)/installed: setup.cfg pyproject.toml
+$(VENV)/runs: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . $(PINS)
+	touch $@
+
+$(VENV)/installed: $(VENV)/runs
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' $(PINS)
 	touch $@
 

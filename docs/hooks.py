@@ -20,6 +20,10 @@ from keras_lecture_opt.monitor._quantities import in_docstring
 from keras_lecture_opt.rules import RULES
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+PICTURE = (
+    "![The explorer: paths on a surface, losses, effective learning rates, sliders]"
+    "(../keras_lecture_opt/explorer/page.png)"
+)
 # The explorer in the site's page: as high as what it shows, in the scheme of the site, and with a
 # first screen of what the site's bar leaves. The two talk by messages: a page from a file may not
 # look into its frame.
@@ -164,12 +168,12 @@ def code(nav):
 
 
 def on_page_markdown(markdown, page, **_):
-    """Put the explorer where a page says so, as wide as the window: a forge shows no frame."""
-    if "<!-- explorer -->" in markdown:
+    """Put the explorer where its picture is, as wide as the window: a forge shows no frame."""
+    if PICTURE in markdown:
         page.meta["hide"] = ["navigation", "toc"]
     # A session: only then is its copy free of prompts.
     markdown = markdown.replace("```python\n>>>", "```pycon\n>>>")
-    return markdown.replace("<!-- explorer -->", FRAME)
+    return markdown.replace(PICTURE, FRAME)
 
 
 def on_page_content(html, **_):

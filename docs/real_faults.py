@@ -136,10 +136,13 @@ def standardized(values):
     return (values - values.mean(axis=0)) / values.std(axis=0)
 
 
+load = functools.cache(mnist.load)
+
+
 @functools.cache
 def digits(number=3000):
     """Return so many images of MNIST as flat rows of 0 to 255, and their classes."""
-    (x, y), _ = mnist.load()
+    (x, y), _ = load()
     return x[:number].reshape(number, 784).astype("float32"), y[:number].astype("int64")
 
 

@@ -212,7 +212,7 @@ himmelblau = Surface(
 )
 SURFACES = (quadratic, saddle, rosenbrock, beale, himmelblau)
 
-# The rate times curvature that a rule bears: above it, on a quadratic loss, its steps grow. m is a
+# The limit of a rule for rate times curvature: above it, on a quadratic loss, its steps grow. m is a
 # momentum whose learning rate is (1 - beta_1) times the rate.
 LIMITS: dict[type, Callable[[dict], float]] = {
     SteepestDescent: lambda h: 2,
@@ -277,7 +277,7 @@ class Descent:
 
     @property
     def stability(self) -> np.ndarray | None:
-        """Rate times curvature in each step, in units of what the rule bears, (steps,).
+        """Rate times curvature in each step, divided by the rule's limit, (steps,).
 
         It is the largest eigenvalue of diag(rates) H, where H is the Hessian at the point at which
         the step took its gradient, divided by the rule's limit:

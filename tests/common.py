@@ -19,6 +19,7 @@ import reference
 import tensorflow as tf
 
 import keras_lecture_opt
+from keras_lecture_opt import Adam, SteepestDescent
 from keras_lecture_opt.monitor import _pictures, _tensorboard
 from keras_lecture_opt.rules import _compiled
 
@@ -84,7 +85,13 @@ def run_alone(script, *arguments, as_for_users=False):
 
 def pytest_generate_tests(metafunc):
     if "rule" in metafunc.fixturenames:
-        metafunc.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+        # What treats all rules alike: two of them, and in `make test-full` the others.
+        alike = metafunc.definition.get_closest_marker("alike")
+        others = {*RULES} - {SteepestDescent, Adam} if alike else ()
+        rules = [
+            pytest.param(rule, marks=pytest.mark.full if rule in others else ()) for rule in RULES
+        ]
+        metafunc.parametrize("rule", rules, ids=[rule.__name__ for rule in RULES])
     if "mode" in metafunc.fixturenames:
         metafunc.parametrize("mode", COMPILE)
 

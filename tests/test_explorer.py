@@ -342,6 +342,14 @@ class Browser:
             assert len(path) == descent.steps + 1
             np.testing.assert_allclose(path, descent.path, rtol=1e-9, atol=1e-12)
 
+    def surface_pixels(self):
+        """The picture of the surface, once it is drawn."""
+        self.driver.execute_async_script(
+            "requestAnimationFrame(() => requestAnimationFrame(arguments[0]))"
+        )
+        png = self.find("#surface").screenshot_as_png
+        return np.asarray(Image.open(io.BytesIO(png)).convert("L")).astype(int)
+
     def numbers(self, *ids):
         return [float(self.find(f"#{i}").get_property("value")) for i in ids]
 
@@ -389,6 +397,7 @@ def test_the_page_in_a_browser(tmp_path, monkeypatch):
         formulas_are_the_tested_ones(driver)
         examples_do_what_their_python_does(page)
         setting_is_in_the_address(page)
+        labels_lead_to_their_paths(page)
         rule_has_several_paths(page)
         surface_is_a_formula(page)
         steps_are_taken(page)
@@ -408,7 +417,7 @@ def it_opens_with_a_finished_lesson(page):
     assert page.text("#counter") + page.find("#steps").get_property("value") == "step 60 of60"
     assert page.text("#sentence q").startswith("Zigzag behavior!")
     assert page.pressed() == ["Zigzag"]
-    # 0.036 · 50 is 0.9 of what steepest descent bears, and 0.6 of what momentum bears.
+    # 0.036 · 50 is 0.9 of the limit of steepest descent, and 0.6 of that of momentum.
     assert [page.text(f"#stability-{i}") for i in (0, 1)] == ["0.90", "0.60"]
     bounds = "SteepestDescent, here: zigzags above η = 0.02, diverges above 0.04."
     assert page.text("#bounds") == bounds
@@ -451,10 +460,11 @@ def examples_do_what_their_python_does(page):
             assert "At (−0.01, −1), we have ∇L = (0.0003, −2)" in page.text("#sentence")
         if name in ("Optimal, but v ≠ 0", "Saddle"):
             page.equals_its_python()
-            for ended in ("SimplifiedAdam left the domain in step 26: w₁ is below −1.5",):
-                assert (ended in page.text("#status")) == (name == "Saddle")
+            ended = "w₁ went below −1.5, where the surface ends: "
+            assert page.text("#status").startswith(ended) == (name == "Saddle")
+            assert ("SimplifiedAdam in step 26" in page.text("#status")) == (name == "Saddle")
     assert page.text("#counter") == "step 13 of"  # the bias correction is seen soon
-    assert page.text("#status").startswith("SimplifiedAdam left the domain in step 13")
+    assert page.text("#status").endswith("where the surface ends: SimplifiedAdam in step 13.")
 
 
 def setting_is_in_the_address(page):
@@ -475,6 +485,22 @@ def setting_is_in_the_address(page):
     assert "Momentum(learning_rate=0.01, momentum=0.99), start=(1, 0.5)" in page.text("code")
     assert "steps=7, velocity=(0.1, -0.1)" in page.text("code")
     assert page.text("#counter") == "step 3 of"
+    page.open("#example=saddle")  # what a lecturer writes
+    assert page.pressed() == ["Saddle"]
+    assert page.find("#surfaces").get_property("value") == "saddle"
+    assert len(page.data("paths")["xs"]) == len(RULES)
+
+
+def labels_lead_to_their_paths(page):
+    """Where labels would cover each other, a line of the path's color leads to its end."""
+    page.example("Saddle")
+    page.to_end()
+    labels, colors = page.data("labels"), explorer.lecture()["rules"]
+    assert labels["color"] == [colors[text]["colors"][0] for text in labels["text"]]
+    led = np.array(labels["y"]) != labels["y_label"]
+    assert led.any() and not led.all()
+    far = np.abs(labels["dy"]) > 12  # pixels
+    assert led[far].all()
 
 
 def rule_has_several_paths(page):
@@ -519,10 +545,13 @@ def surface_is_a_formula(page):
     assert page.text("#error") == ""
     assert "tf.cosh(w1) + tf.sin(3 * w1) * w2 + w2**2" in page.text("#python code")
     page.equals_its_python()
-    path = page.paths()
+    path, shades = page.paths(), page.surface_pixels()
     page.open("#" + page.driver.current_url.partition("#")[2])
     np.testing.assert_array_equal(page.paths(), path)
+    assert np.mean(page.surface_pixels() == shades) > 0.99  # those of the typed formula
     page.open("#surface=log(w1)&rules=Adam")  # no loss at (-1, -1)
+    assert page.numbers("w1", "w2") == [1, -1]
+    page.open("#surface=log(-w1^2)&rules=Adam")
     assert page.text("#error").endswith("start must be a point with a finite loss, not -1,-1.")
 
 
@@ -568,12 +597,15 @@ def keys_work_after_a_click(page):
     step = page.text("#counter")
     page.find("#steps").click()
     assert press(Keys.ARROW_LEFT) == step
-    page.find("#momentum-range").click()
-    before = page.find("#momentum").get_property("value")
-    assert press(Keys.ARROW_LEFT) == step
+    page.find("#momentum-range").click()  # a presenter goes on after a slider was moved
+    before, at = page.find("#momentum").get_property("value"), int(step.split()[1])
+    assert press(Keys.PAGE_DOWN) == f"step {at + 1} of"
+    assert page.find("#momentum").get_property("value") == before
+    press(Keys.TAB)  # with the keyboard alone, keys move the slider
+    page.driver.execute_script("document.querySelector('#momentum-range').focus()")
+    assert press(Keys.ARROW_LEFT) == f"step {at + 1} of"
     assert page.find("#momentum").get_property("value") != before
-    page.find("#step").click()  # with the keyboard alone, Space presses the button with the focus
-    assert press(Keys.TAB + Keys.TAB) == page.text("#counter")
+    # and Space presses the button with the focus
     page.driver.execute_script("document.querySelector('#reset').focus()")
     assert press(Keys.SPACE) == "step 0 of"
 
@@ -659,7 +691,11 @@ def bad_input_is_refused(page):
     page.open("#momentum=0.5,0.9&rules=Momentum")
     assert "momentum must be one number, or one for each rule" in page.text("#error")
     page.open("#surface=plane&rules=Adam")
-    assert page.text("#error").startswith("The address: The formula must consist of w1, w2, ")
+    surfaces = "quadratic, saddle, rosenbrock, beale, himmelblau or a formula"
+    assert page.text("#error") == f"The address: surface must be {surfaces}, not plane."
+    assert page.driver.current_url.endswith("#surface=plane&rules=Adam")  # to be corrected
+    page.open("#rule=Adam")
+    assert page.text("#error").startswith("The address: a name must be surface, domain, rules, ")
     page.open("#example=none")
     assert page.text("#error").startswith("The address: example must be zigzag, optimal, ")
     page.open("#rules=Momentum")
@@ -667,6 +703,12 @@ def bad_input_is_refused(page):
     page.type("#momentum", "7")
     assert page.text("#error") == "μ must be a number in [0, 1], not 7."
     assert page.text("#python code") == code
+    page.type("#w1", "9")
+    assert page.text("#error") == "w₁ must be from −2 to 2, not 9."
+    page.example("Saddle")
+    assert page.text("#error") == ""
+    assert not page.driver.find_elements(By.CSS_SELECTOR, "[aria-invalid=true]")
+    page.open("#rules=Momentum")
     page.find("#rule-Momentum").click()
     assert page.text("#python code") == "# No rule is switched on.\n"
 

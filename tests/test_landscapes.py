@@ -197,8 +197,8 @@ HESSIANS = {
         4 * x + 12 * y**2 - 26,
     ),
 }
-# What a rule bears, typed from its analysis on a quadratic loss.
-BEARS = {
+# The limit of a rule, typed from its analysis on a quadratic loss.
+LIMIT_OF = {
     "SteepestDescent": 2,
     "Momentum": 2 * 1.9,
     "Nesterov": 2 * 1.9 / 2.8,
@@ -212,7 +212,7 @@ BEARS = {
 @each_surface
 def test_stability_is_numpys(rule, surface):
     descent = descended(rule, surface)
-    if rule.__name__ not in BEARS:  # of a new rule nobody has said what it bears
+    if rule.__name__ not in LIMIT_OF:  # nobody has said the limit of a new rule
         assert descent.stability is None
         return
     points = descent.path if descent.lookahead is None else descent.lookahead
@@ -220,7 +220,7 @@ def test_stability_is_numpys(rule, surface):
     for rate, point in zip(descent.rates, points[:-1], strict=True):
         h11, h12, h22 = HESSIANS[surface.name](*point)
         eigenvalues = np.linalg.eigvals(np.diag(rate) @ [[h11, h12], [h12, h22]])
-        expected.append(max(eigenvalues.real) / BEARS[rule.__name__])
+        expected.append(max(eigenvalues.real) / LIMIT_OF[rule.__name__])
     np.testing.assert_allclose(descent.stability, expected, rtol=1e-9, atol=1e-12)
 
 

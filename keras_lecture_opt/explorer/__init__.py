@@ -59,7 +59,7 @@ SOURCES = {
     "velocities": "x_start y_start x_end y_end color alpha",
     "ahead": "x y w1 w2 color",
     "ends": "x y color edge width marker",
-    "labels": "x y text align dx dy",
+    "labels": "x y x_label y_label color text align dx dy",
     "losses": "xs ys color width",
     "loss_marks": "x y color marker",
     "loss_ends": "x y color edge width marker",
@@ -210,6 +210,7 @@ def new_figure(x_label, y_label, **arguments):
     f.axis.axis_label_text_font_size = f.axis.major_label_text_font_size = "1rem"
     f.axis.axis_label_text_font_style = "normal"
     f.axis.axis_label_text_color = f.axis.major_label_text_color = "#000000"
+    f.xaxis.ticker.desired_num_ticks = 4  # thousands of steps need room
     return f
 
 
@@ -239,6 +240,7 @@ def surface_figure(sources):
     f.segment("w1", "w2", "x", "y", line_dash="dotted", **ahead)
     f.scatter("x", "y", marker="diamond", size=18, fill_color="#FFFFFF", **ahead)
     add_ends(f, sources["ends"])
+    f.segment("x", "y", "x_label", "y_label", source=sources["labels"], color="color")
     f.text(
         *("x", "y", "text"),
         source=sources["labels"],

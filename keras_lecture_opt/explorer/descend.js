@@ -26,7 +26,7 @@ function descend(surface, domain, rule, hyperparameters, start, velocity, steps)
   return { path, stopped: null };
 }
 
-// Rate × curvature in a step of a path, in units of what the rule bears, as `Descent.stability`: the largest eigenvalue
+// Rate × curvature in a step of a path, divided by the rule's limit, as `Descent.stability`: the largest eigenvalue
 // of diag(rates) times the Hessian where the step took its gradient.
 function stability(surface, rule, hyperparameters, path, step) {
   const { w, ahead } = path[step - 1];

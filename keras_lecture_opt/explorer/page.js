@@ -16,6 +16,7 @@ function shown(x, digits = 4) {
   const text = size >= 1e-3 && size < 1e5 ? String(Number(x.toPrecision(digits))) : x.toExponential(2);
   return text.replace(/-/g, "−");
 }
+const rounded = (x) => (Math.abs(x) < 1000 ? x.toFixed(2).replace("-", "−") : shown(x, 3));
 const pair = (values) => (values.some((x) => x === undefined) ? "" : `(${values.map((x) => shown(x)).join(", ")})`);
 const python = (values) => `(${values.join(", ")})`;
 const html = (text) => text.replace(/[&<>"]/g, (character) => `&#${character.charCodeAt(0)};`);
@@ -36,17 +37,23 @@ const isNotFinite = ({ stopped }) => Boolean(stopped?.endsWith("finite"));
 const endStep = (run) => run.path.length - 1 + isNotFinite(run);
 const lastStep = () => Math.max(0, ...runs.map(endStep));
 
-// Why a path ended: the number that crossed a limit.
+// Why a path ended: the weight that crossed an edge of the surface.
 function reason(run) {
-  const { path, stopped } = run;
-  if (isNotFinite(run)) return `${stopped}: a weight or the loss would be infinite or NaN`;
-  const crossings = path.at(-1).w.flatMap((x, i) => {
+  if (isNotFinite(run)) return "A weight or the loss would be infinite or NaN";
+  const crossings = run.path.at(-1).w.flatMap((x, i) => {
     const name = `w${"₁₂"[i]}`; // without its value, which rounds to the limit's
     const [low, high] = surface.domain[i];
-    if (x < low) return [`${name} is below ${shown(low)}`];
-    return x > high ? [`${name} is above ${shown(high)}`] : [];
+    if (x < low) return [`${name} went below ${shown(low)}`];
+    return x > high ? [`${name} went above ${shown(high)}`] : [];
   });
-  return `${stopped}: ${crossings.join(" and ")}`;
+  return `${crossings.join(" and ")}, where the surface ends`;
+}
+
+// Which paths have ended, and in which step, by the reason.
+function endings(drawn) {
+  const steps = {};
+  for (const { label, run } of drawn.filter(({ ended }) => ended)) (steps[reason(run)] ??= []).push(`${label} in step ${endStep(run)}`);
+  return Object.entries(steps).map(([why, which]) => `${why}: ${which.join(", ")}.`).join(" ");
 }
 
 // What is drawn of each path at the setting's step.
@@ -72,12 +79,12 @@ function drawStep() {
   drawPaths(drawn, surface, setting.start, box);
   drawCharts(drawn, setting.step, lastStep(), runs.every(({ path }) => path.every(({ loss }) => loss >= 0)));
   drawTable(drawn);
-  drawn.forEach(({ stability }, i) => ($(`#stability-${i}`).textContent = stability === undefined ? "" : stability.toFixed(2).replace("-", "−")));
+  drawn.forEach(({ stability }, i) => ($(`#stability-${i}`).textContent = stability === undefined ? "" : rounded(stability)));
   drawMarks();
   $("#step").max = lastStep();
   $("#step").value = setting.step;
   $("#counter").textContent = `step ${setting.step} of`;
-  const status = drawn.filter(({ ended }) => ended).map(({ label, run }) => `${label} ${reason(run)}.`).join(" ");
+  const status = endings(drawn);
   if ($("#status").textContent !== status) $("#status").textContent = status;
 }
 
@@ -111,9 +118,10 @@ function drawMarks() {
   const diverges = values.learning_rate / stability(surface, RULES[rule], h, runs[i].path, k);
   if (!(diverges > 0 && Number.isFinite(diverges))) return;
   const zigzags = (diverges * RULES[rule].zigzag(h)) / RULES[rule].limit(h);
-  const place = (eta) => 100 * Math.min(Math.max((Math.log10(eta) - LOWEST.learning_rate) / -LOWEST.learning_rate, 0), 1);
-  ticks.innerHTML = [zigzags, diverges].map((eta) => `<i style="left:${place(eta)}%"></i>`).join("");
-  text.textContent = `${describe(setting.paths)[i].label}, here: zigzags above η = ${shown(zigzags, 2)}, diverges above ${shown(diverges, 2)}.`;
+  const places = [zigzags, diverges].map((eta) => 100 * (1 - Math.log10(eta) / LOWEST.learning_rate));
+  ticks.innerHTML = places.filter((x) => 0 <= x && x <= 100).map((x) => `<i style="left:${x}%"></i>`).join("");
+  const from = zigzags ? `above η = ${shown(zigzags, 2)}` : "at every η";
+  text.textContent = `${describe(setting.paths)[i].label}, here: zigzags ${from}, diverges above ${shown(diverges, 2)}.`;
 }
 
 function drawPython() {
@@ -199,7 +207,7 @@ function drawControls() {
     const values = [...new Set(selected().flatMap(({ values }) => values[argument] ?? []))];
     $(`#${argument}`).closest(".slider").hidden = !values.length;
     put($(`#${argument}`), values.length === 1 ? values[0] : "");
-    $(`#${argument}`).placeholder = values.join(" | ");
+    $(`#${argument}`).placeholder = values.length > 1 ? "mixed" : "";
     const range = $(`#${argument}-range`);
     put(range, argument in LOWEST ? Math.max(Math.log10(values[0] ?? 1), LOWEST[argument]) : (values[0] ?? 0));
     range.setAttribute("aria-valuetext", values.join(" or "));
@@ -221,7 +229,7 @@ function drawControls() {
   document.querySelectorAll(".velocity").forEach((row) => (row.hidden = !hasVelocity));
   document.querySelectorAll("#examples button").forEach((button) => button.setAttribute("aria-pressed", button.value === setting.example));
   const { sentence, look } = EXAMPLES[setting.example] ?? {};
-  $("#sentence").innerHTML = sentence ? `<q>${sentence}</q> ${look}` : "";
+  $("#sentence").innerHTML = sentence ? `The lecture: <q>${sentence}</q> ${look}` : "";
 }
 
 // The rules with their paths, and which of them the sliders move.
@@ -237,7 +245,7 @@ function drawRules() {
     const more = `<button class="more" id="more-${rule}" aria-label="A second setting of ${rule}" title="A second setting of ${rule}">+</button>`;
     return own.map((i, k) => row(
       k ? `rule-${rule}-${k}` : `rule-${rule}`, looks[i].label, looks[i].color, true,
-      `<output id="stability-${i}" title="rate × curvature, in units of what the rule bears"></output>` +
+      `<output id="stability-${i}" title="rate × curvature, divided by the rule's limit"></output>` +
       (k === own.length - 1 && own.length < MOST_PATHS ? more : ""),
     ));
   });
@@ -248,6 +256,11 @@ function drawRules() {
   const options = looks.map(({ label }, i) => `<option value="${i}">${html(label)}</option>`);
   $("#moved").innerHTML = `<option value="all">all paths</option>${options.join("")}`;
   if (before && (before === "all" || before < setting.paths.length)) $("#moved").value = before;
+}
+
+function forgetErrors() {
+  $("#error").textContent = "";
+  for (const input of document.querySelectorAll("[aria-invalid=true]")) input.setAttribute("aria-invalid", false);
 }
 
 function makeControls() {
@@ -284,8 +297,7 @@ function makeControls() {
   const attempt = (input, action) => { // what is wrong is said, and the setting stays
     try {
       action();
-      $("#error").textContent = "";
-      input.setAttribute("aria-invalid", false);
+      forgetErrors();
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
       $("#error").textContent = error.message;
@@ -304,8 +316,9 @@ function makeControls() {
   }
   for (const i of [0, 1]) {
     const name = "₁₂"[i];
-    const inDomain = (value) => isInside(surface, setting.start.with(i, value));
-    onNumber($(`#w${i + 1}`), `w${name}`, "in the domain", inDomain, (value) => {
+    onNumber($(`#w${i + 1}`), `w${name}`, "a number", Number.isFinite, (value) => {
+      const [low, high] = surface.domain[i];
+      check(low <= value && value <= high, `w${name}`, value, `from ${shown(low)} to ${shown(high)}`);
       const start = setting.start.with(i, value);
       checkStart(surface, start);
       change({ start });
@@ -316,7 +329,8 @@ function makeControls() {
   const setSurface = (name, domain) => {
     const changes = { surface: name, domain };
     const next = surfaceIn(changes); // or an error
-    const start = isInside(next, setting.start) && name !== setting.surface && !isLectures(name) ? setting.start : defaults(name, domain).start;
+    const stays = isInside(next, setting.start) && Number.isFinite(next.loss(...setting.start));
+    const start = stays && name !== setting.surface && !isLectures(name) ? setting.start : defaults(name, domain).start;
     checkStart(next, start);
     change({ ...changes, start });
   };
@@ -330,6 +344,7 @@ function makeControls() {
   $("#examples").onclick = ({ target: { value } }) => {
     if (!value) return;
     play(false);
+    forgetErrors();
     $("#moved").value = "all";
     change(exampleSetting(value));
     if (matchMedia("(prefers-reduced-motion: reduce)").matches) goTo(lastStep());
@@ -346,7 +361,7 @@ function makeControls() {
     getSelection().selectAllChildren($("#python code")); // to see what is copied, or to copy it by hand
     await navigator.clipboard?.writeText($("#python code").textContent);
   };
-  $("#save").onclick = () => exportPicture(surface.formula, setting.step, drawnPaths()).toBlob((blob) => {
+  $("#save").onclick = () => exportPicture(surface.formula, setting, drawnPaths()).toBlob((blob) => {
     const link = document.createElement("a");
     [link.href, link.download] = [URL.createObjectURL(blob), "explorer.png"];
     link.click();
@@ -362,7 +377,7 @@ function likeOthers(rule) {
   return newPath(rule, rates.size === 1 ? { learning_rate: [...rates][0] } : {});
 }
 
-// Keys work wherever the pointer has been, but in fields and sliders. Who moves with Tab presses a button with Space.
+// Keys work wherever the pointer has been, but in fields, and on sliders that Tab has reached. Who moves with Tab presses a button with Space.
 function makeKeys() {
   const KEYS = {
     " ": "play", ArrowLeft: "back", PageUp: "back", ArrowRight: "forward", PageDown: "forward", Home: "reset",
@@ -380,7 +395,9 @@ function makeKeys() {
       if (type === "keydown") $(`#${KEYS[key]}`).click();
     });
   }
-  for (const select of document.querySelectorAll("select")) select.addEventListener("change", () => byTab || select.blur());
+  for (const control of document.querySelectorAll("select, input[type=range]")) {
+    control.addEventListener("change", () => byTab || control.blur());
+  }
 }
 
 // A click on the surface, or a drag, with a mouse, a finger or a pen.
@@ -418,10 +435,12 @@ function load() {
     const read = readAddress();
     $("#moved").value = "all";
     change(read); // at its step
-    $("#error").textContent = "";
+    forgetErrors();
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
+    const { hash } = location;
     change(defaults("quadratic"));
+    history.replaceState(null, "", hash); // to be corrected
     $("#error").textContent = `The address: ${error.message}`;
   }
 }

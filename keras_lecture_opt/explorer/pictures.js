@@ -40,6 +40,7 @@ function drawSurface({ surface }, { loss, minima, domain }, box) {
     const { data } = sources.shades;
     data.image[0].set(shades.flat());
     sources.shades.data = { image: data.image, x: [x], y: [y], dw: [x_end - x], dh: [y_end - y] };
+    sources.shades.change.emit(); // the array is the same one, and Bokeh compares arrays
     fill("contours", lines);
   }
   fill("minima", minima.map(([x, y]) => ({ x, y })));
@@ -71,21 +72,25 @@ function marks(xs, ys, { color, marker }, i) {
   return xs.flatMap((x, k) => (k && k % every === first ? [{ x, y: ys[k], color, marker }] : []));
 }
 
-// Labels beside points, moved apart where they would cover each other.
+// Labels beside points, moved apart where they would cover each other; then a line leads to the point.
 function labels(points, box) {
-  const { inner_height: height } = figures.surface;
-  const rows = points.map(({ x, y, text }) => {
-    const [[left, right], [bottom, top]] = box;
+  const { inner_height: height, inner_width: width } = figures.surface;
+  const [[left, right], [bottom, top]] = box;
+  const rows = points.map(({ x, y, text, color }) => {
     const isRight = (x - left) / (right - left) > 0.6;
     const up = ((y - bottom) / (top - bottom)) * height;
-    return { x, y, text, align: isRight ? "right" : "left", dx: isRight ? -14 : 14, up, at: up };
+    return { x, y, text, color, align: isRight ? "right" : "left", dx: isRight ? -14 : 14, up, at: up };
   });
   const line = 1.15 * parseFloat(getComputedStyle(document.documentElement).fontSize);
   rows.sort((a, b) => a.at - b.at);
   const lowest = 0.6 * line;
   rows.forEach((row, k) => (row.at = Math.max(row.at, lowest, ...rows.slice(0, k).map(({ at }) => at + line))));
   rows.reverse().forEach((row, k) => (row.at = Math.min(row.at, height - lowest - k * line))); // back into the picture
-  return rows.map((row) => ({ ...row, dy: row.up - row.at }));
+  return rows.map(({ up, at, ...row }) => {
+    const isMoved = Math.abs(up - at) > 0.5 * line;
+    const x_label = row.x + (row.dx / width) * (right - left), y_label = row.y + ((at - up) / height) * (top - bottom);
+    return { ...row, dy: up - at, x_label: isMoved ? x_label : row.x, y_label: isMoved ? y_label : row.y };
+  });
 }
 
 function drawPaths(drawn, { domain }, start, box) {
@@ -148,7 +153,7 @@ function decades(numbers) {
 }
 
 // Save what is on the screen: the surface, the losses and the rates beside it, the hyperparameters of each path below.
-function exportPicture(formula, step, drawn) {
+function exportPicture(formula, { start, step }, drawn) {
   const shot = (f) => Bokeh.index.get_one(f).export("png").canvas;
   const surface = shot(figures.surface);
   const charts = [figures.loss, figures.log_loss].filter((f) => f.visible).concat(figures.rates).map(shot);
@@ -166,7 +171,8 @@ function exportPicture(formula, step, drawn) {
     context.fillStyle = color;
     context.fillText(text, x, y);
   };
-  write(`L(w) = ${formula}, step ${step}`, edge, line, "#000000", "bold");
+  const title = `L(w) = ${formula}, from ${pair(start)}, step ${step}. Rates: w₁ solid, w₂ dashed`;
+  write(title, edge, line, "#000000", "bold");
   context.drawImage(surface, edge, line + edge);
   let y = line + edge;
   for (const chart of charts) {

@@ -4,7 +4,7 @@
 // counts, the number t of the step, from 1. It returns the new weight and state, and the effective learning rate: the
 // factor on g, m or m̂. Operations have the order of the class in keras_lecture_opt/rules: a test compares the paths.
 //
-// `limit` is how much rate × curvature the rule bears, as in keras_lecture_opt.landscapes.LIMITS. `zigzag`, for rules
+// `limit` is above which rate × curvature its steps grow, as in keras_lecture_opt.landscapes.LIMITS. `zigzag`, for rules
 // whose rate is η, is where its path begins to swing across a valley.
 
 const RULES = {

@@ -49,7 +49,7 @@ const isLectures = (surface) => Object.hasOwn(SURFACES, surface);
 
 // Everything that a link may leave out. A surface that is not the lecture's is a formula on [−domain, domain]².
 function defaults(surface, domain = 2) {
-  const start = isLectures(surface) ? LECTURE.surfaces[surface].start : [-domain / 2, -domain / 2];
+  const start = isLectures(surface) ? LECTURE.surfaces[surface].start : startOf(surfaceIn({ surface, domain }));
   return {
     surface, domain, paths: [newPath("SteepestDescent")], start, velocity: [0, 0], steps: 100, step: 0, speed: "5",
     zoom: false, example: "",
@@ -66,6 +66,12 @@ function surfaceIn({ surface, domain }) {
   if (isLectures(surface)) return { ...SURFACES[surface], ...LECTURE.surfaces[surface] };
   if (latest.formula !== surface) latest = surfaceOf(surface);
   return { ...latest, domain: [[-domain, domain], [-domain, domain]], minima: [] };
+}
+
+// Halfway to a corner, where the loss is finite.
+function startOf({ loss, domain: [[, end]] }) {
+  const x = end / 2;
+  return [[-x, -x], [x, -x], [-x, x], [x, x]].find((point) => Number.isFinite(loss(...point))) ?? [-x, -x];
 }
 
 const isInside = ({ domain }, point) => point.every((x, i) => domain[i][0] <= x && x <= domain[i][1]);
@@ -85,6 +91,7 @@ const sorted = (paths) => RULE_NAMES.flatMap((rule) => paths.filter((path) => pa
 
 // ---- The address: a hyperparameter has one value for all paths that have it, or one for each path.
 
+const KEYS = ["surface", "domain", "rules", ...Object.keys(LECTURE.hyperparameters), "start", "velocity", "steps", "step", "speed", "zoom", "example"];
 const hasAddress = location.protocol !== "about:"; // a notebook's frame has none
 
 function writeAddress({ paths, domain, zoom, example, ...rest }) {
@@ -114,8 +121,25 @@ function readAddress() {
     check(text.trim() !== "" && isAllowed(Number(text)), key, text, allowed);
     return Number(text);
   };
-  const read = defaults(given.get("surface") ?? "quadratic", given.has("domain") ? number("domain") : 2);
-  const surface = surfaceIn(read); // or an error
+  for (const key of given.keys()) check(KEYS.includes(key), "a name", key, KEYS.join(", "));
+  const choose = (key, allowed) => {
+    if (given.has(key)) check(allowed.includes(given.get(key)), key, given.get(key), allowed.join(", "));
+    return given.get(key);
+  };
+  const example = choose("example", Object.keys(EXAMPLES));
+  const name = given.get("surface") ?? EXAMPLES[example]?.surface ?? "quadratic";
+  const domain = given.has("domain") ? number("domain") : 2;
+  let read, surface;
+  try {
+    read = defaults(name, domain);
+    surface = surfaceIn(read);
+  } catch (error) {
+    if (error instanceof RangeError && /^\w+$/.test(name)) {
+      check(false, "surface", name, `${Object.keys(SURFACES).join(", ")} or a formula`);
+    }
+    throw error;
+  }
+  if (example && !given.has("surface")) read = exampleSetting(example); // the rest may change it
   if (given.has("rules")) {
     const rules = given.get("rules").split(",").filter((rule) => rule);
     for (const rule of rules) {
@@ -144,14 +168,9 @@ function readAddress() {
     check(read[key].length === 2 && read[key].every(Number.isFinite), key, text, "two numbers");
   }
   checkStart(surface, read.start);
-  const choose = (key, allowed) => {
-    if (!given.has(key)) return;
-    check(allowed.includes(given.get(key)), key, given.get(key), allowed.join(", "));
-    read[key] = given.get(key);
-  };
-  choose("speed", [...$("#speed").options].map(({ value }) => value));
-  choose("example", Object.keys(EXAMPLES));
-  read.zoom = given.get("zoom") === "true";
+  read.speed = choose("speed", [...$("#speed").options].map(({ value }) => value)) ?? read.speed;
+  read.zoom = given.has("zoom") ? choose("zoom", ["true", "false"]) === "true" : read.zoom;
+  read.example = example ?? "";
   return read;
 }
 
