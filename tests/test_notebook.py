@@ -199,13 +199,13 @@ CLAIMS = [
     ),
     (
         11,
-        "The lecture's network shows the same",
+        r"On the lecture's network, too, both large $\mu$ are faster",
         "max(second_pass[f'Momentum, η 0.01, μ {mu}'] for mu in (0.9, 0.99))"
         " < second_pass['steepest descent, η 0.01'] / 2",
     ),
     (
         11,
-        r"Steepest descent with ten times the $\eta$ keeps up",
+        r"But steepest descent with ten times the $\eta$ keeps up",
         "second_pass['steepest descent, η 0.1'] < 1.1 * second_pass['Momentum, η 0.01, μ 0.9']",
     ),
     (
@@ -215,7 +215,7 @@ CLAIMS = [
     ),
     (
         12,
-        "the gradient pushes momentum on. Nesterov's gradient is from the other side of the valley",
+        "The gradient pushes momentum on. Nesterov's gradient is from the other side of the valley",
         "two_steps[0].gradients[0, 1] < 0 < two_steps[1].gradients[0, 1]"
         " and two_steps[0].path[0, 1] < 0 < two_steps[1].lookahead[0, 1]",
     ),
@@ -243,7 +243,7 @@ CLAIMS = [
     ),
     (
         14,
-        "Momentum bears 0.036 on the bowl, Nesterov does not",
+        "With 0.036 on the bowl momentum converges and Nesterov diverges.",
         "steep[0].stability[0] < 1 < steep[1].stability[0] and steep[1].stopped is not None"
         " and steep[0].stopped is None",
     ),
@@ -259,7 +259,7 @@ CLAIMS = [
     ),
     (
         16,
-        "After the first step on the bowl they differ {} times",
+        "After the first step on the bowl they differ by a factor of {}",
         "round(float(adagrad.rates[0, 0] / adagrad.rates[0, 1]))",
     ),
     (
@@ -275,9 +275,15 @@ CLAIMS = [
     ),
     (18, "the learning rates fall in every step", "np.all(np.diff(adagrad.rates, axis=0) < 0)"),
     (
+        18,
+        "after 5,000 steps it is still {:.2f} away from the minimum",
+        "float(np.abs(descend(quadratic, AdaGrad(0.01), steps=5000).path[-1]).max())",
+    ),
+    (
         19,
-        r"The defaults are $\gamma$ = 0.9 and $\eta$ = 0.001.",
-        "RMSProp().rho == 0.9 and round(float(RMSProp().learning_rate), 6) == 0.001",
+        r"The defaults are $\gamma$ = 0.9, $\eta$ = 0.001 and $\epsilon$ = $10^{-7}$.",
+        "(RMSProp().rho, round(float(RMSProp().learning_rate), 6), RMSProp().epsilon)"
+        " == (0.9, 0.001, 1e-7)",
     ),
     (19, r"With the same $\eta$, RMSProp reaches the minimum.", "rmsprop.losses[-1] < 0.001"),
     (
@@ -311,7 +317,7 @@ CLAIMS = [
     ),
     (
         20,
-        "Momentum and Nesterov wait about a tenth of the time",
+        "Momentum and Nesterov wait about a tenth as long",
         "all(0.09 < at_saddle(d) / at_saddle(five[0]) < 0.12 for d in five[1:3])",
     ),
     (20, "never come near the saddle", "[at_saddle(descent) for descent in five[3:]] == [0, 0]"),
@@ -354,6 +360,7 @@ CLAIMS = [
         "Where RMSProp passes the minimum and then keeps jumping over it, Adam comes to rest",
         "simplified.losses[-1] < 1e-12 < 1e-4 < rmsprop.losses[-1]",
     ),
+    (21, r"RMSProp's loss falls to $10^{{{}}}$ once", "round(np.log10(rmsprop.losses.min()))"),
     (
         22,
         "{} times in the first step, and up to {} times in step {}",
@@ -394,6 +401,11 @@ CLAIMS = [
         r"AdaGrad's first steps are too long. Its $\eta$ is ten times that of the other three.",
         "max(trained['AdaGrad'][1]) > 5 and round(float(AdaGrad().learning_rate), 6)"
         " == 10 * round(float(Adam().learning_rate), 6)",
+    ),
+    (
+        23,
+        "AdaGrad, which is slow on the bowl because its rates fall, is second here",
+        "sorted(ends, key=ends.get)[1] == 'AdaGrad'",
     ),
     (23, "With all 60,000 images", "len(x_train) == 60_000 and full > max(accuracies.values())"),
     (
