@@ -7,6 +7,7 @@ simulates studies, writes seeds.csv, and puts its tables into seeds.md. It takes
 
 import csv
 import itertools
+import math
 import os
 import pathlib
 import re
@@ -16,6 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 from keras_lecture_opt import comparison
+from keras_lecture_opt.comparison._differences import visible
 from keras_lecture_opt.comparison._report import markdown_table
 
 HERE = pathlib.Path(__file__).parent
@@ -28,7 +30,9 @@ DIFFERENT = [(2, 5), (8, 3), (8, 5), (8, 10), (8, 20)]
 SCENARIOS = {
     "equal spreads": {},
     "spreads from 1 to 10": {"spreads": "any"},
-    "one spreads 10 times as much": {"spreads": "one"},
+    "one spreads 4 times as much": {"spreads": 4},
+    "one spreads 5 times as much": {"spreads": 5},
+    "one spreads 10 times as much": {"spreads": 10},
     "t(2) noise": {"heavy": True},
     "seeds correlated, 0.5": {"correlation": 0.5},
     "seeds correlated, 0.9": {"correlation": 0.9},
@@ -37,6 +41,19 @@ SCENARIOS = {
     "20% of the runs diverge": {"diverge": 0.2},
 }
 CORRELATIONS = (0, 0.5, 0.9)
+# A larger difference beside one noisy optimizer, and without it.
+BESIDE = [(3, 3), (3, 5), (3, 10), (8, 5), (8, 10), (8, 20)]
+LARGE = 1.6
+NOISE = {"all spread equally": {}, "one other spreads 10 times as much": {"spreads": 10}}
+VISIBLE = [(2, 3), (3, 3), (8, 3), (3, 5), (8, 5), (8, 10)]
+
+
+HEADS = {
+    "false alarms": "equal optimizers",
+    "power": "correlation of the seeds",
+    "beside noise": "optimizers x seeds",
+    "visible": "optimizers x seeds",
+}
 
 
 def study(
@@ -51,8 +68,8 @@ def study(
     logs = np.sqrt(correlation) * of_seed + np.sqrt(1 - correlation) * of_run
     if spreads == "any":
         logs *= 10 ** rng.uniform(size=(optimizers, 1))
-    elif spreads == "one":
-        logs[0] *= 10
+    elif spreads != "equal":
+        logs[-1] *= spreads
     logs[0] -= np.log(factor) / SPREAD
     losses = np.exp(SPREAD * logs)
     losses[rng.uniform(size=losses.shape) < diverge] = np.inf
@@ -66,13 +83,13 @@ def false_alarms(optimizers, seeds, scenario):
     return sum(any(d.carries for d in comparison.differences(values)) for values in studies)
 
 
-def power(optimizers, seeds, correlation):
-    """Return how many of the true differences carry, of those between the first and the others."""
-    rng = np.random.default_rng(zlib.crc32(f"{correlation}, {optimizers}, {seeds}".encode()))
+def power(optimizers, seeds, scenario, others=None, **setting):
+    """Return how many of the true differences carry: those between the first and so many others."""
+    rng = np.random.default_rng(zlib.crc32(f"{scenario}, {optimizers}, {seeds}".encode()))
     found = 0.0
     for _ in range(STUDIES):
-        values = study(rng, optimizers, seeds, correlation=correlation, factor=FACTOR)
-        true = comparison.differences(values)[: optimizers - 1]
+        values = study(rng, optimizers, seeds, **setting)
+        true = comparison.differences(values)[: others or optimizers - 1]
         found += np.mean([d.carries and d.better == "optimizer 0" for d in true])
     return found
 
@@ -82,10 +99,21 @@ def simulate():
     cases = [
         *(("false alarms", *sizes, s) for s, sizes in itertools.product(SCENARIOS, EQUAL)),
         *(("power", *sizes, c) for c, sizes in itertools.product(CORRELATIONS, DIFFERENT)),
+        *(("beside noise", *sizes, s) for s, sizes in itertools.product(NOISE, BESIDE)),
+        *(("visible", *sizes, "said: 80%") for sizes in VISIBLE),
     ]
     for kind, optimizers, seeds, scenario in cases:
-        function = false_alarms if kind == "false alarms" else power
-        share = function(optimizers, seeds, scenario) / STUDIES
+        case = optimizers, seeds, scenario
+        if kind == "false alarms":
+            found = false_alarms(*case)
+        elif kind == "power":
+            found = power(*case, correlation=scenario, factor=FACTOR)
+        elif kind == "beside noise":
+            found = power(*case, optimizers - 2, factor=LARGE, **NOISE[scenario])
+        else:
+            factor = math.exp(visible(SPREAD**2, optimizers, seeds))
+            found = power(*case, factor=factor)
+        share = found / STUDIES
         row = {"kind": kind, "optimizers": optimizers, "seeds": seeds, "scenario": scenario}
         print(row, f"{share:.1%}", flush=True)
         yield {**row, "studies": STUDIES, "share": round(share, 5)}
@@ -104,7 +132,7 @@ def table(rows, kind, head):
 
 def page(rows, text):
     """Return the text of seeds.md with these results."""
-    for kind, head in (("false alarms", "equal optimizers"), ("power", "correlation of the seeds")):
+    for kind, head in HEADS.items():
         new = f"<!-- {kind} -->\n\n{table(rows, kind, head)}\n<!-- end -->"
         text = re.sub(f"<!-- {kind} -->.*?<!-- end -->", lambda _, new=new: new, text, flags=re.S)
     return text

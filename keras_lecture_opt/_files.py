@@ -5,6 +5,15 @@ import errno
 import os
 
 
+def make_folder(argument, path):
+    """Make a folder, and those above it; an error names the argument."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        text = f"`{argument}` {path} cannot be a folder: {error.strerror}"
+        raise OSError(error.errno, text) from error
+
+
 @contextlib.contextmanager
 def replacing(path, message="{} cannot be written: {}"):
     """Yield a path to write to; what is there in the end replaces the file, if nothing fails.

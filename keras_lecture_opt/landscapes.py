@@ -212,8 +212,8 @@ himmelblau = Surface(
 )
 SURFACES = (quadratic, saddle, rosenbrock, beale, himmelblau)
 
-# The limit of a rule for rate times curvature: above it, on a quadratic loss, its steps grow. m is a
-# momentum whose learning rate is (1 - beta_1) times the rate.
+# The limit of a rule for rate times curvature: above it, on a quadratic loss, its steps grow. m is
+# a momentum whose learning rate is (1 - beta_1) times the rate.
 LIMITS: dict[type, Callable[[dict], float]] = {
     SteepestDescent: lambda h: 2,
     Momentum: lambda h: 2 * (1 + h["momentum"]),

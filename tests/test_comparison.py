@@ -602,6 +602,8 @@ def test_mean_of_the_last_epochs_chooses_and_is_reported(regression):
     np.testing.assert_array_equal(entry["values"], [2, 2])
     study.average_last = 9  # all there are
     np.testing.assert_array_equal(study.values("SGD", 0), [[2.5, 2.5], [2.5, 2.5]])
+    with pytest.raises(ValueError, match="`average_last` must be"):
+        study.average_last = 0
     assert _report.moment("loss", 4, 2) == "mean loss in epochs 3 to 4"
     assert _report.moment("val_loss", 4, 9) == "mean val_loss after epochs 1 to 4"
 
@@ -618,7 +620,7 @@ def test_average_of_the_search_is_that_of_the_protocol(regression, tmp_path):
 def test_first_lines_of_the_page_answer(tmp_path):
     """Which is best, by how much, does it carry, and what would tell more."""
     workload = comparison.Workload(build_linear, linear(), FLOAT64)
-    near = {0.1: [[1.0], [1.1], [1.05]]}
+    near = {0.1: [[1.0], [0.98], [1.05]]}
     losses = {"near": near, "best": {0.1: [[0.9], [1.0], [0.95]]}, "far": {0.1: [[9], [8], [8.5]]}}
     study = made(workload, losses, [(1, 1)])
     lines = (study.report(tmp_path) / "README.md").read_text(encoding="utf-8").split("\n\n")
@@ -638,6 +640,21 @@ def test_first_lines_of_the_page_answer(tmp_path):
     )
     assert "Two seeds are few" not in more
     assert lines[-1].startswith("|  | 1 | 2 | 3 |")  # probabilities come last
+
+
+def test_page_says_what_the_tests_say_where_a_run_diverged(regression):
+    """Fewer diverged runs rank higher, but "ends better" is said only of what a test supports."""
+    ends = {"safe": [2.0, 2.1, 1.9, 2.0, 2.05], "fast": [0.01, 0.011, np.inf, 0.0105, 0.0099]}
+    losses = {name: {0.1: [[value] for value in values]} for name, values in ends.items()}
+    study = made(regression, losses, [(1, 1)])
+    assert [entry["optimizer"] for entry in study.ranking()] == ["safe", "fast"]
+    [pair] = study.differences()
+    assert (pair.better, pair.carries) == ("fast", True)
+    page = "\n\n".join(_report.sections(study))
+    assert "ends better than fast" not in page
+    assert "Where it ends, **fast** is better (0.005" in page
+    assert "1 of its 5 runs diverged" in page
+    assert "| yes, fast is better |" in page
 
 
 def test_variants_of_one_class_have_colors_by_position(regression):

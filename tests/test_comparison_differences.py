@@ -277,6 +277,7 @@ def test_equal_optimizers_seldom_differ(kind):
     [
         ({"_holm": lambda p: p}, "equal"),  # nothing is corrected
         ({"EQUAL": 1e-300}, "one"),  # all spreads are pooled
+        ({"_cochran": lambda rows: 1.0, "_bartlett": lambda rows: 1.0}, "one"),
         ({"_fisher": lambda one, other, seeds: 0.0 if abs(one - other) > 1 else NAN}, "diverge"),
     ],
 )
@@ -292,6 +293,46 @@ def test_a_wrong_test_has_false_alarms(monkeypatch, fault, kind):
     for name, wrong in fault.items():
         monkeypatch.setattr(_differences, name, wrong)
     assert alarms(make, 200) > 0.1
+
+
+def share_beside_noise(seeds, studies=60):
+    """How often a carries over b, 20% lower, beside c that spreads ten times as much."""
+    rng, carried = np.random.default_rng(0), []
+    for _ in range(studies):
+        values = study(rng, 3, seeds, spreads=[0.05, 0.05, 0.5])
+        values["a"] = values["a"] * 0.8
+        carried.append(by_names(values)["a", "b"].carries)
+    return np.mean(carried)
+
+
+def test_a_noisy_optimizer_does_not_hide_what_others_show(monkeypatch):
+    assert share_beside_noise(10) > 0.9
+    monkeypatch.setattr(_differences, "POOLED", 1 - 1e-12)  # planted: no test of its own
+    assert share_beside_noise(10) < 0.3
+
+
+def test_equal_gaps_say_nothing_of_a_spread():
+    """Rounded accuracies of few seeds often differ by the same step."""
+    [pair, *_] = comparison.differences({"a": [1, 1, 1], "b": [2, 2, 2], "c": [1, 2, 3]})
+    assert not pair.carries
+
+
+@pytest.mark.parametrize("unit", [1e-300, 1.0, 1e300])
+def test_units_do_not_matter(unit):
+    values = {"a": [-0.1, 0.2, 0.15], "b": [0.1, 0.2, 0.12], "c": [0.6, 0.8, 0.7]}
+    plain = comparison.differences(values)
+    scaled = comparison.differences({name: np.multiply(v, unit) for name, v in values.items()})
+    for one, other in zip(plain, scaled, strict=True):
+        assert (one.better, one.carries) == (other.better, other.carries)
+        np.testing.assert_allclose(other.p, one.p, rtol=1e-9)
+        size = 1.0 if one.difference is None else unit  # a ratio has none
+        np.testing.assert_allclose(np.divide(other.interval, size), one.interval, rtol=1e-9)
+
+
+@pytest.mark.parametrize("row", [[None, 1.0], ["1", "2"], [[1.0], [2.0]], [[1.0], [2.0, 3.0]]])
+def test_what_is_no_list_of_numbers_is_refused(row):
+    with pytest.raises(TypeError, match="`values` must be a dict from names to lists of numbers"):
+        comparison.differences({"a": row, "b": [1.0, 2.0]})
 
 
 def test_power_is_what_visible_says_and_grows_with_seeds():

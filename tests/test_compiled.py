@@ -26,7 +26,7 @@ from test_contexts import applying, by_norm, loop_over
 from keras_lecture_opt.landscapes import descend, quadratic
 from keras_lecture_opt.rules import _compiled
 
-pytestmark = pytest.mark.usefixtures("float64")
+pytestmark = [pytest.mark.usefixtures("float64"), pytest.mark.alike]
 
 
 def graph_of(step):

@@ -45,6 +45,7 @@ def in_new_folder(tmp_path, monkeypatch):
     plt.close("all")
 
 
+@pytest.mark.full
 def test_readmes_first_example_does_what_it_shows(in_new_folder):
     code, output = blocks(PAGES[0], "python")[0], blocks(PAGES[0], "text")[0]
     assert len([line for line in code.splitlines() if line]) == 6

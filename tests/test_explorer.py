@@ -498,7 +498,8 @@ def labels_lead_to_their_paths(page):
     labels, colors = page.data("labels"), explorer.lecture()["rules"]
     assert labels["color"] == [colors[text]["colors"][0] for text in labels["text"]]
     led = np.array(labels["y"]) != labels["y_label"]
-    assert led.any() and not led.all()
+    assert led.any()
+    assert not led.all()
     far = np.abs(labels["dy"]) > 12  # pixels
     assert led[far].all()
 

@@ -63,6 +63,7 @@ def step_of(optimizer):
     return step.get_concrete_function(*[tf.TensorSpec(shape) for shape in SHAPES])
 
 
+@pytest.mark.alike
 @pytest.mark.parametrize("settings", [{}, {"clipnorm": 1.0, "use_ema": True}])
 def test_training_step(rule, settings):
     assert_on_a_gpu(step_of(rule(jit_compile=False, **settings)).graph)

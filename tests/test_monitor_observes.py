@@ -46,6 +46,7 @@ def saved(model, file):
     return zipfile.ZipFile(file).read("model.weights.h5")
 
 
+@pytest.mark.alike
 def test_training_does_not_notice(tmp_path, rule):
     by_details = detailed(tmp_path, "batch", write_images=True, tracked_weights=2)
     by_samples = keras_lecture_opt.EffectiveLearningRateMonitor(update_freq="batch")

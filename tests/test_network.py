@@ -65,6 +65,7 @@ def trained(rules):
     return start, dict(zip(rules, zip(np.transpose(losses), ends, strict=True), strict=True))
 
 
+@pytest.mark.alike
 @pytest.mark.usefixtures("float64")
 def test_training_follows_numpy(rule, rules):
     """fit's losses and weights; in float64, so that little but the order of sums may differ."""

@@ -426,6 +426,7 @@ CLAIMS = [
 ]
 
 
+@pytest.mark.full
 def test_notebook_shows_what_it_computes_and_computes_what_it_says(notebook, monkeypatch):
     monkeypatch.delenv("XLA_FLAGS", raising=False)  # it trains: compiled code must be quick
     assert NOTEBOOK.stat().st_size < 2e6

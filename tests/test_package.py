@@ -77,6 +77,7 @@ def built(tmp_path_factory):
     return folder
 
 
+@pytest.mark.full
 def test_wheel_works_away_from_the_clone_and_prints_nothing(built, tmp_path):
     [wheel] = built.glob("*.whl")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"]

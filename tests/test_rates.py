@@ -263,6 +263,7 @@ def test_which_weights_received_a_gradient(name):
         np.testing.assert_array_equal(updated, [False, True])
 
 
+@pytest.mark.alike
 def test_which_weights_received_a_gradient_under_every_rule(rule):
     optimizer = rule()
     *_, (variable, _) = constant_steps(optimizer, np.array([0.0, 1e-3]), 3)

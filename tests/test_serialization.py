@@ -144,6 +144,7 @@ def trained(rules, tmp_path_factory):
     return full, resumed
 
 
+@pytest.mark.alike
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 def test_training_resumes_bit_for_bit(rule, way, trained):
     full, resumed = trained

@@ -51,6 +51,7 @@ def answers(example, tmp_path_factory):
     return folder, [pickle.loads((folder / f"answers-{i}").read_bytes()) for i in range(2)]
 
 
+@pytest.mark.alike
 def test_rules_are_those_of_one_process_on_the_whole_batch(rule, answers):
     """NumPy's, with a last batch of two rows: one for each worker."""
     weights, states = expected(rule)

@@ -4,6 +4,7 @@ import functools
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from common import COMPILE, LECTURE
 
@@ -55,6 +56,7 @@ def trained(rule, mode, as_gradient):
     ]
 
 
+@pytest.mark.alike
 def test_sparse_is_dense(rule, mode):
     """The dense step is eager in every mode: `test_contexts` compares the modes."""
     runs = zip(trained(rule, mode, sparse), trained(rule, "eager", dense), strict=True)
@@ -63,6 +65,7 @@ def test_sparse_is_dense(rule, mode):
             np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7, err_msg=str(settings))
 
 
+@pytest.mark.alike
 def test_embedding_in_fit_follows_the_formula(rule):
     """The gradient of this model is known: sum over the batch of 2 (w[id] - y) / batch size."""
     ids = np.array([[1], [1], [3], [1]])

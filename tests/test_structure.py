@@ -173,7 +173,7 @@ ROW = (
 )
 
 
-def test_a_rule_is_added_in_four_places(tmp_path):
+def test_a_rule_is_added_in_four_places(tmp_path, request):
     """A complete eighth rule in a copy of the repository, and the generic tests on it."""
     ignored = shutil.ignore_patterns(".venv*", ".git", "tb_logs", "__pycache__")
     copy = shutil.copytree(ROOT, tmp_path / "copy", ignore=ignored)
@@ -199,6 +199,7 @@ def test_a_rule_is_added_in_four_places(tmp_path):
     run = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-q", "-x", "-n", "0", "-p", "no:cacheprovider"),
+            *("-m", request.config.option.markexpr),
             *("-k", f"({generic}) and not four_places and not kill", copy / "tests"),
             # As the one with "kill" it starts processes of its own, here for every rule.
             f"--ignore={copy / 'tests' / 'test_several_machines.py'}",

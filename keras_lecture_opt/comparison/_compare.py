@@ -23,7 +23,7 @@ from keras_lecture_opt._arguments import (
     check_number,
     must_be,
 )
-from keras_lecture_opt._files import replacing
+from keras_lecture_opt._files import make_folder, replacing
 from keras_lecture_opt.comparison import _proposals, _run, _search
 from keras_lecture_opt.comparison._engine import Engine, check_executor, say
 from keras_lecture_opt.comparison._identity import (
@@ -171,18 +171,18 @@ def compare(
     folder = check_local_path("folder", folder).absolute()
     _claim(folder, workload)
     proposals = {}
-    if learning_rates is None and search is None:
-        proposals = _propose(workload, optimizers, made, seeds[0], folder, begun + seconds)
-        tried = {name: _proposals.around(found["rate"]) for name, found in proposals.items()}
-    runs = _make_runs(folder, workload, optimizers, tried, seeds)
-    study = Study(workload, made, tried, rungs, seeds, choose_by, mode, average_last)
-    study.proposals = proposals
-    with Engine(folder, workload, optimizers, executor, seconds, begun) as engine:
-        try:
+    try:
+        if learning_rates is None and search is None:
+            proposals = _propose(workload, optimizers, made, seeds[0], folder, begun + seconds)
+            tried = {name: _proposals.around(found["rate"]) for name, found in proposals.items()}
+        runs = _make_runs(folder, workload, optimizers, tried, seeds)
+        study = Study(workload, made, tried, rungs, seeds, choose_by, mode, average_last)
+        study.proposals = proposals
+        with Engine(folder, workload, optimizers, executor, seconds, begun) as engine:
             _train(study, runs, engine, folder)
-        except KeyboardInterrupt:
-            text = f"Interrupted. {folder} keeps each epoch that ended: the same call continues."
-            raise KeyboardInterrupt(text) from None
+    except KeyboardInterrupt:
+        text = f"Interrupted. {folder} keeps each epoch that ended: the same call continues."
+        raise KeyboardInterrupt(text) from None
     return study
 
 
@@ -308,7 +308,7 @@ def _conditions(workload):
 def _claim(folder, workload):
     """Make the folder this workload's, or raise a ValueError if it is another's."""
     path, description = folder / "study.json", _conditions(workload)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder("folder", folder)
     _check_locks(folder)
     with filelock.FileLock(folder / "lock"):
         if path.exists():

@@ -12,10 +12,12 @@ from scipy import stats
 from keras_lecture_opt._arguments import must_be
 
 SIGNIFICANT = 0.05  # how likely any difference may carry between optimizers that are equal
-# Spreads are pooled in full where Bartlett's test has at least this p. docs/seeds.py shows that it
-# keeps false alarms below 5%.
+# Spreads are pooled in full where the tests of equal spreads have at least this p. docs/seeds.py
+# shows that it keeps false alarms below 5%.
 EQUAL = 0.5
+POOLED = 0.95  # of a pair's 5%, for its test with the spread of all; the rest is for its own spread
 POWER = 0.8  # how often a difference carries that a study "can see"
+DOUBT = 0.36  # by how much more, with three seeds: see `visible`
 MOST_SEEDS = 1000  # more are not recommended
 
 
@@ -57,8 +59,11 @@ def differences(
       noise. Where all values of a pair are positive, their logarithms are compared, because seeds
       change a loss by a factor.
     - The t-test of a pair uses the spread of all pairs (the residuals of optimizer + seed). The
-      smaller the p of Bartlett's test below 50%, the more of the pair's own spread counts, where
-      that is larger, and the more the degrees of freedom become those of Greenhouse and Geisser.
+      smaller the p of the tests of equal spreads (Bartlett's, Cochran's) below 50%, the more of the
+      pair's own spread counts, where that is larger, and the more the degrees of freedom become
+      those of Greenhouse and Geisser.
+    - A second t-test of the pair uses its own spread alone, so that a noisy optimizer does not hide
+      what others show. It gets a twentieth of the 5%, and the first test the rest.
     - Where runs of a pair diverged, Fisher's exact test compares how many. If it carries, it
       decides. The means are those of the seeds with which both runs ended.
     - Holm's method corrects the p-values of all these tests together.
@@ -68,7 +73,7 @@ def differences(
 
     Args:
         values: dict from names to one list of results per optimizer. Position i in every list is
-            of the same seed; infinity is a run that diverged.
+            of the same seed; infinity, of either sign, is a run that diverged.
         mode: "min" or "max", which values are better. Defaults to "min".
 
     Returns:
@@ -97,11 +102,14 @@ def differences(
     positive = np.all((table > 0) | ~ended, axis=1)
     is_ratio = positive[first] & positive[second]
     logs = np.log(np.where(positive[:, None] & ended, table, np.nan))
-    gap, error, freedom = _means(logs, first, second)
+    means = _means(logs, first, second)
     if not is_ratio.all():
-        plain = _means(np.where(ended, table, np.nan), first, second)
-        gap, error, freedom = np.where(is_ratio, (gap, error, freedom), plain)
-    p_of_means = _student(gap, error, freedom)
+        plain = np.where(ended, table, np.nan)
+        scale = np.nanmax(np.abs(plain), initial=0) or 1.0  # squares stay finite, and above 0
+        of_plain = _means(plain / scale, first, second) * [[scale], [scale], [1], [1]]
+        means = np.where(is_ratio, means, of_plain)
+    gap, error, freedom, weight = means
+    p_of_means = _student(gap, error, freedom) / weight
     p_of_counts = [
         _fisher(int(out[i]), int(out[j]), seeds) for i, j in zip(first, second, strict=True)
     ]
@@ -109,7 +117,7 @@ def differences(
     # The share of the 5% that Holm's method gives to the pair.
     least = np.full(len(gap), 1 / max(1, len(gap)))
     level = SIGNIFICANT * np.divide(p_of_means, of_means, where=of_means > 0, out=least)
-    half = np.where(np.isnan(of_means), np.inf, error * stats.t.isf(level / 2, freedom))
+    half = np.where(np.isnan(of_means), np.inf, error * stats.t.isf(level * weight / 2, freedom))
     by_counts = (of_counts < SIGNIFICANT) | np.isnan(of_means)
     p = np.fmin(1, np.nan_to_num(np.where(by_counts, of_counts, of_means), nan=1))
     # 1: the first is better, -1: the second.
@@ -150,11 +158,12 @@ def _check(values, mode):
     rows = {}
     for name, row in values.items():
         try:
-            rows[name] = np.asarray(row, dtype="float64")
-        except (TypeError, ValueError) as error:
+            rows[name] = np.asarray(row)
+        except ValueError as error:  # it is ragged
             raise TypeError(must_be("values", allowed, {name: row})) from error
-        if rows[name].ndim != 1:
+        if rows[name].ndim != 1 or rows[name].dtype.kind not in "biuf":
             raise TypeError(must_be("values", allowed, {name: row}))
+        rows[name] = rows[name].astype("float64")
     lengths = {name: len(row) for name, row in rows.items()}
     if len({*lengths.values()}) > 1 or 0 in lengths.values():
         raise ValueError(must_be("values", "lists of one length >= 1", f"lengths {lengths}"))
@@ -179,19 +188,34 @@ def probability(one, other):
 def _means(table, first, second):
     """Compare rows, of which NaN are left out.
 
-    Returns for each pair the mean of the differences, its standard error, and the degrees of
-    freedom of that. Those are NaN where nothing says how far the mean spreads.
+    Returns for each pair the mean of the differences, its standard error, the degrees of freedom of
+    that, and the share of the 5% that this test has: the test of the two whose p is less for its
+    share. Error and degrees are NaN where nothing says how far the mean spreads.
     """
     gaps = table[first] - table[second]
     count, mean, own = _moments(gaps)
     common, freedom, sphericity = blocks(table)
     # 1: spreads seem equal, 0: they differ for sure. Between, nothing flips by a little noise.
-    equal = min(1.0, min(_bartlett(table), _bartlett(gaps)) / EQUAL)
+    equal = min(1.0, min(_bartlett(table), _bartlett(gaps), _cochran(table)) / EQUAL)
     variance = 2 * common + (1 - equal) * np.fmax(own - 2 * common, 0)
     freedom = np.full(len(gaps), freedom * (equal + (1 - equal) * sphericity))
     tested = (count > 1) & (freedom > 0)
-    error = np.sqrt(np.divide(variance, count, where=tested, out=np.full(len(gaps), np.nan)))
-    return mean, error, np.where(tested, freedom, np.nan)
+
+    def error_of(variance):
+        return np.sqrt(np.divide(variance, count, where=tested, out=np.full(len(gaps), np.nan)))
+
+    error = error_of(variance)
+    freedom, weight = np.where(tested, freedom, np.nan), np.ones(len(gaps))
+    if len(table) > 2:  # of two, both tests are the same
+        weight *= POOLED
+        alone = error_of(own)
+        # Gaps that are all equal are rounded results, or of one grid: they say nothing of a spread.
+        alone = np.where(alone > 1e-9 * np.abs(mean), alone, np.inf)
+        p_alone = _student(mean, alone, count - 1.0) / (1 - POOLED)
+        is_alone = p_alone < _student(mean, error, freedom) / POOLED
+        error, freedom = np.where(is_alone, (alone, count - 1.0), (error, freedom))
+        weight[is_alone] = 1 - POOLED
+    return np.array([mean, error, freedom, weight])
 
 
 def _moments(rows):
@@ -243,6 +267,22 @@ def _bartlett(rows):
     )
 
 
+def _cochran(rows):
+    """Return the p-value of Cochran's test that no row spreads more than the others.
+
+    It finds the one noisy row among many that Bartlett's test overlooks. It is 1 if nothing can be
+    tested.
+    """
+    count, _, variance = _moments(rows)
+    variance, freedom = variance[count > 1], count[count > 1] - 1
+    if len(variance) < 2 or not variance.any():
+        return 1.0
+    others = freedom.sum() - freedom
+    with np.errstate(divide="ignore"):  # the others have no spread: p is 0
+        ratio = variance * others / (freedom @ variance - freedom * variance)
+    return min(1.0, len(variance) * float(stats.f.sf(ratio, freedom, others).min()))
+
+
 def _student(gap, error, freedom):
     """Return the p-values of the means; that of equal values is 1, even if nothing varies."""
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -279,11 +319,16 @@ def spread(values):
 
 
 def visible(variance, optimizers, seeds):
-    """Return the true difference that carries in most studies of so many optimizers and seeds."""
+    """Return the true difference that carries in most studies of so many optimizers and seeds.
+
+    It is what a t-test with one spread for all would see, and some more: a few seeds of more than
+    two optimizers often look as if spreads differed. docs/seeds.py tries the result.
+    """
     freedom = (optimizers - 1) * (seeds - 1)
     level = SIGNIFICANT / math.comb(optimizers, 2)
     reach = stats.t.isf(level / 2, freedom) + stats.t.isf(1 - POWER, freedom)
-    return float(reach * math.sqrt(2 * variance / seeds))
+    doubt = (1 + DOUBT / (seeds - 2) if seeds > 2 else 1.2) if optimizers > 2 else 1
+    return float(doubt * reach * math.sqrt(2 * variance / seeds))
 
 
 def seeds_for(variance, optimizers, difference):

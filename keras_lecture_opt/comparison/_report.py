@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from keras_lecture_opt._arguments import check_local_path
-from keras_lecture_opt._files import replacing
+from keras_lecture_opt._files import make_folder, replacing
 from keras_lecture_opt.comparison import _costs, _proposals, _search
 from keras_lecture_opt.comparison._differences import POWER, SIGNIFICANT, seeds_for, spread, visible
 from keras_lecture_opt.comparison._differences import probability as probability_of
@@ -54,7 +54,7 @@ def ranking_table(study, ranking):
             value = f"{entry['mean']:.4g}" if out < len(study.seeds) else "all diverged"
             row += [f"{_search.text(entry['hyperparameters'])}{edge}", f"{value}{lost}"]
             row.append(size(pair) if pair else "")
-        row += [p_value(pair), "yes" if pair.carries else "no"] if pair else ["", ""]
+        row += [p_value(pair), carries(pair, entry["optimizer"])] if pair else ["", ""]
     return head, rows
 
 
@@ -85,7 +85,7 @@ def report(study, folder):
     if there and not (page.exists() and page.read_bytes().startswith(MARK.encode())):
         names = ", ".join(there)
         raise FileExistsError(f"{folder} has {names}, not of a report. Use another folder.")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder("folder", folder)
     with replacing(page) as part:
         part.write_text("\n\n".join([MARK, *sections(study)]) + "\n", encoding="utf-8")
     study.save(folder)
@@ -193,8 +193,9 @@ def answer(study, ranking, differences):
         tried = "at every learning rate" if study.is_grid else "in every trial"
         yield f"No optimizer ended: each diverged with every seed {tried}."
         return
-    carried = [entry["optimizer"] for entry in others if entry["difference"].carries]
-    untold = [entry["optimizer"] for entry in others if not entry["difference"].carries]
+    carried = [e["optimizer"] for e in others if e["difference"].carries and is_worse(e)]
+    lower = [e for e in others if e["difference"].carries and not is_worse(e)]
+    untold = [e["optimizer"] for e in others if not e["difference"].carries]
     at = moment(study.choose_by, study.rungs[-1][0], study.average_last)
     chosen = _search.text(best["hyperparameters"])
     yield f"**{name}** ends best: {at} is {best['mean']:.4g}, at η {chosen}."
@@ -203,8 +204,18 @@ def answer(study, ranking, differences):
         named = "all others" if several and not untold else listed(carried)
         yield f"It ends better than {named}."
     if untold:
-        named = "any other" if several and not carried else listed(untold)
+        named = "any other" if several and len(untold) == len(others) else listed(untold)
         yield f"The seeds do not tell whether it ends better than {named}."
+    for entry in lower:  # fewer diverged runs decide the order, even if that does not carry
+        yield (
+            f"Where it ends, **{entry['optimizer']}** is better ({size(entry['difference'])}), but "
+            f"{entry['diverged']} of its {len(study.seeds)} runs diverged."
+        )
+
+
+def is_worse(entry):
+    """Return whether an optimizer is worse than the best one of the ranking, by the test."""
+    return entry["difference"].better != entry["optimizer"]
 
 
 def order(ranking, differences):
@@ -356,8 +367,8 @@ def pairs(differences):
     rows = []
     for d in reversed(differences):
         out = f"{d.diverged[1]}, {d.diverged[0]}" if any(d.diverged) else ""
-        carries = "yes" if d.carries else "no"
-        rows.append([d.second, d.first, size(d), p_value(d), carries, f"{1 - d.share:.0%}", out])
+        told = carries(d, d.first)
+        rows.append([d.second, d.first, size(d), p_value(d), told, f"{1 - d.share:.0%}", out])
     head = ["A", "B", "B over A [95%]", "p", "carries", "A better", "diverged"]
     return markdown_table(head, rows).rstrip()
 
@@ -389,6 +400,13 @@ def size(difference):
 def ratio(value):
     """Return a ratio in words, with one digit more where it is close to 1."""
     return f"{value:.3f}" if 0.9 < value < 1.1 else f"{value:.3g}"
+
+
+def carries(difference, other):
+    """Return whether a difference carries, and whether it does so for the other optimizer."""
+    if not difference.carries:
+        return "no"
+    return f"yes, {other} is better" if difference.better == other else "yes"
 
 
 def p_value(difference):

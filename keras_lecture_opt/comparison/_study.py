@@ -63,7 +63,8 @@ class Study:
         self.optimizers = {name: describe_optimizer(one) for name, one in optimizers.items()}
         self.trials, self.rates = trials, sorted(trials[self.names[0]])
         self.rungs, self.seeds = rungs, seeds
-        self.choose_by, self.mode, self.average_last = choose_by, mode, average_last
+        self.choose_by, self.mode = choose_by, mode
+        self.average_last = average_last
         self.results: dict[tuple[str, Any, int], Rows] = {}
         self.target, self.description = workload.target, workload.description
         self.quantities = workload.quantities
@@ -72,6 +73,14 @@ class Study:
         self.alive = [dict.fromkeys(self.names, self.rates)]
         self.stopped: float | None = None
         self.proposals: dict[str, dict[str, Any]] = {}
+
+    @property
+    def average_last(self) -> int:
+        return self._average_last
+
+    @average_last.setter
+    def average_last(self, epochs):
+        self._average_last = check_integer("average_last", epochs, 1)
 
     @property
     def learning_rates(self) -> dict[str, float | None]:
@@ -140,7 +149,7 @@ class Study:
         if not self.rates:
             trained = sum(map(len, results.values()))
             raise TimeoutError(
-                f"`seconds`, {seconds:g}, were too few: no trial has {epochs} epochs with every "
+                f"`seconds`, {seconds:g}, were too few: no trial is at epoch {epochs} with every "
                 f"optimizer and seed. {trained} of {len(results) * epochs} epochs of the first "
                 "rung are saved: the same call continues."
             )
@@ -257,9 +266,13 @@ class Study:
         }
 
     def _at_edge(self, name, chosen, among):
-        """Return whether the chosen learning rate is the lowest or the highest of several."""
+        """Return whether the chosen learning rate is the lowest or the highest of several.
+
+        Of a few trials of a search one is so often the lowest that it says nothing.
+        """
         rates = {rate: self.trials[name][rate]["learning_rate"] for rate in among}
-        return len(rates) > 1 and rates[chosen] in (min(rates.values()), max(rates.values()))
+        several = len(rates) > (1 if self.is_grid else 4)
+        return several and rates[chosen] in (min(rates.values()), max(rates.values()))
 
     def _to_target(self, rows):
         """Return epochs, steps and seconds up to the target."""
@@ -342,7 +355,10 @@ class Study:
         return _report.latex_table(*_report.ranking_table(self, self.ranking()))
 
     def to_pandas(self) -> Any:
-        """Return the ranking as a `pandas.DataFrame`, with numbers in its columns. Needs pandas."""
+        """Return the ranking as a `pandas.DataFrame`, with numbers in its columns.
+
+        Needs pandas, which this package does not install.
+        """
         import pandas
 
         return pandas.DataFrame(_report.flat(self.ranking()))
