@@ -256,7 +256,7 @@ def more(study):
     if seeds == 2:
         yield (
             "Two seeds are few: where one optimizer's results spread ten times as much as those of "
-            "the others, a difference carries in 15% of studies of equal optimizers. With three "
+            "the others, a difference carries in 17% of studies of equal optimizers. With three "
             "seeds it is at most 5%."
         )
     last = study.rungs[-1][0] // 20  # few enough for a training that still improves
