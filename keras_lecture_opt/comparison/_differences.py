@@ -79,7 +79,7 @@ def differences(
     Returns:
         List of `Difference`, one for each pair of names. The interval is as wide as the correction
         makes it: it excludes 1 (of a difference: 0) if the means differ significantly. Each misses
-        the truth in less than 5% of studies; one of many does more often. Where nothing can be
+        the truth in less than 5% of studies, one of many more often. Where nothing can be
         tested, as with one seed, p is 1 and the interval has no bounds.
 
     Raises:

@@ -289,8 +289,8 @@ def legend(study, ranking):
         yield (
             "*Ratio to the best*: its value over that of the best, with a 95% interval; the "
             "difference, with a sign, where a value is not positive. A difference carries if its p "
-            f"is below {SIGNIFICANT:.0%}. Interval and p are corrected for the number of pairs. Each "
-            "interval misses the truth in less than 5% of studies; one of many does more often."
+            f"is below {SIGNIFICANT:.0%}. Interval and p are corrected for the number of pairs. "
+            "Each interval misses the truth in less than 5% of studies, one of many more often."
         )
     inner = [entry["optimizer"] for entry in ranking if entry.get("at_inner_edge")]
     if inner:
