@@ -221,7 +221,7 @@ def _old_name(workload, own, optimizer, folder):
     return f"Adam,eta=0.1,seed=0,{known_by}"
 
 
-def test_report_of_a_search(study, tmp_path):
+def test_report_of_a_search(study, tmp_path, monkeypatch):
     folder = study.report(tmp_path)
     page = (folder / "README.md").read_text(encoding="utf-8")
     for part in (
@@ -252,6 +252,14 @@ def test_report_of_a_search(study, tmp_path):
     assert is_whole(figure)
     labels = [text.get_text() for text in figure.axes[-1].get_legend().get_texts()]
     assert labels == list(OPTIMIZERS)  # those without the last hyperparameter, too
+    values = loaded.values
+    first = np.arange(len(loaded.rates))[:, None] == 0
+    monkeypatch.setattr(
+        loaded, "values", lambda name, rung: np.where(first, np.inf, values(name, rung))
+    )
+    [axes, *_] = loaded.costs().axes
+    crosses = [line.get_xdata() for line in axes.lines if line.get_marker() == "X"]
+    assert crosses == [[trials[0]["learning_rate"]] for trials in loaded.trials.values()]
     plt.close("all")
 
 

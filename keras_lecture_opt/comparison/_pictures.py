@@ -81,7 +81,7 @@ def sensitivity(study, ax, figsize, dpi):
         raise ValueError("`sensitivity` shows a grid of learning rates. `costs` shows a search.")
     rates = np.array(study.rates)
     with canvas(ax, (10, 6), figsize, dpi) as axes:
-        drawn, edge = [], max(study.sign, 0)  # of the axes, where the worse values are
+        drawn = []
         for i, (name, line) in enumerate(zip(study.names, lines_of(study), strict=True)):
             values = study.values(name, 0)
             values = study.sign * np.where(np.isfinite(values).all(axis=1)[:, None], values, np.nan)
@@ -93,10 +93,7 @@ def sensitivity(study, ax, figsize, dpi):
             ring = {"color": line["color"], "markersize": 14, "markerfacecolor": "none"}
             chosen = rates == study.learning_rates[name]
             axes.plot(rates[chosen], mean[chosen], "o", **ring)
-            out = rates[np.isnan(mean)]
-            beside = np.full(len(out), edge + study.sign * 0.025 * (i + 1))
-            cross = {"color": line["color"], "markersize": 8, "clip_on": False}
-            axes.plot(out, beside, "X", **cross, transform=axes.get_xaxis_transform())
+            draw_diverged(axes, rates[np.isnan(mean)], i, line, study.sign)
         if np.isnan(np.concatenate(drawn)).any():
             axes.plot([], [], "X", color="#000000", markersize=8, label="diverged")
         log_scale(axes, drawn)
@@ -107,6 +104,15 @@ def sensitivity(study, ax, figsize, dpi):
     return axes
 
 
+def draw_diverged(axes, places, i, line, sign):
+    """Draw crosses beyond the worst values, those of each optimizer in a row of their own."""
+    if not len(places):  # which would confuse the layout of log axes
+        return
+    beside = np.full(len(places), max(sign, 0) + sign * 0.025 * (i + 1))
+    cross = {"color": line["color"], "markersize": 8, "clip_on": False}
+    axes.plot(places, beside, "X", **cross, transform=axes.get_xaxis_transform())
+
+
 def costs(study, figsize, dpi):
     """Draw `Study.costs`."""
     names = _costs.searched(study)
@@ -114,7 +120,7 @@ def costs(study, figsize, dpi):
         panels, drawn = np.atleast_1d(panels), []
         for hyperparameter, axes in zip(names, panels, strict=True):
             place = places(study, hyperparameter, axes)
-            for name, line in zip(study.names, lines_of(study), strict=True):
+            for i, (name, line) in enumerate(zip(study.names, lines_of(study), strict=True)):
                 line["marker"] = line["marker"] or "o"
                 label = wrap(name) if axes is panels[-1] else None
                 found = _costs.parts(study, name, hyperparameter)
@@ -125,7 +131,9 @@ def costs(study, figsize, dpi):
                     means = study.sign * study.values(name, 0).mean(axis=1)
                     tried = [study.trials[name][trial][hyperparameter] for trial in study.rates]
                     dots = {"color": line["color"], "alpha": 0.35, "markersize": 4}
-                    axes.plot([*map(place, tried)], finite(means), "o", **dots)
+                    at = np.array([*map(place, tried)])
+                    axes.plot(at, finite(means), "o", **dots)
+                    draw_diverged(axes, at[~np.isfinite(means)], i, line, study.sign)
                     drawn.append(finite(means))
             axes.set_xlabel(hyperparameter)
         log_scale(panels[0], drawn)

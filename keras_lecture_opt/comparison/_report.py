@@ -163,9 +163,10 @@ def costs(study):
     yield "## What does a wrong hyperparameter cost?"
     yield "![What each hyperparameter costs](costs.png)"
     yield (
-        "A dot is a trial. Each range is cut into parts with equally many trials; each value of a "
-        "list is a part. A cell is what the best trial of a part reached, over what the best trial "
-        f"of the optimizer reached: mean {at}, where every trial was trained."
+        "A dot is a trial, and a cross one that diverged with a seed. Each range is cut into parts "
+        "with equally many trials; each value of a list is a part. A cell is what the best trial "
+        "of a part reached, over what the best trial of the optimizer reached: mean "
+        f"{at}, where every trial was trained."
     )
     for hyperparameter in _costs.searched(study):
         rows = []
