@@ -39,7 +39,7 @@ from matplotlib.ticker import PercentFormatter
 
 from keras_lecture_opt import comparison, mnist
 from keras_lecture_opt._resolve import optimizer_class
-from keras_lecture_opt.comparison._report import markdown_table
+from keras_lecture_opt.comparison._tables import markdown_table
 from keras_lecture_opt.plots._style import PALETTE, legend, style
 from keras_lecture_opt.rules import RULES
 

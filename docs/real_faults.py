@@ -39,7 +39,7 @@ sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "examples"))
 import _programs
 
 from keras_lecture_opt import mnist
-from keras_lecture_opt.comparison._report import markdown_table
+from keras_lecture_opt.comparison._tables import markdown_table
 
 HERE = pathlib.Path(__file__).parent
 CSV, PAGE = HERE / "real_faults.csv", HERE / "real_faults.md"

@@ -18,7 +18,7 @@ import numpy as np
 
 from keras_lecture_opt import comparison
 from keras_lecture_opt.comparison._differences import visible
-from keras_lecture_opt.comparison._report import markdown_table
+from keras_lecture_opt.comparison._tables import markdown_table
 
 HERE = pathlib.Path(__file__).parent
 STUDIES = 2000

@@ -39,7 +39,7 @@ from verdict_networks import (
     train,
 )
 
-from keras_lecture_opt.comparison._report import markdown_table
+from keras_lecture_opt.comparison._tables import markdown_table
 from keras_lecture_opt.rules import _compiled
 
 CSV, PAGE = HERE / "verdicts.csv", HERE / "verdicts.md"

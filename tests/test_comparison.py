@@ -29,6 +29,7 @@ from keras_lecture_opt.comparison import (
     _report,
     _run,
     _search,
+    _tables,
     _workload,
 )
 
@@ -519,15 +520,15 @@ def test_rows_and_table(study):
     [pair] = comparison.differences({other: ends[other], best: ends[best]})
     assert [pair] == study.differences()
     assert second.startswith(f"| 2 | {other} | {rates[other]:g}{edge[1]} | {means[other]:.4g} | ")
-    assert f" | {_report.size(pair)} | " in second
-    sizes = map(_report.ratio, (pair.ratio, *pair.interval))
-    assert _report.size(pair) == "{} [{}, {}]".format(*sizes)
+    assert f" | {_tables.size(pair)} | " in second
+    sizes = map(_tables.ratio, (pair.ratio, *pair.interval))
+    assert _tables.size(pair) == "{} [{}, {}]".format(*sizes)
     assert second.endswith("| yes |" if pair.carries else "| no |")
 
 
 def test_table_is_latex_too(study):
     head, rows = ["η", "≥ 1"], [["a_b & 5%", "p < 0.001"], ["\\", "~^#${}"]]
-    assert _report.latex_table(head, rows).splitlines() == [
+    assert _tables.latex_table(head, rows).splitlines() == [
         r"\begin{tabular}{ll}",
         r"\toprule",
         r"$\eta$ & $\geq$ 1 \\",
@@ -604,8 +605,8 @@ def test_mean_of_the_last_epochs_chooses_and_is_reported(regression):
     np.testing.assert_array_equal(study.values("SGD", 0), [[2.5, 2.5], [2.5, 2.5]])
     with pytest.raises(ValueError, match="`average_last` must be"):
         study.average_last = 0
-    assert _report.moment("loss", 4, 2) == "mean loss in epochs 3 to 4"
-    assert _report.moment("val_loss", 4, 9) == "mean val_loss after epochs 1 to 4"
+    assert _tables.moment("loss", 4, 2) == "mean loss in epochs 3 to 4"
+    assert _tables.moment("val_loss", 4, 9) == "mean val_loss after epochs 1 to 4"
 
 
 def test_average_of_the_search_is_that_of_the_protocol(regression, tmp_path):

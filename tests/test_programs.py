@@ -11,7 +11,7 @@ import _programs
 import pytest
 import tensorflow as tf
 
-from keras_lecture_opt.comparison._report import markdown_table
+from keras_lecture_opt.comparison._tables import markdown_table
 
 ROOT = pathlib.Path(__file__).parents[1]
 PROGRAMS = [

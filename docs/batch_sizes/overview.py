@@ -16,7 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 from keras_lecture_opt import rules
-from keras_lecture_opt.comparison._report import markdown_table
+from keras_lecture_opt.comparison._tables import markdown_table
 from keras_lecture_opt.plots._style import canvas, legend, lines
 
 HERE = pathlib.Path(__file__).parent

@@ -31,7 +31,7 @@ from keras_lecture_opt import (
     SimplifiedAdam,
     plots,
 )
-from keras_lecture_opt.comparison._report import markdown_table
+from keras_lecture_opt.comparison._tables import markdown_table
 from keras_lecture_opt.landscapes import beale, descend, quadratic, saddle
 from keras_lecture_opt.plots._style import legend, style
 

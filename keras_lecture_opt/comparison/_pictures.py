@@ -9,9 +9,9 @@ from scipy import stats
 from keras_lecture_opt._arguments import must_be
 from keras_lecture_opt.comparison import _costs
 from keras_lecture_opt.comparison._differences import SIGNIFICANT, blocks
-from keras_lecture_opt.comparison._report import moment
 from keras_lecture_opt.comparison._run import diverged
 from keras_lecture_opt.comparison._search import text
+from keras_lecture_opt.comparison._tables import moment
 from keras_lecture_opt.plots._style import (
     PALETTE,
     canvas,

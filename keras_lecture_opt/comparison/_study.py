@@ -15,7 +15,7 @@ import numpy as np
 
 from keras_lecture_opt._arguments import check_integer, check_local_path, must_be
 from keras_lecture_opt._files import replacing
-from keras_lecture_opt.comparison import _differences, _report, _search, _statistics
+from keras_lecture_opt.comparison import _differences, _report, _search, _statistics, _tables
 from keras_lecture_opt.comparison._identity import describe_optimizer, versions
 from keras_lecture_opt.comparison._run import diverged, ended
 
@@ -348,11 +348,11 @@ class Study:
 
     def table(self) -> str:
         """Return the ranking as a table in Markdown."""
-        return _report.markdown_table(*_report.ranking_table(self, self.ranking()))
+        return _tables.markdown_table(*_tables.ranking_table(self, self.ranking()))
 
     def to_latex(self) -> str:
         """Return the ranking as a table in LaTeX, for the package booktabs."""
-        return _report.latex_table(*_report.ranking_table(self, self.ranking()))
+        return _tables.latex_table(*_tables.ranking_table(self, self.ranking()))
 
     def to_pandas(self) -> Any:
         """Return the ranking as a `pandas.DataFrame`, with numbers in its columns.
@@ -361,7 +361,7 @@ class Study:
         """
         import pandas
 
-        return pandas.DataFrame(_report.flat(self.ranking()))
+        return pandas.DataFrame(_tables.flat(self.ranking()))
 
     def curves(
         self,
