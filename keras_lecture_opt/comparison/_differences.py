@@ -14,7 +14,7 @@ from keras_lecture_opt._arguments import must_be
 SIGNIFICANT = 0.05  # how likely any difference may carry between optimizers that are equal
 # Spreads are pooled in full where the tests of equal spreads have at least this p. docs/seeds.py
 # shows that it keeps false alarms below 5%.
-EQUAL = 0.5
+EQUAL = 0.6
 POOLED = 0.95  # of a pair's 5%, for its test with the spread of all; the rest is for its own spread
 POWER = 0.8  # how often a difference carries that a study "can see"
 DOUBT = 0.36  # by how much more, with three seeds: see `visible`
@@ -59,7 +59,7 @@ def differences(
       noise. Where all values of a pair are positive, their logarithms are compared, because seeds
       change a loss by a factor.
     - The t-test of a pair uses the spread of all pairs (the residuals of optimizer + seed). The
-      smaller the p of the tests of equal spreads (Bartlett's, Cochran's) below 50%, the more of the
+      smaller the p of the tests of equal spreads (Bartlett's, Cochran's) below 60%, the more of the
       pair's own spread counts, where that is larger, and the more the degrees of freedom become
       those of Greenhouse and Geisser.
     - A second t-test of the pair uses its own spread alone, so that a noisy optimizer does not hide
@@ -68,8 +68,9 @@ def differences(
       decides. The means are those of the seeds with which both runs ended.
     - Holm's method corrects the p-values of all these tests together.
 
-    Of comparisons of equal optimizers, at most 5% have any difference that carries, if there are
-    three seeds or more. docs/seeds.md in the clone shows how this was tried, and what two seeds do.
+    Of comparisons of up to eight equal optimizers, at most 5% have any difference that carries, if
+    there are three seeds or more. docs/seeds.md in the clone shows how this was tried, and what two
+    seeds do.
 
     Args:
         values: dict from names to one list of results per optimizer. Position i in every list is
