@@ -65,7 +65,7 @@ class Nesterov(LectureOptimizer):
         eta, mu = self.effective_learning_rate(variable, learning_rate), self.momentum
 
         self.assign(v, mu * v - eta * g)
-        self.assign_add(variable, mu * v - eta * g)  # the same words, but v is now the new v
+        self.assign_add(variable, mu * v - eta * g)  # the same expression, with the new v
 
     def effective_learning_rate(self, variable, learning_rate, t=None):
         """eta, the factor on g, the same for every weight: see `LectureOptimizer`."""
