@@ -29,6 +29,7 @@ def start(example, monkeypatch, tmp_path):
     return run
 
 
+@pytest.mark.full
 def test_study_is_made_and_continued(start, tmp_path, capsys):
     search = ("AdaGrad", "--seeds", "1", "--train-examples", "200", "--rates", "0.1,0.001")
     start(*search, "keras.Lion", "--rungs", "1:2,2:1")

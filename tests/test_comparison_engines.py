@@ -31,6 +31,7 @@ def expected(workload, tmp_path_factory):
     return studies.numbers(comparison.compare(workload, *ARGUMENTS, folder, SEEDS))
 
 
+@pytest.mark.full
 def test_commands_share_the_work(workload, expected, tmp_path, monkeypatch):
     """Two calls in one folder, at the same time: what one trains, the other skips."""
     train_epoch, trained = _run.train_epoch, []
@@ -59,6 +60,7 @@ def test_threads_are_an_executor(workload, expected, tmp_path):
     assert not list((tmp_path / "orders").iterdir())
 
 
+@pytest.mark.full
 def test_dask_redoes_what_a_killed_worker_left(workload, expected, tmp_path):
     """A real cluster of two processes; one is killed in the middle of a run."""
     killed, ended = [], threading.Event()
@@ -89,6 +91,7 @@ def test_dask_redoes_what_a_killed_worker_left(workload, expected, tmp_path):
     assert studies.numbers(study) == expected
 
 
+@pytest.mark.full
 def test_search_in_processes_that_stop_in_time(tmp_path):
     """Stopped by the clock, wherever that is, and continued here: the same numbers."""
     x = np.arange(24.0).reshape(8, 3) / 24

@@ -289,11 +289,11 @@ def state(model):
     [
         ("arrays", ""),
         pytest.param("arrays", "trained before", marks=pytest.mark.full),
-        ("arrays", "interrupted"),
+        pytest.param("arrays", "interrupted", marks=pytest.mark.full),
         ("shuffled", "trained before"),
         pytest.param("shuffled", "in error", marks=pytest.mark.full),
         pytest.param("cached", "", marks=pytest.mark.full),
-        ("drawn", ""),
+        pytest.param("drawn", "", marks=pytest.mark.full),
     ],
 )
 def test_training_after_it_equals_one_without_it(data, ending):

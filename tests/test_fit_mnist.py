@@ -256,6 +256,7 @@ def test_home_folder_is_expanded(example, tmp_path, monkeypatch):
     assert args.log_dir.is_dir()
 
 
+@pytest.mark.full
 def test_compare_overlays_the_lectures_rules_and_keras_own(compare, main, tmp_path, capsys):
     folder = tmp_path / "my runs"
     options = ["--train-examples", "640", "--update-freq", "5", "--log-dir", folder]

@@ -138,6 +138,7 @@ def figures(drawn):
     return drawn[0]
 
 
+@pytest.mark.full
 def test_no_picture_is_cut(drawn):
     _, cut = drawn
     assert not cut
@@ -190,6 +191,7 @@ def rows(page, below):
     return [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines]
 
 
+@pytest.mark.full
 def test_the_shown_page_is_what_is_drawn(figures):
     shown = ROOT / "docs" / "figures"
     assert (figures / "README.md").read_text() == (shown / "README.md").read_text()
@@ -245,6 +247,7 @@ def test_pictures_show_their_rules(figures):
         assert drawn - {SteepestDescent} == expected - {SteepestDescent}
 
 
+@pytest.mark.full
 def test_committed_pictures_are_those_drawn(figures):
     for drawn in figures.glob("*.png"):
         with Image.open(drawn) as new, Image.open(ROOT / "docs" / "figures" / drawn.name) as old:

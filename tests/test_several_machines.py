@@ -51,7 +51,7 @@ def answers(example, tmp_path_factory):
     return folder, [pickle.loads((folder / f"answers-{i}").read_bytes()) for i in range(2)]
 
 
-@pytest.mark.alike
+@pytest.mark.full
 def test_rules_are_those_of_one_process_on_the_whole_batch(rule, answers):
     """NumPy's, with a last batch of two rows: one for each worker."""
     weights, states = expected(rule)
@@ -66,6 +66,7 @@ def test_rules_are_those_of_one_process_on_the_whole_batch(rule, answers):
                 np.testing.assert_allclose(slot, s, rtol=0, atol=atol)
 
 
+@pytest.mark.full
 def test_every_update_is_compiled(answers):
     for found in answers[1]:
         assert found["clusters"] == len(RULES) * len(worker.DTYPES)
@@ -86,6 +87,7 @@ def alone(tmp_path_factory):
     keras.config.set_dtype_policy("float32")
 
 
+@pytest.mark.full
 def test_network_with_two_inputs_is_that_of_one_process(answers, alone):
     model, history, _, _ = alone
     for found in answers[1]:
@@ -101,18 +103,21 @@ def test_network_with_two_inputs_is_that_of_one_process(answers, alone):
         np.testing.assert_allclose(found["predicted"], predicted, rtol=0, atol=1e-12)
 
 
+@pytest.mark.full
 def test_killed_worker_is_started_again_and_the_training_ends_as_if_undisturbed(answers):
     for found in answers[1]:
         assert found["epochs before"] == 1
         assert all(map(np.array_equal, found["interrupted"], found["state"]))
 
 
+@pytest.mark.full
 def test_each_worker_draws_numbers_of_its_own(answers):
     """Its seed, and eight draws."""
     for training in ("seed", "interrupted seed"):
         assert [found[training] for found in answers[1]] == [[7, 8], [8, 8]]
 
 
+@pytest.mark.full
 def test_the_chief_alone_writes_the_log_of_one_process(answers, alone):
     folder, (chief, other) = answers
     _, _, rows, folder_of_one = alone
@@ -134,6 +139,7 @@ def test_the_chief_alone_writes_the_log_of_one_process(answers, alone):
             assert ours[-1] == pytest.approx(true.value, rel=1e-6)
 
 
+@pytest.mark.full
 def test_files_of_the_chief_in_one_process(answers, alone):
     folder, (chief, _) = answers
     loaded = keras.saving.load_model(folder / "network.keras")
@@ -146,6 +152,7 @@ def test_files_of_the_chief_in_one_process(answers, alone):
         assert model.evaluate(*worker.inputs(), verbose=0)[1] == chief["evaluated"]["accuracy"]
 
 
+@pytest.mark.full
 def test_keras_alone_still_fails(answers):
     """If this fails, Keras has mended its issue 20585: DistributedModel may be dropped."""
     for found in answers[1]:
