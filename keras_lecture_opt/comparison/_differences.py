@@ -280,8 +280,9 @@ def _cochran(rows):
     if len(variance) < 2 or not variance.any():
         return 1.0
     others = freedom.sum() - freedom
+    of_others = np.fmax(freedom @ variance - freedom * variance, 0)  # rounded
     with np.errstate(divide="ignore"):  # the others have no spread: p is 0
-        ratio = variance * others / (freedom @ variance - freedom * variance)
+        ratio = variance * others / of_others
     return min(1.0, len(variance) * float(stats.f.sf(ratio, freedom, others).min()))
 
 
