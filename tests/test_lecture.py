@@ -152,6 +152,7 @@ def test_no_picture_is_cut(drawn):
     plt.close("all")
 
 
+@pytest.mark.full
 def test_correction_tables_are_numpys(figures):
     page = (figures / "README.md").read_text()
     [(_, *shown), *ends] = rows(page, "Why does Adam need bias correction?")
@@ -200,6 +201,7 @@ def test_the_shown_page_is_what_is_drawn(figures):
     assert all(f"]({name})" in (shown / "README.md").read_text() for name in drawn)
 
 
+@pytest.mark.full
 def test_saddle_table_is_numpys(figures):
     table = rows((figures / "README.md").read_text(), "All seven from the saddle")
     assert [name for name, _ in table] == [rule.__name__ for rule in RULES]
@@ -213,6 +215,7 @@ def test_saddle_table_is_numpys(figures):
         assert int(shown) == 1 + np.argmax(w1 < -1.5)
 
 
+@pytest.mark.full
 def test_zigzag_table_is_numpys(figures):
     page = (figures / "README.md").read_text()
     table = rows(page, "Steepest descent zigzags, and what momentum does to that")
@@ -223,6 +226,7 @@ def test_zigzag_table_is_numpys(figures):
             assert int(steps) == np.flatnonzero(w1**2 + 25 * w2**2 >= 1e-3)[-1] + 1
 
 
+@pytest.mark.full
 def test_pictures_show_their_rules(figures):
     rules = {
         "zigzag": {Momentum},
