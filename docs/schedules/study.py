@@ -73,12 +73,11 @@ def main():
         options = {"average_last": LAST, "search": search, "trials": trials}
         return comparison.compare(workload, optimizers, None, rungs, folder, seeds, **options)
 
-    studies = []
     for optimizers, rungs in ((cosine, [(EPOCHS, 3)]), (constant, [(20, 3), (EPOCHS, 1)])):
         rates = {name: around(BEST[name.partition(",")[0]]) for name in optimizers}
         chosen = compare(optimizers, rates, rungs, 1).learning_rates
         rates = {name: [chosen[name]] for name in optimizers}
-        studies.append(compare(optimizers, rates, [(EPOCHS, 1)], SEEDS))
+        print(compare(optimizers, rates, [(EPOCHS, 1)], SEEDS).table())
 
 
 if __name__ == "__main__":
