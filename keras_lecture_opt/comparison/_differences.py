@@ -251,13 +251,18 @@ def blocks(table):
     return total / freedom if freedom else math.nan, freedom, sphericity
 
 
+def _spreads(rows):
+    """Return the variances of the rows that have one, and their degrees of freedom."""
+    count, _, variance = _moments(rows)
+    return variance[count > 1], count[count > 1] - 1
+
+
 def _bartlett(rows):
     """Return the p-value of Bartlett's test that rows spread equally; 1 if nothing can be tested.
 
     `scipy.stats.bartlett` returns the same, but would take most of the time of a comparison.
     """
-    count, _, variance = _moments(rows)
-    variance, freedom = variance[count > 1], count[count > 1] - 1
+    variance, freedom = _spreads(rows)
     total, groups = freedom.sum(), len(freedom)
     if groups < 2 or not variance.any():
         return 1.0
@@ -275,8 +280,7 @@ def _cochran(rows):
     It finds the one noisy row among many that Bartlett's test overlooks. It is 1 if nothing can be
     tested.
     """
-    count, _, variance = _moments(rows)
-    variance, freedom = variance[count > 1], count[count > 1] - 1
+    variance, freedom = _spreads(rows)
     if len(variance) < 2 or not variance.any():
         return 1.0
     others = freedom.sum() - freedom

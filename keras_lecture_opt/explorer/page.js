@@ -377,7 +377,8 @@ function likeOthers(rule) {
   return newPath(rule, rates.size === 1 ? { learning_rate: [...rates][0] } : {});
 }
 
-// Keys work wherever the pointer has been, but in fields, and on sliders that Tab has reached. Who moves with Tab presses a button with Space.
+// Keys work wherever the pointer has been, but in fields, and on sliders that Tab has reached. Who moves with Tab presses
+// a button with Space.
 function makeKeys() {
   const KEYS = {
     " ": "play", ArrowLeft: "back", PageUp: "back", ArrowRight: "forward", PageDown: "forward", Home: "reset",
