@@ -134,16 +134,49 @@ def test_search_without_any_finite_loss_has_no_best():
 
 
 def test_range_has_no_gap():
-    """A rate between two good ones is worse: the range ends there."""
-    levels = {0.01: 0.21, 0.032: 0.5, 0.1: 0.2, 0.32: math.nan}
+    """A rate between two good ones gets worse at the end: the range ends there."""
+    levels = {0.01: 0.21, 0.032: 0.1, 0.1: 0.2}
 
     def loss(rate, step):
         level = levels.get(rate, 0.9 if rate < 0.01 else math.nan)
-        return 1.0 if step < 4 else level
+        return 1.0 if step < 4 else 0.5 if (rate, step > 80) == (0.032, True) else level
 
     search = Curves(loss).search()
     assert {_search.rate_of(k) for k in search.finals} == {0.01, 0.032, 0.1}
     assert [_search.rate_of(k) for k in search.close] == [0.1]
+
+
+def test_search_looks_again_at_a_rate_whose_loss_rises_at_first():
+    """A spike in the first steps, or a high loss that falls again, is no divergence."""
+
+    def loss(rate, step):
+        if rate > 0.5:
+            return math.nan
+        return math.exp(-step * rate / 10) + 5 * rate * (8 <= step < 20)
+
+    search = Curves(loss).search()
+    assert _search.rate_of(search.best) >= 0.1
+    assert 0.3 < _search.rate_of(search.too_high) <= 1.0
+
+
+def test_search_says_that_the_loss_rises_at_every_rate():
+    search = Curves(lambda rate, step: 1.0 + 2 * (rate > 1e-10) * (step > 3)).search()
+    assert search.best is None
+
+
+@pytest.mark.parametrize("soars", [13, 41, 90])
+def test_search_leaves_rates_that_soar_later(soars):
+    """All those that go on may: then lower ones do."""
+
+    def loss(rate, step):
+        if rate > 0.5:
+            return math.nan
+        return math.inf if rate > 2e-3 and step >= soars else math.exp(-step * rate)
+
+    curves = Curves(loss)
+    search = curves.search()
+    assert math.isfinite(curves.losses[_search.rate_of(search.best)][-1])
+    assert curves.steps <= 500
 
 
 def test_search_is_not_sure_where_no_rate_diverges():

@@ -4,14 +4,17 @@ import math
 
 import numpy as np
 
-# Shares of all steps that a rate gets in the first round, and up to the end of the second.
-FIRST, SECOND = 0.024, 0.08
-AFTER_FIRST, AFTER_SECOND = 5, 3  # so many rates go on
+FIRST = 0.024  # of all steps each rate gets in the first round
+# Of all steps each rate has had after a later round, and how many half decades around the best one
+# go on. After the last round the rest is used up.
+ROUNDS = (0.08, 2), (0.16, 1), (1, 1)
 DIAGNOSIS = 0.2  # of all steps are left for a diagnosis, where the loss hardly falls
-BELOW = 6  # half decades below the lowest rate that is too high
+BELOW = 4  # half decades below the lowest rate that is too high, in the first round
 LOWEST, HIGHEST = -20, 8  # half decades
 TOLERANCE = 0.05  # of the fall of the loss
 RISE = 0.05  # of the loss without training
+HOPELESS = 10  # times the loss without training
+SAME = 0.01  # of the loss without training, while no loss has fallen
 SURE = 3  # standard errors
 
 
@@ -31,7 +34,7 @@ def end(losses):
 
 
 class Search:
-    """Three rounds of short trainings at rates of the grid.
+    """Rounds of short trainings at rates of the grid: fewer and fewer rates, longer and longer.
 
     Args:
         trials: `Trials`, or what has their `losses`, `train` and `keep`.
@@ -40,15 +43,14 @@ class Search:
 
     Attributes:
         best: index of the rate that is proposed, or None if each rate is too high.
-        too_high: index of the lowest rate that diverges, or None.
+        too_high: index of the lowest rate above it that diverges, or None.
         finals: dict from the indices of the last round to their mean loss at its end.
         without: the losses of the first steps, if nothing is trained.
     """
 
     def __init__(self, trials, steps, guessing=None):
         self._trials, self._curves, self._steps = trials, trials.losses, steps
-        self._guessing, self._tried = guessing, {}
-        self.best = self.too_high = None
+        self._guessing, self._tried, self.best = guessing, [], None
 
     def run(self, begin):
         """Try the rates around that of an index; set what the attributes say."""
@@ -58,12 +60,24 @@ class Search:
         if not np.isfinite(self.without).all():
             return
         self._find_the_edge(begin, few)
-        losses = self._next_round(self._tried, AFTER_FIRST, round(self._steps * SECOND) - few)
-        left = self._steps * (1 if self.is_sure else 1 - DIAGNOSIS) - self.used
-        self.finals = self._next_round(losses, AFTER_SECOND, int(left) // AFTER_SECOND)
-        # A longer training wants lower rates, and the highest good ones may diverge later.
-        if self.finals and self.best - 1 in self.close:
+        self.best = self._choose(self._tried)
+        if self.best is None:
+            return
+        for share, width in ROUNDS:
+            going_on = self._next_round(share, width, few)
+        if not going_on or self._is_too_high(self.best):
+            self.best = None
+            return
+        self.finals = {k: self._loss(k) for k in going_on}
+        # A longer training wants lower rates, and the highest good ones may diverge later. On a
+        # plateau higher ones are better.
+        if self.is_sure and self.best - 1 in self.close:
             self.best -= 1
+
+    @property
+    def too_high(self):
+        least = LOWEST if self.best is None else self.best + 1
+        return min((k for k in self._tried if k >= least and self._is_too_high(k)), default=None)
 
     @property
     def is_sure(self):
@@ -76,12 +90,7 @@ class Search:
         last = end(self._curves[rate_of(self.best)])
         margin = SURE * last.std(ddof=1) / math.sqrt(len(last))
         is_better = self._guessing is None or last.mean() + margin < self._guessing
-        return self._has_fallen and bool(is_better) and self.too_high is not None
-
-    @property
-    def _has_fallen(self):
-        fall, error = self.fall
-        return fall > SURE * error
+        return self._has_fallen(self.best) and bool(is_better) and self.too_high is not None
 
     @property
     def start(self):
@@ -94,15 +103,13 @@ class Search:
 
     @property
     def longest(self):
-        """How many steps the rates of the last round have taken."""
+        """How many steps the best rate has taken."""
         return len(self._curves[rate_of(self.best)])
 
     @property
     def fall(self):
         """By how much the loss has fallen with the best rate, and the standard error of that."""
-        last = end(self._curves[rate_of(self.best)])
-        errors = [v.std(ddof=1) / math.sqrt(len(v)) for v in (self.without, last)]
-        return self.start - float(last.mean()), float(np.hypot(*errors))
+        return self._fall(self.best)
 
     @property
     def close(self):
@@ -118,11 +125,11 @@ class Search:
         return sorted(found)
 
     def _find_the_edge(self, begin, few):
-        """Try rates up to the lowest that is too high, and those below."""
+        """Try rates up to one with which the loss rises in the first steps, and those below."""
 
         def is_too_high(k):
-            self._tried |= self._go_on([k], few)
-            return self._tried[k] == math.inf
+            self._train(k, few)
+            return self._is_too_high(k)
 
         k = begin
         if is_too_high(k):
@@ -132,53 +139,101 @@ class Search:
             while k < HIGHEST and not is_too_high(k + 2):
                 k += 2
             k += 2
-        if k - 1 not in self._tried:
-            is_too_high(k - 1)
-        edge = self.too_high if self.too_high is not None else HIGHEST + 1
+        is_too_high(k - 1)
+        edge = HIGHEST + 1 if self.too_high is None else self.too_high
         k = edge - 1
-        while k > LOWEST + 1 and (k >= edge - BELOW or self._best(self._tried, 1)[0] == k + 1):
-            if k not in self._tried:
-                is_too_high(k)
+        while k > LOWEST + 1 and (k >= edge - BELOW or self._choose(self._tried) == k + 1):
+            is_too_high(k)
             k -= 1
 
-    def _next_round(self, losses, number, steps):
-        """Train the best of some rates for more steps; return their losses.
+    def _next_round(self, share, width, few):
+        """Go on with the rates around the best one; set the best of them, and return them."""
+        while self.best > LOWEST:
+            # Rates that go on may fall after all: one above them has to be too high.
+            top = self.best + width
+            k = max(top, *self._tried)
+            while k < HIGHEST and not any(i > top and self._is_too_high(i) for i in self._tried):
+                k = min(k + 2, HIGHEST)
+                self._train(k, few)
+            going_on = self._around(self.best, width, few)
+            had = [self._had(k) for k in going_on]
+            left = self._steps * (1 if self.is_sure else 1 - DIAGNOSIS) - self.used
+            each = range(round(self._steps * share) + 1)
+            each = max(n for n in each if sum(max(n - m, 0) for m in had) <= max(left, 0))
+            for k in going_on:
+                self._train(k, each)
+            best = self._choose(going_on)
+            if best is not None:
+                self.best = best
+                return going_on
+            self.best -= width + 1  # all of them diverge after a while
+        return []
 
-        Where no loss has fallen yet, those that change least look best: the highest rates go on.
-        In the last round those below the best go on, as longer trainings want lower rates.
-        """
-        going_on = self._best(losses, len(losses))
-        self.best = next(iter(going_on), None)
-        if going_on and not self._has_fallen:
-            going_on = sorted(going_on, reverse=True)
-        elif number == AFTER_SECOND:
-            going_on = sorted(going_on, key=lambda k: not 0 <= self.best - k < number)
-        steps = max(0, min(steps, (self._steps - self.used) // number))
-        self._trials.keep([rate_of(k) for k in going_on[:number]])
-        found = self._go_on(going_on[:number], steps)
-        if not self._best(found, 1):  # all of them diverge after a while
-            found = {k: self._tried[k] for k in sorted(self._best(self._tried, 99))[-1:]}
-        self.best = next(iter(self._best(found, 1)), None)
-        return found
+    def _around(self, k, width, few):
+        """Return the indices around one that are not hopeless after a few steps."""
+        indices = range(max(k - width, LOWEST + 1), min(k + width, HIGHEST) + 1)
+        for i in reversed(indices):
+            self._train(i, few)
+        self._trials.keep([rate_of(i) for i in self._tried if i <= indices[-1]])
+        return [i for i in indices if not self._is_hopeless(i)]
 
-    def _go_on(self, indices, steps):
-        """Train some rates for more steps; return a dict of their losses, infinity if too high."""
-        found = {}
-        for k in indices:
+    def _train(self, k, steps):
+        """Go on with a rate until it has had so many steps, if there are as many."""
+        steps = min(steps - self._had(k), self._steps - self.used)
+        if k not in self._tried:
+            self._tried.append(k)
+        if steps > 0 and self._loss(k) < math.inf:
             self._trials.train(rate_of(k), steps)
-            losses = self._curves[rate_of(k)]
-            found[k] = float(end(losses).mean())
-            # The first steps see the same batches as those without training. Later ones may be
-            # harder.
-            same, spread = len(losses) == len(self.without), float(self.without.std())
-            without = float(end(self.without).mean()) if same else self.start
-            if not found[k] <= without + max(RISE * abs(self.start), (2 if same else 6) * spread):
-                found[k] = math.inf
-                if self.too_high is None or k < self.too_high:
-                    self.too_high = k
-        return found
 
-    def _best(self, losses, number):
-        """Return at most so many indices below that which is too high, the best first."""
-        top = math.inf if self.too_high is None else self.too_high
-        return sorted((k for k in losses if k < top), key=losses.get)[:number]
+    def _had(self, k):
+        return len(self._curves.get(rate_of(k), []))
+
+    def _loss(self, k):
+        """Return the mean of the last losses of a rate, infinity if one is not finite."""
+        losses = self._curves.get(rate_of(k))
+        if not losses:
+            return self.start
+        loss = float(end(losses).mean())
+        return loss if math.isfinite(loss) else math.inf
+
+    def _bound(self, k):
+        """Return the loss above which a rate is too high.
+
+        The first steps see the same batches as those without training. Later ones may be harder.
+        """
+        same, spread = self._had(k) == len(self.without), float(self.without.std())
+        without = float(end(self.without).mean()) if same else self.start
+        return without + max(RISE * abs(self.start), (2 if same else 6) * spread)
+
+    def _is_too_high(self, k):
+        return not self._loss(k) <= self._bound(k)
+
+    def _is_hopeless(self, k):
+        return not self._loss(k) <= self._bound(k) + HOPELESS * abs(self.start)
+
+    def _lowest(self, indices):
+        """Return the index whose loss is lowest, None if all are hopeless."""
+        left = (k for k in indices if not self._is_hopeless(k))
+        return min(left, key=self._loss, default=None)
+
+    def _choose(self, indices):
+        """Return the index to go on around: that of the lowest loss, None if all are hopeless.
+
+        While no loss has fallen, the rates that change least look best. Higher ones leave such a
+        plateau sooner: the highest goes on whose loss is the same.
+        """
+        best = self._lowest(indices)
+        if best is not None and not self._has_fallen(best):
+            limit = self._loss(best) + SAME * abs(self.start)
+            while best + 1 in indices and self._loss(best + 1) <= limit:
+                best += 1
+        return best
+
+    def _fall(self, k):
+        last = end(self._curves[rate_of(k)])
+        errors = [v.std(ddof=1) / math.sqrt(len(v)) for v in (self.without, last)]
+        return self.start - float(last.mean()), float(np.hypot(*errors))
+
+    def _has_fallen(self, k):
+        fall, error = self._fall(k)
+        return fall > SURE * error
