@@ -48,7 +48,8 @@ class FoundLearningRate:
         rate: the number.
         low, high: the lowest and the highest of the tried rates whose losses are close to the best:
             by 5% of the fall of the loss.
-        diverges: the lowest tried rate with which the loss rises or is not finite, or None.
+        diverges: the lowest tried rate above these with which the loss rises or is not finite, if
+            only for some steps; or None.
         losses: dict from rates to arrays: the loss of each step that was trained at a rate.
         start: the loss before training.
         steps: how many steps all this took.
@@ -93,10 +94,10 @@ def find_learning_rate(
     """Find the learning rate of a model's optimizer: short trainings at several rates decide.
 
     All rates, half a power of ten apart, are trained from the model's weights as they are now, on
-    the same batches. The first round finds the rate that is too high, and takes a few steps with
-    each of those below. The best five go on, and then the best of them with the two below it.
-    Chosen is the rate with the lowest loss, or the next one below if that is nearly as good: it
-    suits longer trainings, too.
+    the same batches. The first round finds a rate that is too high, and takes a few steps with each
+    of those below. The best one goes on with two rates on each side; then, twice, the best one with
+    one on each side. Chosen is the rate with the lowest loss, or the next one below if that is
+    nearly as good: it suits longer trainings, too.
 
     Nothing of this is left: weights, optimizer, metrics, random numbers and the order of the data
     are as before. (What a model keeps in a `tf.Variable` or in Python goes on, and so do generators
@@ -110,7 +111,7 @@ def find_learning_rate(
         batch_size: of arrays, as for `fit`. Defaults to 32.
         sample_weight, class_weight: as for `fit`.
         steps: how many training steps to take at most, of all rates together; at least 100. More of
-            them tell more about long trainings: the last candidates get a quarter each.
+            them tell more about long trainings: the last candidates get about a quarter each.
         verbose: 0 for no progress bar. Defaults to "auto".
 
     Returns:

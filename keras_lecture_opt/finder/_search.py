@@ -43,14 +43,15 @@ class Search:
 
     Attributes:
         best: index of the rate that is proposed, or None if each rate is too high.
-        too_high: index of the lowest rate above it that diverges, or None.
+        too_high: index of the lowest rate above the close ones whose loss rose, or None.
         finals: dict from the indices of the last round to their mean loss at its end.
         without: the losses of the first steps, if nothing is trained.
     """
 
     def __init__(self, trials, steps, guessing=None):
         self._trials, self._curves, self._steps = trials, trials.losses, steps
-        self._guessing, self._tried, self.best = guessing, [], None
+        self._guessing, self._tried, self._risen = guessing, [], set()
+        self.best, self.finals = None, {}
 
     def run(self, begin):
         """Try the rates around that of an index; set what the attributes say."""
@@ -76,8 +77,8 @@ class Search:
 
     @property
     def too_high(self):
-        least = LOWEST if self.best is None else self.best + 1
-        return min((k for k in self._tried if k >= least and self._is_too_high(k)), default=None)
+        good = self.close if self.finals else [LOWEST if self.best is None else self.best]
+        return min((k for k in self._risen if k > good[-1]), default=None)
 
     @property
     def is_sure(self):
@@ -184,6 +185,8 @@ class Search:
             self._tried.append(k)
         if steps > 0 and self._loss(k) < math.inf:
             self._trials.train(rate_of(k), steps)
+            if self._is_too_high(k):
+                self._risen.add(k)
 
     def _had(self, k):
         return len(self._curves.get(rate_of(k), []))
