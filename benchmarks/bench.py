@@ -1,18 +1,14 @@
 """What an update costs, beside Keras's nearest built-in: `make bench`, or with the parts named.
 
     python benchmarks/bench.py [update] [settings] [fit] [size] [memory] [monitor] [descend]
-        [machines] [epochs]
 
 Both sides run in turns in one process; a ratio is the median over the turns of ours divided by the
 built-in's, with its quartiles. Prints tables and writes `benchmarks/results.csv`. The part
 `settings` compares updates with `clipnorm` and with `use_ema`. The part `fit` compares whole
-training steps, `steps_per_execution=16` with 1, and batches without tf.data's tuner with arrays.
+training steps. The part `size` compares updates of 100 to 100 million weights, and draws size.png.
 The part `monitor` compares, in CPU time, a training step that is logged with one that is not
 ("ours" and "keras" in the table), and names the time before the first event. The part `descend`
-compares a descent of 2000 steps, its compilation included, with as many eager calls of `apply`. The
-part `machines` trains in one and in two processes of this machine, which share its cores: it shows
-what the exchange of gradients costs, not what a second machine gains. The part `epochs` trains the
-lecture's network on MNIST, with and without `jit_compile`.
+compares a descent of 2000 steps, its compilation included, with as many eager calls of `apply`.
 """
 
 import argparse
@@ -36,13 +32,14 @@ import keras_lecture_opt as ours  # first: it keeps TensorFlow's start-up lines 
 import keras
 import numpy as np
 import tensorflow as tf
+from matplotlib import pyplot as plt
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "examples"))
 import _programs
 
 from keras_lecture_opt import _batches, mnist
 from keras_lecture_opt.comparison._run import gpu_name, machine
-from keras_lecture_opt.several_machines import DistributedModel
+from keras_lecture_opt.plots._style import PALETTE, legend, style
 
 tf.get_logger().setLevel("ERROR")  # it would warn that we trace many functions
 PAIRS = {  # name of the rule: (the rule, Keras's nearest)
@@ -70,11 +67,6 @@ COLUMNS = {  # of the table: (key, format)
     "gb_per_s": "{:.1f}",
     "copy_gb_per_s": "{:.1f}",
     "steps_per_s": "{:.0f}",
-    "images_per_s": "{:.0f}",
-    "exchange_ms": "{:.2f}",
-    "exchange_share": "{:.2f}",
-    "epoch_s": "{:.2f}",
-    "accuracy": "{:.4f}",
 }
 
 
@@ -209,39 +201,6 @@ def fit():
             in_turns(runs, 1, 1)
             result = compare(in_turns(runs, 1, 21) / 40)
             yield {"case": f"batch {batch}", "rule": rule, **result}
-    yield from steps_per_execution()
-    yield from untuned()
-
-
-def steps_per_execution(batch=128, batches=128):
-    """Compare `steps_per_execution=16`, the first of each pair, with 1: ours, and Keras's Adam."""
-    data = _batches.shuffled(images(batches * batch), batch, seed=0)
-    for whose, make in zip(("ours", "Keras's"), PAIRS["Adam"], strict=True):
-        runs = []
-        for steps in (16, 1):
-            model = mnist.mlp()
-            model.compile(make(), "sparse_categorical_crossentropy", steps_per_execution=steps)
-            runs.append(lambda m=model: m.fit(data, shuffle=False, verbose=0))
-        in_turns(runs, 1, 1)
-        result = compare(in_turns(runs, 1, 21) / batches)
-        yield {"case": f"16 steps per execution, {whose}", "rule": "Adam", **result}
-
-
-def untuned(batch=128, batches=469, test=10_000):
-    """Compare an epoch without tf.data's tuner, the first of the pair, with one of arrays."""
-    x, y = images(batches * batch)
-    validation = x[:test], y[:test]
-    arrays = {"x": x, "y": y, "batch_size": batch, "validation_data": validation}
-    datasets = {
-        "x": _batches.shuffled((x, y), batch, seed=0),
-        "shuffle": False,
-        "validation_data": _batches.in_order(validation, batch),
-    }
-    model = mnist.mlp()
-    model.compile(ours.Adam(), "sparse_categorical_crossentropy", steps_per_execution=7)
-    runs = [functools.partial(model.fit, **data, verbose=0) for data in (datasets, arrays)]
-    in_turns(runs, 1, 1)
-    yield {"case": "without the tuner", "rule": "Adam", **compare(in_turns(runs, 1, 11) / batches)}
 
 
 def copy_of(n):
@@ -266,10 +225,24 @@ def compare_size(rule, n):
 
 
 def size():
-    for exponent in range(8, 3, -1):  # the large ones first: they tell the most
+    ratios = {rule: [] for rule in PAIRS}
+    sizes = [10**exponent for exponent in range(8, 1, -1)]  # the large ones tell the most
+    for n in sizes:
         for rule in PAIRS:
-            row = alone(compare_size, rule, 10**exponent)
-            yield {"case": f"1e{exponent} parameters", "rule": rule, **row}
+            row = alone(compare_size, rule, n)
+            ratios[rule].append([row[key] for key in ("quartile_1", "ratio", "quartile_3")])
+            yield {"case": f"{n:.0e} parameters", "rule": rule, **row}
+    with style():
+        figure, ax = plt.subplots(figsize=(9, 5))
+        for (rule, values), color in zip(ratios.items(), PALETTE, strict=False):
+            low, ratio, high = np.transpose(values)
+            ax.errorbar(sizes, ratio, (ratio - low, high - ratio), label=rule, color=color)
+        ax.axhline(1, color="#7F7F7F", linestyle=":")
+        ax.set(
+            xscale="log", xlabel="weights", ylabel="time of an update, Keras's = 1", ylim=(0, None)
+        )
+        legend(ax)
+        figure.savefig(pathlib.Path(__file__).with_name("size.png"), dpi=80, bbox_inches="tight")
 
 
 def memory():
@@ -400,78 +373,6 @@ def descent():
         yield {"case": f"{steps} steps", "rule": rule, **result, **per_s}
 
 
-def machines():
-    """Train in one and in two processes that share the cores of this machine."""
-    spawn = multiprocessing.get_context("spawn")
-    for batch in (128, 1024):
-        for workers in (1, 2):
-            threads = max(1, os.cpu_count() // workers)
-            clusters = _programs.local_cluster(workers)
-            with ProcessPoolExecutor(workers, mp_context=spawn) as processes:
-                runs = [processes.submit(worker, c, threads, batch) for c in clusters]
-                step, exchange = np.median([run.result() for run in runs], axis=0)
-            yield {
-                "case": f"{workers} x {threads} threads, batch {batch}",
-                "rule": "Adam",
-                "ours_ms": 1000 * step,
-                "images_per_s": batch / step,
-                "exchange_ms": 1000 * exchange,
-                "exchange_share": exchange / step,
-            }
-
-
-def worker(cluster, threads, batch, batches=60):
-    """Return the seconds of a training step, and of the exchange of its gradients alone."""
-    os.environ["TF_CONFIG"] = cluster
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    with strategy.scope():
-        network, optimizer = mnist.mlp(), ours.Adam()
-    model = DistributedModel(network)
-    model.compile(optimizer, "sparse_categorical_crossentropy")
-    x, y = images(batches * batch)
-    ends = []
-    clock = keras.callbacks.LambdaCallback(
-        on_train_batch_end=lambda i, logs: ends.append(time.perf_counter())
-    )
-    model.fit(x, y, batch_size=batch, shuffle=False, verbose=0, callbacks=[clock])
-    step = np.median(np.diff(ends)[10:])  # the first ones trace, compile and fill queues
-
-    gradients = [tf.ones(variable.shape) for variable in model.trainable_variables]
-
-    def all_reduce():
-        return tf.distribute.get_replica_context().all_reduce("sum", gradients)
-
-    exchange = tf.function(lambda: strategy.run(all_reduce))
-    seconds(exchange, 5)
-    return step, np.median([seconds(exchange, 1) for _ in range(batches)])
-
-
-def epochs(batch=128, number=5):
-    """Give the median time of the epochs after the first, which compiles, and the test accuracy."""
-    train, test = mnist.load()
-    for jit_compile in (True, False):
-        for steps in (1, 16, 469):
-            keras.utils.set_random_seed(0)
-            model = mnist.mlp()
-            model.compile(
-                ours.Adam(),
-                "sparse_categorical_crossentropy",
-                metrics=["accuracy"],
-                steps_per_execution=steps,
-                jit_compile=jit_compile,
-            )
-            data = _batches.shuffled(train, batch, seed=0)
-            fit = functools.partial(model.fit, data, shuffle=False, verbose=0)
-            times = [seconds(fit, 1) for _ in range(number)]
-            yield {
-                "case": f"jit_compile={jit_compile}, {steps} steps per execution",
-                "rule": "Adam",
-                "epoch_s": np.median(times[1:]),
-                "accuracy": model.evaluate(*test, verbose=0)[1],
-            }
-
-
 def main():
     parts = {
         "update": update,
@@ -481,8 +382,6 @@ def main():
         "memory": memory,
         "monitor": monitor,
         "descend": descent,
-        "machines": machines,
-        "epochs": epochs,
     }
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     # `choices` would refuse an empty list.

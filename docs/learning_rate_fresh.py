@@ -1,14 +1,18 @@
 """How near are the rates of `find_learning_rate` on networks that were not used to tune it?
 
-    python docs/learning_rate_fresh.py gru tokens table images
+    python docs/learning_rate_fresh.py
 
-prints for each network and optimizer the rate that is found, the best of seven around it, and the
-excess after 300 steps: the loss above that of the best, in parts of the fall from the first loss.
-It takes some 20 minutes on two CPU cores.
+trains each network with each optimizer for 300 steps with the rate that is found and six around
+it, half a power of ten apart. learning_rate_fresh.csv has the rates, the best one, and the excess:
+the loss above that of the best, in parts of the fall from the first loss. The table in
+learning_rate.md follows. It takes some 20 minutes on two CPU cores; the same command continues.
 """
 
 import argparse
+import csv
 import os
+import pathlib
+import re
 import warnings
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -19,6 +23,11 @@ import keras
 import numpy as np
 from keras import layers
 
+from keras_lecture_opt.comparison._tables import markdown_table
+
+HERE = pathlib.Path(__file__).parent
+PAGE, RESULTS = HERE / "learning_rate.md", HERE / "learning_rate_fresh.csv"
+NEAR = 0.05
 BATCH, STEPS, LAST, EXAMPLES = 64, 300, 50, 4096
 OPTIMIZERS = {
     "keras.Adam": keras.optimizers.Adam,
@@ -29,70 +38,105 @@ OPTIMIZERS = {
 }
 
 
-def gru(rng):
-    """Does a random walk of 20 steps ever rise above 2?"""
-    x = rng.normal(size=(EXAMPLES, 20, 4)).astype("float32")
-    y = (np.cumsum(x[:, :, 0], axis=1).max(axis=1) > 2).astype("int32")
+def language(rng):
+    """A transformer that predicts the next of 12 signs, which depends on the last two."""
+    chances = rng.dirichlet(np.full(12, 0.3), size=(12, 12))
+    signs = rng.integers(0, 12, size=(EXAMPLES, 21))
+    for i in range(2, 21):
+        sums = np.cumsum(chances[signs[:, i - 2], signs[:, i - 1]], axis=1)
+        signs[:, i] = np.minimum((sums < rng.random((EXAMPLES, 1))).sum(axis=1), 11)
 
     def build():
-        return keras.Sequential([keras.Input((20, 4)), layers.GRU(32), layers.Dense(2, "softmax")])
-
-    return x, y, build, "sparse_categorical_crossentropy"
-
-
-def tokens(rng):
-    """A transformer: the first token says which of 16 tokens is the answer."""
-    x = rng.integers(0, 30, size=(EXAMPLES, 16))
-    y = x[np.arange(EXAMPLES), x[:, 0] % 16]
-
-    def build():
-        inputs = keras.Input((16,), dtype="int32")
-        h = layers.Embedding(30, 48)(inputs) + layers.Embedding(16, 48)(keras.ops.arange(16))
+        inputs = keras.Input((20,), dtype="int32")
+        h = layers.Embedding(12, 64)(inputs) + layers.Embedding(20, 64)(keras.ops.arange(20))
         for _ in range(2):
             normal = layers.LayerNormalization()(h)
-            h = h + layers.MultiHeadAttention(4, 12)(normal, normal)
+            h = h + layers.MultiHeadAttention(4, 16)(normal, normal, use_causal_mask=True)
             normal = layers.LayerNormalization()(h)
-            h = h + layers.Dense(48)(layers.Dense(96, "gelu")(normal))
-        first = layers.LayerNormalization()(h)[:, 0]
-        return keras.Model(inputs, layers.Dense(30, "softmax")(first))
+            h = h + layers.Dense(64)(layers.Dense(128, "gelu")(normal))
+        return keras.Model(inputs, layers.Dense(12, "softmax")(layers.LayerNormalization()(h)))
 
-    return x, y, build, "sparse_categorical_crossentropy"
+    return signs[:, :-1], signs[:, 1:], build, "sparse_categorical_crossentropy"
 
 
-def table(rng):
-    """A regression that is hard, with BatchNormalization."""
-    x = rng.normal(size=(EXAMPLES, 30)).astype("float32")
-    y = np.tanh(x @ rng.normal(size=(30, 8))).prod(axis=1) + np.sin(2 * x[:, 0])
-    y = ((y - y.mean()) / y.std()).astype("float32")[:, None]
+def residual(rng):
+    """A residual network with BatchNormalization on MNIST."""
 
     def build():
-        hidden = [layers.Dense(128), layers.BatchNormalization(), layers.Activation("relu")]
-        return keras.Sequential(
-            [keras.Input((30,)), *hidden, layers.Dense(128, "swish"), layers.Dense(1)]
-        )
+        inputs = keras.Input((28, 28, 1))
+        h = layers.Conv2D(12, 3, 2, padding="same")(inputs)
+        for _ in range(3):
+            inner = layers.Activation("relu")(layers.BatchNormalization()(h))
+            h = h + layers.Conv2D(12, 3, padding="same")(inner)
+        h = layers.GlobalAveragePooling2D()(layers.Activation("relu")(h))
+        return keras.Model(inputs, layers.Dense(10, "softmax")(h))
 
-    return x, y, build, "mse"
-
-
-def images(rng):
-    """A small convolutional network on MNIST."""
     (x, y), _ = klo.mnist.load()
+    x = x[:EXAMPLES, ..., None].astype("float32") / 255
+    return x, y[:EXAMPLES].astype("int32"), build, "sparse_categorical_crossentropy"
+
+
+def pictures(rng):
+    """A convolutional autoencoder on MNIST."""
+    (x, _), _ = klo.mnist.load()
     x = x[:EXAMPLES, ..., None].astype("float32") / 255
 
     def build():
         return keras.Sequential(
             [
                 keras.Input((28, 28, 1)),
-                layers.Conv2D(8, 3, 2, activation="relu"),
-                layers.LayerNormalization(),
-                layers.SeparableConv2D(16, 3, 2, activation="relu"),
-                layers.GlobalAveragePooling2D(),
-                layers.Dropout(0.2),
-                layers.Dense(10, "softmax"),
+                layers.Conv2D(8, 3, 2, padding="same", activation="relu"),
+                layers.Flatten(),
+                layers.Dense(16),
+                layers.Dense(14 * 14 * 8, "relu"),
+                layers.Reshape((14, 14, 8)),
+                layers.Conv2DTranspose(1, 3, 2, padding="same", activation="sigmoid"),
             ]
         )
 
-    return x, y[:EXAMPLES].astype("int32"), build, "sparse_categorical_crossentropy"
+    return x, x, build, "binary_crossentropy"
+
+
+def ratings(rng):
+    """Products of embeddings: what 300 people think of 200 films, with noise."""
+    people, films = rng.integers(0, 300, EXAMPLES), rng.integers(0, 200, EXAMPLES)
+    tastes, kinds = rng.normal(size=(300, 3)), rng.normal(size=(200, 3))
+    y = 3 + (tastes[people] * kinds[films]).sum(axis=1) / 2 + 0.3 * rng.normal(size=EXAMPLES)
+
+    def build():
+        inputs = keras.Input((2,), dtype="int32")
+        both = layers.Embedding(300, 8)(inputs[:, 0]), layers.Embedding(200, 8)(inputs[:, 1])
+        h = layers.Concatenate()([layers.Multiply()(both), *both])
+        return keras.Model(inputs, layers.Dense(1)(layers.Dense(32, "relu")(h)))
+
+    x = np.stack([people, films], axis=1).astype("int32")
+    return x, y.astype("float32")[:, None], build, "mse"
+
+
+def sensors(rng):
+    """Five states of a machine from 64 readings of 3 noisy sensors, with convolutions."""
+    y = rng.integers(0, 5, EXAMPLES)
+    times = np.arange(64)[None, :, None] + 20 * rng.random((EXAMPLES, 1, 3))
+    x = np.sin(times * (0.2 + 0.1 * y[:, None, None])) + rng.normal(size=(EXAMPLES, 64, 3))
+
+    def build():
+        return keras.Sequential(
+            [
+                keras.Input((64, 3)),
+                layers.Conv1D(24, 7, activation="relu"),
+                layers.MaxPooling1D(2),
+                layers.Conv1D(24, 5, activation="relu"),
+                layers.GlobalMaxPooling1D(),
+                layers.Dropout(0.3),
+                layers.Dense(5),
+            ]
+        )
+
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    return x.astype("float32"), y.astype("int32"), build, loss
+
+
+NETWORKS = language, residual, pictures, ratings, sensors
 
 
 class Losses(keras.callbacks.Callback):
@@ -137,16 +181,56 @@ def measure(x, y, build, loss, optimizer):
     return found, best, (train(found.rate) - grid[best]) / (first - grid[best])
 
 
+def table(rows):
+    """Return the table of the page."""
+    lines = []
+    for network in NETWORKS:
+        mine = [row for row in rows if row["network"] == network.__name__]
+        kept = sum(float(row["excess"]) <= NEAR for row in mine)
+        far = [row for row in mine if float(row["excess"]) > NEAR]
+        named = (
+            f"{r['optimizer']} {r['found']}{'' if r['is_sure'] == 'True' else ' (unsure)'}, "
+            f"best {r['best']}: {float(r['excess']):.0%}"
+            for r in far
+        )
+        lines.append([f"`{network.__name__}`", f"{kept} of {len(mine)}", "; ".join(named) or "-"])
+    return markdown_table(["network", "within 5%", "the others"], lines)
+
+
+def page(rows, text):
+    """Return the text of learning_rate.md with these results."""
+    new = f"<!-- fresh -->\n\n{table(rows)}\n<!-- end -->"
+    return re.sub("<!-- fresh -->.*?<!-- end -->", lambda _: new, text, flags=re.S)
+
+
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    networks = {function.__name__: function for function in (gru, tokens, table, images)}
-    parser.add_argument("networks", nargs="*", default=list(networks))
-    for network in parser.parse_args().networks:
-        case = networks[network](np.random.default_rng(7))
+    argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
+    rows = []
+    if RESULTS.exists():
+        with RESULTS.open(newline="") as file:
+            rows = [*csv.DictReader(file)]
+    for network in NETWORKS:
+        case = network(np.random.default_rng(7))
         for name, optimizer in OPTIMIZERS.items():
+            if any((r["network"], r["optimizer"]) == (network.__name__, name) for r in rows):
+                continue
             found, best, excess = measure(*case, optimizer)
-            rate = f"{found.rate:g}{'' if found.is_sure else ' (unsure)'}"
-            print(f"{network}, {name}: {rate}, best {best:.2g}, excess {excess:.1%}", flush=True)
+            rows.append(
+                {
+                    "network": network.__name__,
+                    "optimizer": name,
+                    "found": f"{found.rate:g}",
+                    "is_sure": str(found.is_sure),
+                    "best": f"{best:.2g}",
+                    "excess": f"{excess:.4f}",
+                }
+            )
+            print(*rows[-1].values(), flush=True)
+            with RESULTS.open("w", newline="") as file:
+                writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(rows)
+    PAGE.write_text(page(rows, PAGE.read_text()))
 
 
 if __name__ == "__main__":

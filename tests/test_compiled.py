@@ -26,7 +26,7 @@ from test_contexts import applying, by_norm, loop_over
 from keras_lecture_opt.landscapes import descend, quadratic
 from keras_lecture_opt.rules import _compiled
 
-pytestmark = [pytest.mark.usefixtures("float64"), pytest.mark.alike]
+pytestmark = [pytest.mark.usefixtures("float64", "compiled_updates"), pytest.mark.alike]
 
 
 def graph_of(step):
@@ -49,6 +49,19 @@ def test_the_update_is_one_cluster_unless_told_otherwise(rule):
     assert clusters_of(rule(clipnorm=0.5)) == 1
     assert clusters_of(rule(use_ema=True)) == 2  # one for the averages
     assert clusters_of(rule(jit_compile=False, use_ema=True)) == 0
+
+
+def test_small_networks_are_not_compiled_on_a_cpu(rule, monkeypatch):
+    """A cluster would cost more than it gains. All that is clipped is clipped once."""
+    few = sum(w.size for w in START) + 1
+    for fewest, count in ((few - 1, 1), (few, 0)):
+        monkeypatch.setattr(_compiled, "FEWEST_ON_CPU", fewest)
+        assert clusters_of(rule(clipnorm=0.5)) == count
+    optimizer = rule(ETA, clipnorm=0.5)
+    [variables] = train_together([optimizer])
+    assert_follows(optimizer, variables, *expected(rule, clip=by_norm(0.5)))
+    monkeypatch.setattr(_compiled.tf.config, "list_logical_devices", lambda kind: [kind])
+    assert clusters_of(rule()) == 1  # on a GPU
 
 
 def test_many_variables_are_several_clusters(rule, monkeypatch):

@@ -19,7 +19,7 @@ from linear import (
     train_together,
 )
 
-pytestmark = [pytest.mark.usefixtures("float64"), pytest.mark.alike]
+pytestmark = [pytest.mark.usefixtures("float64", "compiled_updates"), pytest.mark.alike]
 
 
 # Custom loops: name -> what applies the gradients of the constants below, three times.

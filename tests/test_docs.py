@@ -294,6 +294,15 @@ def test_page_of_learning_rates_is_its_study_and_keeps_what_it_says(monkeypatch)
     assert all(int(row["steps"]) <= 500 for row in found)
     assert np.mean(np.nanmax(excesses[~ours], axis=1) <= study.NEAR) < 0.8
 
+    fresh = imported(ROOT / "docs" / "learning_rate_fresh.py")
+    rows = study.rows_of(fresh.RESULTS)
+    assert fresh.page(rows, text) == text
+    assert len(rows) == len(fresh.NETWORKS) * len(fresh.OPTIMIZERS)
+    excesses = np.array([float(row["excess"]) for row in rows])
+    kept = f"{np.sum(excesses <= fresh.NEAR)} of {len(rows)} pairs were within 5%.**"
+    assert f"**On five networks that were not used for that, {kept}" in text
+    assert np.all(excesses < 1)
+
 
 MODULES = [
     module.name

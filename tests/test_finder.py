@@ -16,7 +16,7 @@ from matplotlib import pyplot as plt
 
 import keras_lecture_opt as klo
 from keras_lecture_opt import comparison, find_learning_rate, plots
-from keras_lecture_opt.finder import ScaledSchedule, _search
+from keras_lecture_opt.finder import ScaledSchedule, _find, _search
 from keras_lecture_opt.finder._batches import batches_of
 
 RNG = np.random.default_rng(0)
@@ -100,6 +100,21 @@ def test_search_proposes_the_next_lower_rate_if_it_is_nearly_as_good():
 
     search = Curves(loss).search()
     assert (_search.rate_of(search.best), _search.rate_of(search.too_high)) == (0.1, 1.0)
+
+
+@pytest.mark.parametrize(("lower", "proposed"), [(0.2, 0.1), (0.4, 0.32)])
+def test_search_keeps_away_from_a_rate_that_learns_nothing(lower, proposed):
+    """One that is good after 100 steps may fail after 200, if the next higher one has failed."""
+    levels = {0.1: lower, 0.32: 0.0, 1.0: 1.01}
+
+    def loss(rate, step):
+        return 1.0 if step < 4 else levels.get(rate, 0.9 if rate < 0.1 else math.nan)
+
+    search = Curves(loss).search()
+    assert _search.rate_of(search.best) == proposed
+    assert [_search.rate_of(k) for k in search.close] == [0.32]
+    text = " ".join(_find._sentences(search, keras.Variable(1.0), "SGD"))
+    assert ("With 0.32 it fell further" in text) == (proposed < 0.32)
 
 
 def test_search_goes_on_with_the_highest_rates_where_no_loss_falls_at_first():

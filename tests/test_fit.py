@@ -34,7 +34,7 @@ from linear import (
     normal,
 )
 
-pytestmark = [pytest.mark.usefixtures("float64"), pytest.mark.alike]
+pytestmark = [pytest.mark.usefixtures("float64", "compiled_updates"), pytest.mark.alike]
 
 
 @functools.cache

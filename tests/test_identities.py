@@ -17,6 +17,8 @@ from keras_lecture_opt import (
     SteepestDescent,
 )
 
+pytestmark = pytest.mark.usefixtures("compiled_updates")
+
 BIT_FOR_BIT = ["eager", "graph without XLA"]
 HOW = [*BIT_FOR_BIT, "graph", "xla"]
 

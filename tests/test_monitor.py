@@ -20,8 +20,6 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 import keras_lecture_opt
 
-pytestmark = pytest.mark.usefixtures("without_xla")
-
 screenshots = imported(pathlib.Path(__file__).parents[1] / "docs" / "screenshots.py")
 
 

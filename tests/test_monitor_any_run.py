@@ -21,8 +21,6 @@ from tensorboard.plugins.hparams import api_pb2, backend_context, get_experiment
 import keras_lecture_opt
 from keras_lecture_opt import EffectiveLearningRateMonitor
 
-pytestmark = pytest.mark.usefixtures("without_xla")
-
 
 def names_in(folder, kind="effective_lr"):
     tags = Log(folder / "train").tags

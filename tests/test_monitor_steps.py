@@ -13,8 +13,6 @@ from monitored import VARIABLES, Log, data, detailed, fit, network
 import keras_lecture_opt
 from keras_lecture_opt import EffectiveLearningRateMonitor
 
-pytestmark = pytest.mark.usefixtures("without_xla")
-
 
 class Weights(keras.callbacks.Callback):
     """Keeps the weights before and after each batch, and after which step they were taken."""

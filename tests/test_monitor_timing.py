@@ -9,8 +9,6 @@ from monitored import Log, detailed, expected_tags, fit, network
 
 import keras_lecture_opt
 
-pytestmark = pytest.mark.usefixtures("without_xla")
-
 EXECUTIONS = {"steps_per_execution": 3}
 FREQUENCIES = [  # arguments of compile; each update_freq and its steps of two epochs of 7 batches
     ({}, [("epoch", [7, 14]), ("batch", [*range(1, 15)]), (3, [3, 6, 9, 12]), (7, [7, 14])]),

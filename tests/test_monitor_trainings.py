@@ -17,8 +17,6 @@ from keras_lecture_opt.monitor import _quantities
 from keras_lecture_opt.monitor._history import History, Row
 from keras_lecture_opt.monitor._measure import number
 
-pytestmark = pytest.mark.usefixtures("without_xla")
-
 
 def classifier(rate):
     model = keras.Sequential([keras.Input((32,)), layers.Dense(3, "softmax")])

@@ -12,8 +12,6 @@ from own_rules import SignDescent
 import keras_lecture_opt
 from keras_lecture_opt.monitor._names import canonical_names
 
-pytestmark = pytest.mark.usefixtures("without_xla")
-
 
 class Odd(keras.layers.Layer):
     """A scalar, a variable without elements, and two of one name."""

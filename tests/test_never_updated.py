@@ -10,8 +10,6 @@ import keras_lecture_opt
 from keras_lecture_opt import EffectiveLearningRateMonitor
 from keras_lecture_opt.monitor._training import choose
 
-pytestmark = pytest.mark.usefixtures("without_xla")
-
 FORGETFUL = {
     "Momentum": keras_lecture_opt.Momentum,
     "Adam, beta_2 0.9": lambda: keras_lecture_opt.Adam(beta_2=0.9),

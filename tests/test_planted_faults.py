@@ -13,6 +13,8 @@ from test_rules import ETA, assert_follows
 from keras_lecture_opt import AdaGrad, Adam, Momentum, Nesterov, RMSProp, SimplifiedAdam
 from keras_lecture_opt._keras_private import UpdateHook
 
+pytestmark = pytest.mark.usefixtures("compiled_updates")
+
 
 def epsilon_inside_the_root(rule):
     class Faulty(rule):

@@ -13,6 +13,8 @@ from common import COMPILE, LECTURE, RULES
 
 import keras_lecture_opt
 
+pytestmark = pytest.mark.usefixtures("compiled_updates")
+
 SHAPES = [(), (3,), (4, 3), (2, 3, 1, 2)]
 STEPS = 60
 ETA = 2.0**-6  # a power of two: exact in the float32 variable in which Keras keeps the rate

@@ -16,6 +16,8 @@ from linear import SideBySide
 
 import keras_lecture_opt
 
+pytestmark = pytest.mark.usefixtures("compiled_updates")
+
 
 def data():
     rng = np.random.default_rng(0)

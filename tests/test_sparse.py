@@ -8,6 +8,8 @@ import pytest
 import tensorflow as tf
 from common import COMPILE, LECTURE
 
+pytestmark = pytest.mark.usefixtures("compiled_updates")
+
 ROWS = [2, 0, 2, 2]  # of 4: one of them three times, two never
 SETTINGS = [
     {},

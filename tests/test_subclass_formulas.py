@@ -11,6 +11,8 @@ import keras_lecture_opt
 from keras_lecture_opt import LectureOptimizer, effective_learning_rate, has_formula
 from keras_lecture_opt.landscapes import descend, quadratic
 
+pytestmark = pytest.mark.usefixtures("compiled_updates")
+
 BASES = [
     keras_lecture_opt.SteepestDescent,
     keras_lecture_opt.Adam,

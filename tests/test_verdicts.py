@@ -19,8 +19,6 @@ from keras_lecture_opt.monitor._verdicts import CHECKS, Evidence, judge
 from keras_lecture_opt.verdicts import _check
 from keras_lecture_opt.verdicts._inside import are_unrelated
 
-pytestmark = pytest.mark.usefixtures("without_xla")
-
 ROOT = pathlib.Path(__file__).parents[1]
 KERNELS = ("first/kernel", "second/kernel", "output/kernel")
 STEPS = (1, 2, 5, 10, 20, 50, 100, 200)

@@ -6,6 +6,8 @@ import reference
 
 from keras_lecture_opt import Nesterov
 
+pytestmark = pytest.mark.usefixtures("compiled_updates")
+
 
 def test_three_steps(rule):
     arguments, gradients, expected = reference.RULES[rule.__name__].by_hand

@@ -18,6 +18,7 @@ import tensorflow as tf
 
 import keras_lecture_opt
 from keras_lecture_opt import EffectiveLearningRateMonitor
+from keras_lecture_opt.rules import _compiled
 from keras_lecture_opt.several_machines import Backup, DistributedModel, is_chief
 
 RATE = 2.0**-4
@@ -182,4 +183,5 @@ def main(folder):
 
 
 if __name__ == "__main__":
+    _compiled.FEWEST_ON_CPU = 0  # networks as small as these would not be compiled
     main(pathlib.Path(sys.argv[1]))

@@ -2,18 +2,23 @@
 
     python docs/schedules/study.py
 
-trains the lecture's network with dropout for 60 epochs: eight optimizers, each with a constant rate
-and with one that decays to 0. The first seed chooses among three rates around the best one of the
-study of 200 epochs: decaying ones in full, because before its end a decay does not show what it
-gains; constant ones after 20 epochs. Two more seeds train what was chosen. It takes some 6 hours on
-two free CPU cores; the same command continues, and several of them share the work.
+trains the lecture's network with dropout for 60 epochs, with eight optimizers whose rate decays to
+0. The first seed chooses among three rates around the best constant one, each trained in full,
+because before its end a decay does not show what it gains. Two more seeds train what was chosen.
+The constant rates are those of the study of 200 epochs, chosen among three after 20 epochs; its two
+seeds are taken from there, and the third is trained here. results.csv, the tables of README.md and
+curves.png follow. It takes some 5 hours on two free CPU cores; the same command continues, and
+several of them share the work.
 """
 
 import argparse
+import csv
+import dataclasses
 import functools
 import itertools
 import os
 import pathlib
+import re
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from keras_lecture_opt import comparison, mnist
@@ -21,10 +26,18 @@ from keras_lecture_opt._resolve import optimizer_class
 
 # isort: split
 import keras
+import numpy as np
+from matplotlib import pyplot as plt
+
+from keras_lecture_opt.comparison._tables import markdown_table, p_value, size
+from keras_lecture_opt.plots._style import PALETTE, legend, style
 
 HERE = pathlib.Path(__file__).parent
+PAGE, RESULTS = HERE / "README.md", HERE / "results.csv"
+CONSTANT = HERE.parent / "comparison" / "results.csv"
 FOLDER = HERE.parents[1] / "tb_logs" / "schedules"
 EPOCHS, STEPS, SEEDS, LAST = 60, 469, 3, 5
+FIELDS = "optimizer", "schedule", "learning_rate", "seed", "epoch", "loss", "val_accuracy"
 # The best constant rates in docs/comparison, of a grid of half decades.
 BEST = {
     "SteepestDescent": 0.32,
@@ -38,6 +51,9 @@ BEST = {
 }
 
 
+# What is trained.
+
+
 def decaying(learning_rate, name):
     """Return an optimizer whose rate decays to 0 with the last step."""
     schedule = keras.optimizers.schedules.CosineDecay(learning_rate, EPOCHS * STEPS)
@@ -49,10 +65,8 @@ def around(best):
     return [float(f"{best * 10 ** (e / 2):.2g}") for e in (-1, 0, 1)]
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--folder", type=pathlib.Path, default=FOLDER)
-    folder = parser.parse_args().folder
+def compare(optimizers, rates, seeds, folder):
+    """Train some optimizers with some rates for each; return the study."""
     data, test = mnist.load()
     workload = comparison.Workload(
         functools.partial(mnist.mlp, dropout=0.5),
@@ -63,21 +77,155 @@ def main():
         batch_size=128,
         steps_per_execution=67,
     )
-    constant = {name: optimizer_class(name) for name in BEST}
+    trials = max(map(len, rates.values()))
+    search = {name: {"learning_rate": rates[name]} for name in optimizers}
+    search["learning_rate"] = sorted({*itertools.chain(*rates.values())})
+    options = {"average_last": LAST, "search": search, "trials": trials}
+    return comparison.compare(
+        workload, optimizers, None, [(EPOCHS, trials)], folder, seeds, **options
+    )
+
+
+def train(folder):
+    """Train all; write results.csv."""
     cosine = {f"{name}, cosine": functools.partial(decaying, name=name) for name in BEST}
+    three = {name: around(BEST[name.partition(",")[0]]) for name in cosine}
+    searched = compare(cosine, three, 1, folder)
+    chosen = {name: [rate] for name, rate in searched.learning_rates.items()}
+    constant = {name: optimizer_class(name) for name in BEST}
+    third = compare(constant, {name: [rate] for name, rate in BEST.items()}, [SEEDS - 1], folder)
+    with RESULTS.open("w", newline="") as file:
+        writer = csv.DictWriter(file, FIELDS, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        for study in (searched, compare(cosine, chosen, SEEDS, folder), third):
+            for row in study.rows():
+                name, _, schedule = row["optimizer"].partition(", ")
+                row |= {"optimizer": name, "schedule": schedule or "constant"}
+                if study is not searched or [row["learning_rate"]] != chosen[f"{name}, cosine"]:
+                    writer.writerow(row)
 
-    def compare(optimizers, rates, rungs, seeds):
-        search = {name: {"learning_rate": rates[name]} for name in optimizers}
-        search["learning_rate"] = sorted({*itertools.chain(*rates.values())})
-        trials = rungs[0][1]
-        options = {"average_last": LAST, "search": search, "trials": trials}
-        return comparison.compare(workload, optimizers, None, rungs, folder, seeds, **options)
 
-    for optimizers, rungs in ((cosine, [(EPOCHS, 3)]), (constant, [(20, 3), (EPOCHS, 1)])):
-        rates = {name: around(BEST[name.partition(",")[0]]) for name in optimizers}
-        chosen = compare(optimizers, rates, rungs, 1).learning_rates
-        rates = {name: [chosen[name]] for name in optimizers}
-        print(compare(optimizers, rates, [(EPOCHS, 1)], SEEDS).table())
+# What follows.
+
+
+def rows_of(path):
+    with path.open(newline="") as file:
+        return [*csv.DictReader(file)]
+
+
+def curves_of(rows):
+    """Return a dict from (optimizer, schedule, rate, seed) to the losses of 60 epochs."""
+    curves = {}
+    for row in rows:
+        key = row["optimizer"], row["schedule"], float(row["learning_rate"]), int(row["seed"])
+        curves.setdefault(key, {})[int(row["epoch"])] = float(row["loss"])
+    return {
+        key: np.array([losses[epoch] for epoch in range(1, EPOCHS + 1)])
+        for key, losses in curves.items()
+        if len(losses) >= EPOCHS
+    }
+
+
+def all_curves():
+    """Return those of this study and the constant ones of the study of 200 epochs."""
+    older = [row | {"schedule": "constant"} for row in rows_of(CONSTANT) if row["chosen"] == "True"]
+    return curves_of([*older, *rows_of(RESULTS)])
+
+
+def ends_of(curves):
+    """Return a dict from (optimizer, schedule) to the rate that was chosen and its ends by seed.
+
+    An end is the mean of the last epochs. Chosen is the rate that all seeds have.
+    """
+    ends = {}
+    for (name, schedule, rate, _), losses in sorted(curves.items(), key=lambda item: item[0][3]):
+        ends.setdefault((name, schedule, rate), []).append(float(losses[-LAST:].mean()))
+    seeds = max(map(len, ends.values()))
+    return {key[:2]: (key[2], values) for key, values in ends.items() if len(values) == seeds}
+
+
+def tables(curves):
+    """Return the tables of the page by their names."""
+    ends = ends_of(curves)
+    label = {key: f"{key[0]}, {key[1]}" for key in ends}
+    pairs = comparison.differences({label[key]: values for key, (_, values) in ends.items()})
+    both = {(pair.first, pair.second): (size(pair), p_value(pair)) for pair in pairs}
+    mean = {key: float(np.exp(np.mean(np.log(values)))) for key, (_, values) in ends.items()}
+
+    def against(key, other):
+        """Return the loss over that of another, with its interval, and p."""
+        if (label[key], label[other]) in both:
+            return both[label[key], label[other]]
+        [pair] = [p for p in pairs if (p.second, p.first) == (label[key], label[other])]
+        low, high = pair.interval
+        turned = dataclasses.replace(pair, ratio=1 / pair.ratio, interval=(1 / high, 1 / low))
+        return size(turned), p_value(turned)
+
+    gain = []
+    for name in BEST:
+        keys = (name, "constant"), (name, "cosine")
+        rates_and_losses = [f"{x:.4g}" for key in keys for x in (ends[key][0], mean[key])]
+        gain.append([name, *rates_and_losses, *against(keys[1], keys[0])])
+    ranking = {}
+    for schedule in ("cosine", "constant"):
+        order = sorted((key for key in ends if key[1] == schedule), key=mean.get)
+        best = order[0]
+        ranking[schedule] = [
+            [i, key[0], f"{mean[key]:.4g}", *(against(key, best) if key != best else ("", ""))]
+            for i, key in enumerate(order, 1)
+        ]
+    searched = {}
+    for (name, schedule, rate, seed), losses in sorted(curves.items()):
+        if (schedule, seed) == ("cosine", 0):
+            searched.setdefault(name, []).append(f"{rate:g}: {losses[-LAST:].mean():.4f}")
+    head = ["", "optimizer", "loss", "ratio to the best [95%]", "p"]
+    gain_head = ["optimizer", "constant η", "loss", "cosine from η", "loss"]
+    return {
+        "gain": markdown_table([*gain_head, "cosine / constant [95%]", "p"], gain),
+        "cosine": markdown_table(head, ranking["cosine"]),
+        "constant": markdown_table(head, ranking["constant"]),
+        "searched": markdown_table(
+            ["optimizer", "loss of seed 0 with a cosine from each η"],
+            [[name, ", ".join(searched[name])] for name in BEST],
+        ),
+    }
+
+
+def page(curves, text):
+    """Return the text of README.md with these results."""
+    for name, table in tables(curves).items():
+        new = f"<!-- {name} -->\n\n{table}\n<!-- end -->"
+        text = re.sub(f"<!-- {name} -->.*?<!-- end -->", lambda _, new=new: new, text, flags=re.S)
+    return text
+
+
+def draw(curves):
+    """Draw the mean losses over the epochs: constant rates left, decaying ones right."""
+    ends = ends_of(curves)
+    with style():
+        figure, both = plt.subplots(1, 2, figsize=(11, 5), sharey=True, layout="constrained")
+        for ax, schedule in zip(both, ("constant", "cosine"), strict=True):
+            for name, color in zip(BEST, PALETTE, strict=False):
+                rate, values = ends[name, schedule]
+                runs = [curves[name, schedule, rate, seed] for seed in range(len(values))]
+                mean = np.exp(np.mean(np.log(runs), axis=0))
+                ax.plot(range(1, EPOCHS + 1), mean, label=name, color=color)
+            title = "constant rate" if schedule == "constant" else "rate decays to 0, with a cosine"
+            ax.set(yscale="log", xlabel="epoch", title=title)
+        both[0].set_ylabel("training loss, with dropout")
+        legend(both[1])
+    return figure
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--folder", type=pathlib.Path, default=FOLDER)
+    folder = parser.parse_args().folder
+    if not RESULTS.exists():
+        train(folder)
+    curves = all_curves()
+    PAGE.write_text(page(curves, PAGE.read_text()))
+    draw(curves).savefig(HERE / "curves.png", dpi=80)
 
 
 if __name__ == "__main__":

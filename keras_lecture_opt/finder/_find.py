@@ -47,7 +47,8 @@ class FoundLearningRate:
             has trained keeps its schedule: compile it again with the new one.)
         rate: the number.
         low, high: the lowest and the highest of the tried rates whose losses are close to the best:
-            by 5% of the fall of the loss.
+            by 5% of the fall of the loss. `rate` is below them where the next higher one learns
+            hardly anything.
         diverges: the lowest tried rate above these with which the loss rises or is not finite, if
             only for some steps; or None.
         losses: dict from rates to arrays: the loss of each step that was trained at a rate.
@@ -97,7 +98,8 @@ def find_learning_rate(
     the same batches. The first round finds a rate that is too high, and takes a few steps with each
     of those below. The best one goes on with two rates on each side; then, twice, the best one with
     one on each side. Chosen is the rate with the lowest loss, or the next one below if that is
-    nearly as good: it suits longer trainings, too.
+    nearly as good (within 5% of the fall of the loss; 25% where the next one above learns hardly
+    anything): it suits longer trainings, too.
 
     Nothing of this is left: weights, optimizer, metrics, random numbers and the order of the data
     are as before. (What a model keeps in a `tf.Variable` or in Python goes on, and so do generators
@@ -279,6 +281,11 @@ def _sentences(search, given, optimizer):
     if len(search.close) > 1:
         low, high = (rate_of(search.close[i]) for i in (0, -1))
         said.append(f"Rates from {low:g} to {high:g} are within {TOLERANCE:.0%} of that fall.")
+    if search.best < search.close[0]:
+        said.append(
+            f"With {rate_of(search.close[0]):g} it fell further, but so close to rates that learn "
+            "nothing it may not last."
+        )
     said.append(f"With {rate_of(search.too_high):g} it rises.")
     if isinstance(given, keras.Variable):
         said.append(

@@ -11,7 +11,9 @@ ROUNDS = (0.08, 2), (0.16, 1), (1, 1)
 DIAGNOSIS = 0.2  # of all steps are left for a diagnosis, where the loss hardly falls
 BELOW = 4  # half decades below the lowest rate that is too high, in the first round
 LOWEST, HIGHEST = -20, 8  # half decades
-TOLERANCE = 0.05  # of the fall of the loss
+TOLERANCE = 0.05  # of the fall of the loss: so much hardly matters
+NEAR_THE_EDGE = 0.25  # of it: so much is safety worth, where the next higher rate learns little
+LITTLE = 0.1  # of it
 RISE = 0.05  # of the loss without training
 HOPELESS = 10  # times the loss without training
 SAME = 0.01  # of the loss without training, while no loss has fallen
@@ -70,9 +72,11 @@ class Search:
             self.best = None
             return
         self.finals = {k: self._loss(k) for k in going_on}
-        # A longer training wants lower rates, and the highest good ones may diverge later. On a
-        # plateau higher ones are better.
-        if self.is_sure and self.best - 1 in self.close:
+        # A longer training wants lower rates. Below one that learns nothing, the best may not last.
+        above = self.finals.get(self.best + 1, math.inf)
+        fall = self.start - self.finals[self.best]
+        near = TOLERANCE if above < self.start - LITTLE * fall else NEAR_THE_EDGE
+        if self.is_sure and self.finals.get(self.best - 1, math.inf) <= self._within(near):
             self.best -= 1
 
     @property
@@ -116,7 +120,7 @@ class Search:
     def close(self):
         """The indices of the last round whose losses are close to the lowest, without a gap."""
         lowest = min(self.finals, key=self.finals.get)
-        limit = self.finals[lowest] + TOLERANCE * max(self.start - self.finals[lowest], 0)
+        limit = self._within(TOLERANCE)
         found = [lowest]
         for step in (-1, 1):
             k = lowest + step
@@ -124,6 +128,11 @@ class Search:
                 found.append(k)
                 k += step
         return sorted(found)
+
+    def _within(self, share):
+        """Return the lowest loss of the last round, plus a share of its fall."""
+        lowest = min(self.finals.values())
+        return lowest + share * max(self.start - lowest, 0)
 
     def _find_the_edge(self, begin, few):
         """Try rates up to one with which the loss rises in the first steps, and those below."""
