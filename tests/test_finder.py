@@ -102,6 +102,17 @@ def test_search_proposes_the_next_lower_rate_if_it_is_nearly_as_good():
     assert (_search.rate_of(search.best), _search.rate_of(search.too_high)) == (0.1, 1.0)
 
 
+@pytest.mark.parametrize(("guessing", "proposed"), [(None, 0.1), (0.3, 0.32)])
+def test_search_measures_what_is_nearly_as_good_below_guessing(guessing, proposed):
+    """All rates soon guess: what counts is the fall from there."""
+    levels = {0.032: 0.9, 0.1: 0.22, 0.32: 0.2, 1.0: 0.4}
+
+    def loss(rate, step):
+        return 1.0 if step < 4 else levels.get(rate, 0.9 if rate < 0.1 else math.nan)
+
+    assert _search.rate_of(Curves(loss).search(guessing=guessing).best) == proposed
+
+
 @pytest.mark.parametrize(("lower", "proposed"), [(0.2, 0.1), (0.4, 0.32)])
 def test_search_keeps_away_from_a_rate_that_learns_nothing(lower, proposed):
     """One that is good after 100 steps may fail after 200, if the next higher one has failed."""

@@ -8,6 +8,8 @@ from tensorflow.python.framework import kernels  # the list has no public name
 
 from keras_lecture_opt.rates import factor_after_step
 
+pytestmark = pytest.mark.usefixtures("compiled_updates")
+
 SHAPES = [(300, 200), (200,)]
 SMALL = 8192  # bytes that an operation may read or write in the memory of the CPU
 # The arguments and constants of a graph are put where they are needed. The histogram gets its

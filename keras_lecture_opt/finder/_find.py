@@ -98,8 +98,8 @@ def find_learning_rate(
     the same batches. The first round finds a rate that is too high, and takes a few steps with each
     of those below. The best one goes on with two rates on each side; then, twice, the best one with
     one on each side. Chosen is the rate with the lowest loss, or the next one below if that is
-    nearly as good (within 5% of the fall of the loss; 25% where the next one above learns hardly
-    anything): it suits longer trainings, too.
+    nearly as good (within 5% of the fall of the loss below that of guessing; 25% where the next one
+    above learns hardly anything): it suits longer trainings, too.
 
     Nothing of this is left: weights, optimizer, metrics, random numbers and the order of the data
     are as before. (What a model keeps in a `tf.Variable` or in Python goes on, and so do generators

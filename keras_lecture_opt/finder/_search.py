@@ -76,7 +76,8 @@ class Search:
         above = self.finals.get(self.best + 1, math.inf)
         fall = self.start - self.finals[self.best]
         near = TOLERANCE if above < self.start - LITTLE * fall else NEAR_THE_EDGE
-        if self.is_sure and self.finals.get(self.best - 1, math.inf) <= self._within(near):
+        below = self.finals.get(self.best - 1, math.inf)
+        if self.is_sure and below <= self._within(near, self._level):
             self.best -= 1
 
     @property
@@ -94,8 +95,13 @@ class Search:
             return False
         last = end(self._curves[rate_of(self.best)])
         margin = SURE * last.std(ddof=1) / math.sqrt(len(last))
-        is_better = self._guessing is None or last.mean() + margin < self._guessing
+        is_better = last.mean() + margin < self._level
         return self._has_fallen(self.best) and bool(is_better) and self.too_high is not None
+
+    @property
+    def _level(self):
+        """The loss to fall below: that of guessing, if it is known and lower than the first one."""
+        return self.start if self._guessing is None else min(self.start, self._guessing)
 
     @property
     def start(self):
@@ -120,7 +126,7 @@ class Search:
     def close(self):
         """The indices of the last round whose losses are close to the lowest, without a gap."""
         lowest = min(self.finals, key=self.finals.get)
-        limit = self._within(TOLERANCE)
+        limit = self._within(TOLERANCE, self.start)
         found = [lowest]
         for step in (-1, 1):
             k = lowest + step
@@ -129,10 +135,10 @@ class Search:
                 k += step
         return sorted(found)
 
-    def _within(self, share):
-        """Return the lowest loss of the last round, plus a share of its fall."""
+    def _within(self, share, level):
+        """Return the lowest loss of the last round, plus a share of its fall from a level."""
         lowest = min(self.finals.values())
-        return lowest + share * max(self.start - lowest, 0)
+        return lowest + share * max(level - lowest, 0)
 
     def _find_the_edge(self, begin, few):
         """Try rates up to one with which the loss rises in the first steps, and those below."""

@@ -47,7 +47,8 @@ class LectureOptimizer(CompiledUpdate):
             `ema_overwrite_frequency`, `loss_scale_factor`, `gradient_accumulation_steps`. And
             `jit_compile`: whether XLA compiles the update of all variables, which is faster
             (`docs/speed.md`). This happens in graphs (in `fit`, in a `tf.function`) if all
-            variables of a replica are on one device. Defaults to True.
+            variables of a replica are on one device, on a CPU from 200,000 weights on. Defaults to
+            True.
 
     Raises:
         TypeError: an argument has the wrong type.
