@@ -44,17 +44,19 @@ class Curves:
     """Trainings whose losses are known: what `Trials` is to the search."""
 
     def __init__(self, loss):
-        self.losses, self._loss, self.kept = {}, loss, []
+        self.losses, self._loss, self._states = {}, loss, set()
 
     def train(self, rate, steps):
         losses = self.losses.setdefault(rate, [])
+        assert not losses or rate in self._states  # or it would begin anew
         for _ in range(steps):
             losses.append(self._loss(rate, len(losses)))
             if not math.isfinite(losses[-1]):
                 return
+        self._states.add(rate)
 
     def keep(self, rates):
-        self.kept.append(rates)
+        self._states &= {*rates}
 
     def search(self, begin=-4, steps=500, guessing=None):
         search = _search.Search(self, steps, guessing)
@@ -185,6 +187,65 @@ def test_search_looks_again_at_a_rate_whose_loss_rises_at_first():
     assert 0.3 < _search.rate_of(search.too_high) <= 1.0
 
 
+def anything(rng):
+    """Losses with noise, a spike, a plateau, and rates that diverge, some of them late."""
+    best, edge = 10 ** rng.uniform(-8, 3), 10 ** rng.uniform(0, 3)
+    plateau, spike, soars = rng.integers(0, 60), rng.integers(0, 40), rng.integers(1, 200)
+    start, floor, height = rng.choice([0, 1e-9, 1, 100]), rng.uniform(-1, 1), rng.uniform(0, 20)
+    noise = rng.choice([0, 0.01, 0.3]) * rng.normal(size=2000)
+    rises = rng.choice([math.nan, 1e6, 3.0, 1.0])
+
+    def loss(rate, step):
+        if rate > best * edge or (rate > best * 3 and step >= soars):
+            return start + rises
+        fall = (1 - floor) * (1 - math.exp(-max(0, step - plateau) * rate / best / 30))
+        high = height * min(1, rate / best) * (spike <= step < spike + 15)
+        return start - fall + high + noise[step]
+
+    return loss
+
+
+@pytest.mark.parametrize("steps", [100, 500, 2000])
+def test_search_keeps_its_promises_whatever_the_losses_are(steps):
+    sure = 0
+    for seed in range(200):
+        rng = np.random.default_rng([steps, seed])
+        curves = Curves(anything(rng))
+        search = curves.search(int(rng.integers(-15, 6)), steps)
+        rates = [rate for rate in curves.losses if rate > _search.rate_of(_search.LOWEST)]
+        assert curves.steps <= steps
+        assert max(rates) <= _search.rate_of(_search.HIGHEST)
+        if search.best is None:
+            continue
+        close, high = search.close, search.too_high
+        assert math.isfinite(curves.losses[_search.rate_of(search.best)][-1])
+        assert {*close} <= {*search.finals}
+        assert high is None or high > max(search.best, *close)
+        if search.is_sure:
+            assert search.best <= close[-1]
+            assert search.longest >= round(0.08 * steps)
+            sure += 1
+    assert sure > 5
+
+
+def test_search_goes_on_below_rates_whose_loss_rises_later():
+    """They rise by less than would be hopeless, but they rise."""
+
+    def loss(rate, step):
+        if rate > 0.5:
+            return math.nan
+        return 3.0 if rate > 0.02 and step >= 13 else math.exp(-step * rate)
+
+    search = Curves(loss).search(-6)
+    assert _search.rate_of(search.best) == 0.01
+    assert search.is_sure
+
+
+@pytest.mark.parametrize("level", [0.1, 0.7, 0.0])
+def test_search_is_not_sure_of_a_constant_loss(level):
+    assert not Curves(lambda rate, step: math.nan if rate > 0.5 else level).search().is_sure
+
+
 def test_search_says_that_the_loss_rises_at_every_rate():
     search = Curves(lambda rate, step: 1.0 + 2 * (rate > 1e-10) * (step > 3)).search()
     assert search.best is None
@@ -202,7 +263,7 @@ def test_search_leaves_rates_that_soar_later(soars):
     curves = Curves(loss)
     search = curves.search()
     assert math.isfinite(curves.losses[_search.rate_of(search.best)][-1])
-    assert curves.steps <= 500
+    assert search.is_sure == (search.longest >= 40)
 
 
 def test_search_is_not_sure_where_no_rate_diverges():

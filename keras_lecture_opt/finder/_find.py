@@ -48,7 +48,7 @@ class FoundLearningRate:
         rate: the number.
         low, high: the lowest and the highest of the tried rates whose losses are close to the best:
             by 5% of the fall of the loss. `rate` is below them where the next higher one learns
-            hardly anything.
+            hardly anything. They tell little if it is not sure.
         diverges: the lowest tried rate above these with which the loss rises or is not finite, if
             only for some steps; or None.
         losses: dict from rates to arrays: the loss of each step that was trained at a rate.
@@ -74,7 +74,7 @@ class FoundLearningRate:
 
     def __repr__(self):
         found = f"learning_rate {self.rate:g}"
-        if self.high > self.low:
+        if self.is_sure and self.high > self.low:
             found += f"; {self.low:g} to {self.high:g} are within {TOLERANCE:.0%}"
         if self.diverges:
             found += f"; {self.diverges:g} diverges"
@@ -269,6 +269,11 @@ def _sentences(search, given, optimizer):
         said.append(
             f"This tells no learning rate: even {rate_of(HIGHEST):g} does not diverge, so the loss "
             "hardly depends on the rate."
+        )
+    elif search.was_short:
+        said.append(
+            "This tells no learning rate: higher ones were good until they diverged, and few steps "
+            "were left for this one. Take more `steps`. Later batches may be harder, or sorted."
         )
     elif not search.is_sure:
         said.append(

@@ -18,6 +18,7 @@ RISE = 0.05  # of the loss without training
 HOPELESS = 10  # times the loss without training
 SAME = 0.01  # of the loss without training, while no loss has fallen
 SURE = 3  # standard errors
+ROUNDING = 1e-6  # of the loss without training
 
 
 def rate_of(k):
@@ -52,24 +53,23 @@ class Search:
 
     def __init__(self, trials, steps, guessing=None):
         self._trials, self._curves, self._steps = trials, trials.losses, steps
+        self._few = max(4, round(steps * FIRST))
         self._guessing, self._tried, self._risen = guessing, [], set()
         self.best, self.finals = None, {}
 
     def run(self, begin):
         """Try the rates around that of an index; set what the attributes say."""
-        few = max(4, round(self._steps * FIRST))
-        self._trials.train(rate_of(LOWEST), few)  # which changes nothing
+        self._trials.train(rate_of(LOWEST), self._few)  # which changes nothing
         self.without = np.asarray(self._curves[rate_of(LOWEST)])
         if not np.isfinite(self.without).all():
             return
-        self._find_the_edge(begin, few)
+        self._find_the_edge(begin)
         self.best = self._choose(self._tried)
-        if self.best is None:
-            return
+        going_on = []
         for share, width in ROUNDS:
-            going_on = self._next_round(share, width, few)
-        if not going_on or self._is_too_high(self.best):
-            self.best = None
+            if self.best is not None:
+                going_on = self._next_round(share, width)
+        if self.best is None:
             return
         self.finals = {k: self._loss(k) for k in going_on}
         # A longer training wants lower rates. Below one that learns nothing, the best may not last.
@@ -82,8 +82,8 @@ class Search:
 
     @property
     def too_high(self):
-        good = self.close if self.finals else [LOWEST if self.best is None else self.best]
-        return min((k for k in self._risen if k > good[-1]), default=None)
+        good = [LOWEST if self.best is None else self.best, *(self.close if self.finals else ())]
+        return min((k for k in self._risen if k > max(good)), default=None)
 
     @property
     def is_sure(self):
@@ -95,8 +95,14 @@ class Search:
             return False
         last = end(self._curves[rate_of(self.best)])
         margin = SURE * last.std(ddof=1) / math.sqrt(len(last))
-        is_better = last.mean() + margin < self._level
-        return self._has_fallen(self.best) and bool(is_better) and self.too_high is not None
+        is_better = bool(last.mean() + margin < self._level)
+        has_fallen = self._has_fallen(self.best) and not self.was_short
+        return has_fallen and is_better and self.too_high is not None
+
+    @property
+    def was_short(self):
+        """Whether higher rates diverged so late that few steps are left for the best."""
+        return self.longest < round(self._steps * ROUNDS[0][0])
 
     @property
     def _level(self):
@@ -140,11 +146,11 @@ class Search:
         lowest = min(self.finals.values())
         return lowest + share * max(level - lowest, 0)
 
-    def _find_the_edge(self, begin, few):
+    def _find_the_edge(self, begin):
         """Try rates up to one with which the loss rises in the first steps, and those below."""
 
         def is_too_high(k):
-            self._train(k, few)
+            self._train(k, self._few)
             return self._is_too_high(k)
 
         k = begin
@@ -152,9 +158,9 @@ class Search:
             while k > LOWEST + 2 and is_too_high(k - 2):
                 k -= 2
         else:
-            while k < HIGHEST and not is_too_high(k + 2):
-                k += 2
-            k += 2
+            while k < HIGHEST and not is_too_high(min(k + 2, HIGHEST)):
+                k = min(k + 2, HIGHEST)
+            k = min(k + 2, HIGHEST)
         is_too_high(k - 1)
         edge = HIGHEST + 1 if self.too_high is None else self.too_high
         k = edge - 1
@@ -162,7 +168,7 @@ class Search:
             is_too_high(k)
             k -= 1
 
-    def _next_round(self, share, width, few):
+    def _next_round(self, share, width):
         """Go on with the rates around the best one; set the best of them, and return them."""
         while self.best > LOWEST:
             # Rates that go on may fall after all: one above them has to be too high.
@@ -170,8 +176,8 @@ class Search:
             k = max(top, *self._tried)
             while k < HIGHEST and not any(i > top and self._is_too_high(i) for i in self._tried):
                 k = min(k + 2, HIGHEST)
-                self._train(k, few)
-            going_on = self._around(self.best, width, few)
+                self._train(k, self._few)
+            going_on = self._around(self.best, width)
             had = [self._had(k) for k in going_on]
             left = self._steps * (1 if self.is_sure else 1 - DIAGNOSIS) - self.used
             each = range(round(self._steps * share) + 1)
@@ -179,27 +185,30 @@ class Search:
             for k in going_on:
                 self._train(k, each)
             best = self._choose(going_on)
-            if best is not None:
+            if best is not None and not self._is_too_high(best):
                 self.best = best
                 return going_on
-            self.best -= width + 1  # all of them diverge after a while
-        return []
+            self.best -= width + 1  # the loss rises with all of them after a while
+        # No steps are left for lower ones.
+        self.best = self._choose([k for k in self._tried if not self._is_too_high(k)])
+        return [] if self.best is None else [self.best]
 
-    def _around(self, k, width, few):
+    def _around(self, k, width):
         """Return the indices around one that are not hopeless after a few steps."""
         indices = range(max(k - width, LOWEST + 1), min(k + width, HIGHEST) + 1)
         for i in reversed(indices):
-            self._train(i, few)
-        self._trials.keep([rate_of(i) for i in self._tried if i <= indices[-1]])
+            self._train(i, self._few)
+        self._trials.keep([rate_of(i) for i in self._tried if not self._is_hopeless(i)])
         return [i for i in indices if not self._is_hopeless(i)]
 
     def _train(self, k, steps):
         """Go on with a rate until it has had so many steps, if there are as many."""
-        steps = min(steps - self._had(k), self._steps - self.used)
-        if k not in self._tried:
-            self._tried.append(k)
-        if steps > 0 and self._loss(k) < math.inf:
+        losses = self._curves.get(rate_of(k), [])
+        steps = min(steps - len(losses), self._steps - self.used)
+        if steps > 0 and (not losses or self._loss(k) < math.inf):
             self._trials.train(rate_of(k), steps)
+            if k not in self._tried:
+                self._tried.append(k)
             if self._is_too_high(k):
                 self._risen.add(k)
 
@@ -208,9 +217,7 @@ class Search:
 
     def _loss(self, k):
         """Return the mean of the last losses of a rate, infinity if one is not finite."""
-        losses = self._curves.get(rate_of(k))
-        if not losses:
-            return self.start
+        losses = self._curves.get(rate_of(k), [math.inf])
         loss = float(end(losses).mean())
         return loss if math.isfinite(loss) else math.inf
 
@@ -227,7 +234,8 @@ class Search:
         return not self._loss(k) <= self._bound(k)
 
     def _is_hopeless(self, k):
-        return not self._loss(k) <= self._bound(k) + HOPELESS * abs(self.start)
+        is_short = self._had(k) < self._few  # it ended, or no steps were left
+        return is_short or not self._loss(k) <= self._bound(k) + HOPELESS * abs(self.start)
 
     def _lowest(self, indices):
         """Return the index whose loss is lowest, None if all are hopeless."""
@@ -254,4 +262,4 @@ class Search:
 
     def _has_fallen(self, k):
         fall, error = self._fall(k)
-        return fall > SURE * error
+        return fall > max(SURE * error, ROUNDING * abs(self.start))

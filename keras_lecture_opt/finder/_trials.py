@@ -68,9 +68,9 @@ class Trials(contextlib.ExitStack):
 
         `around` makes a context for each step.
         """
-        _assign(self._changing, self._states.pop(rate, self._begin))
-        self._inner.learning_rate = rate
         losses = self.losses.setdefault(rate, [])
+        _assign(self._changing, self._states.pop(rate) if losses else self._begin)
+        self._inner.learning_rate = rate
         for _ in range(steps):
             at = len(losses) * self._each
             batches = [self._batches[i % len(self._batches)] for i in range(at, at + self._each)]
