@@ -544,8 +544,11 @@ def test_a_schedule_is_scaled_so_that_its_highest_rate_is_the_one_found():
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0, 1000, warmup_target=0.002, warmup_steps=300
     )
-    constant, decayed = (few(regression(klo.Adam(rate)), X, Y) for rate in (0.002, schedule))
+    models = [regression(klo.Adam(rate)) for rate in (0.002, schedule)]
+    models[1].set_weights(models[0].get_weights())
+    constant, decayed = (few(model, X, Y) for model in models)
     assert constant.losses.keys() == decayed.losses.keys()
+    assert constant.rate == decayed.rate
     assert isinstance(decayed.learning_rate, ScaledSchedule)
     rates = [float(decayed.learning_rate(step)) for step in range(0, 1000, 5)]
     assert max(rates) == pytest.approx(decayed.rate, rel=0.02)

@@ -134,7 +134,7 @@ def find_learning_rate(
     >>> model.compile(keras_lecture_opt.SteepestDescent(), "mse")
     >>> found = keras_lecture_opt.find_learning_rate(model, x, x.sum(axis=1), verbose=0)
     >>> found
-    <SteepestDescent: learning_rate 0.1; 0.032 to 0.32 are within 5%; 1 diverges>
+    <SteepestDescent: learning_rate 0.1; 0.1 to 0.32 are within 5%; 1 diverges>
     >>> model.optimizer.learning_rate = found.learning_rate
     """
     optimizer, given = _check(model)
@@ -226,7 +226,8 @@ def _causes(model, trials, search, steps, examples):
     if left >= 0.5 * DIAGNOSIS * steps:
         monitor = EffectiveLearningRateMonitor(update_freq="batch")
         monitor.watch(model, model.optimizer)
-        trials.train(rate_of(search.best), left, around=monitor.step)
+        # Where nothing is learned, a high rate may be as good as any. It would be the cause found.
+        trials.train(rate_of(min(search.finals)), left, around=monitor.step)
         found = monitor.diagnose(*examples)
     else:
         found = check(model, *examples)
