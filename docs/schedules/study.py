@@ -224,7 +224,9 @@ def main():
     if not RESULTS.exists():
         train(folder)
     curves = all_curves()
-    PAGE.write_text(page(curves, PAGE.read_text()))
+    empty = "\n\n".join(f"<!-- {name} -->\n<!-- end -->" for name in tables(curves))
+    text = PAGE.read_text() if PAGE.exists() else f"{empty}\n"  # the words are written around it
+    PAGE.write_text(page(curves, text))
     draw(curves).savefig(HERE / "curves.png", dpi=80)
 
 
