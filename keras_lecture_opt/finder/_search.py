@@ -91,13 +91,12 @@ class Search:
 
         Where even the highest rate does not diverge, the loss does not tell what the rate is.
         """
-        if self.best is None:
+        if self.best is None or self.was_short or self._loss(self.best) == math.inf:
             return False
         last = end(self._curves[rate_of(self.best)])
         margin = SURE * last.std(ddof=1) / math.sqrt(len(last))
         is_better = bool(last.mean() + margin < self._level)
-        has_fallen = self._has_fallen(self.best) and not self.was_short
-        return has_fallen and is_better and self.too_high is not None
+        return self._has_fallen(self.best) and is_better and self.too_high is not None
 
     @property
     def was_short(self):
@@ -121,7 +120,7 @@ class Search:
     @property
     def longest(self):
         """How many steps the best rate has taken."""
-        return len(self._curves[rate_of(self.best)])
+        return self._had(self.best)
 
     @property
     def fall(self):
