@@ -213,7 +213,7 @@ def copy_of(n):
 
 
 def compare_size(rule, n):
-    times, turns = max(10, 10**6 // n), 11 if n < 10**8 else 5
+    times, turns = min(1000, max(10, 10**6 // n)), 11 if n < 10**8 else 5
     copy = copy_of(n)
     seconds(copy, 1)  # fills the source
     copy_s = np.median([seconds(copy, times) for _ in range(11)])
