@@ -59,6 +59,12 @@ def language(rng):
     return signs[:, :-1], signs[:, 1:], build, "sparse_categorical_crossentropy"
 
 
+def digits():
+    """Return images of MNIST with pixels from 0 to 1, and their labels."""
+    (x, y), _ = klo.mnist.load()
+    return x[:EXAMPLES, ..., None].astype("float32") / 255, y[:EXAMPLES].astype("int32")
+
+
 def residual(rng):
     """A residual network with BatchNormalization on MNIST."""
 
@@ -71,15 +77,13 @@ def residual(rng):
         h = layers.GlobalAveragePooling2D()(layers.Activation("relu")(h))
         return keras.Model(inputs, layers.Dense(10, "softmax")(h))
 
-    (x, y), _ = klo.mnist.load()
-    x = x[:EXAMPLES, ..., None].astype("float32") / 255
-    return x, y[:EXAMPLES].astype("int32"), build, "sparse_categorical_crossentropy"
+    x, y = digits()
+    return x, y, build, "sparse_categorical_crossentropy"
 
 
 def pictures(rng):
     """A convolutional autoencoder on MNIST."""
-    (x, _), _ = klo.mnist.load()
-    x = x[:EXAMPLES, ..., None].astype("float32") / 255
+    x, _ = digits()
 
     def build():
         return keras.Sequential(
