@@ -164,17 +164,17 @@ def test_interruption_counts_while_python_frees_an_object():
 
 
 @pytest.mark.parametrize(("option", "expected"), [([], 1), (["--steps-per-execution", "3"], 3)])
-def test_batches_in_one_call_can_be_chosen(example, main, option, expected, tmp_path, monkeypatch):
+def test_how_it_is_compiled(example, main, option, expected, tmp_path, monkeypatch):
     compiled = []
 
-    def compile(self, *arguments, steps_per_execution, **others):
-        compiled.append(steps_per_execution)
+    def compile(self, *arguments, jit_compile, steps_per_execution, **others):
+        compiled.append((jit_compile, steps_per_execution))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(mnist.PixelNetwork, "compile", compile)
     with pytest.raises(KeyboardInterrupt):
         main(example, "--train-examples", 512, "--log-dir", tmp_path, *option)
-    assert compiled == [expected]
+    assert compiled == [(True, expected)]
 
 
 @pytest.mark.parametrize(
