@@ -1,14 +1,18 @@
 """What an update costs, beside Keras's nearest built-in: `make bench`, or with the parts named.
 
-    python benchmarks/bench.py [update] [settings] [fit] [size] [memory] [monitor] [descend]
+    python benchmarks/bench.py [PART ...]
 
 Both sides run in turns in one process; a ratio is the median over the turns of ours divided by the
-built-in's, with its quartiles. Prints tables and writes `benchmarks/results.csv`. The part
-`settings` compares updates with `clipnorm` and with `use_ema`. The part `fit` compares whole
-training steps. The part `size` compares updates of 100 to 100 million weights, and draws size.png.
-The part `monitor` compares, in CPU time, a training step that is logged with one that is not
-("ours" and "keras" in the table), and names the time before the first event. The part `descend`
-compares a descent of 2000 steps, its compilation included, with as many eager calls of `apply`.
+built-in's, with its quartiles. Prints tables and writes `benchmarks/results.csv`. The parts:
+
+- `update`: updates; `settings`: those with `clipnorm` and with `use_ema`.
+- `fit`: whole training steps.
+- `epoch`: epochs of the lecture's network in several settings, beside Keras's default.
+- `size`: updates of 100 to 100 million weights; draws size.png.
+- `memory`: what an update needs.
+- `monitor`: in CPU time, a training step that is logged beside one that is not ("ours" and "keras"
+  in the table), and the time before the first event.
+- `descend`: a descent of 2000 steps, its compilation included, beside as many eager calls.
 """
 
 import argparse
@@ -47,6 +51,7 @@ PAIRS = {  # name of the rule: (the rule, Keras's nearest)
     for rule in ours.rules.RULES
     if rule.nearest_keras
 }
+BATCH = 128
 SETTINGS = {"clipnorm": {"clipnorm": 1.0}, "use_ema": {"use_ema": True}}
 COLUMNS = {  # of the table: (key, format)
     "part": "{}",
@@ -189,18 +194,42 @@ def images(count):
     return x, rng.integers(0, 10, size=count)
 
 
+def fitting(optimizer, data, callbacks=(), **settings):
+    """Return a function that trains the lecture's network for an epoch."""
+    model = mnist.mlp()
+    loss, metrics = "sparse_categorical_crossentropy", ["accuracy"]
+    model.compile(optimizer, loss, metrics=metrics, **settings)
+    return lambda: model.fit(*data, batch_size=BATCH, verbose=0, callbacks=[*callbacks])
+
+
 def fit():
-    for batch in (32, 64, 128):
-        data = _batches.shuffled(images(40 * batch), batch, seed=0)
-        for rule, pair in PAIRS.items():
-            runs = []
-            for make in pair:
-                model = mnist.mlp()
-                model.compile(make(), "sparse_categorical_crossentropy")
-                runs.append(lambda m=model: m.fit(data, shuffle=False, verbose=0))  # noqa: B023
-            in_turns(runs, 1, 1)
-            result = compare(in_turns(runs, 1, 21) / 40)
-            yield {"case": f"batch {batch}", "rule": rule, **result}
+    data = [_batches.shuffled(images(40 * BATCH), BATCH, seed=0)]
+    for rule, pair in PAIRS.items():
+        runs = [fitting(make(), data) for make in pair]
+        in_turns(runs, 1, 1)
+        yield {"case": f"batch {BATCH}", "rule": rule, **compare(in_turns(runs, 1, 21) / 40)}
+
+
+def epoch():
+    arrays = images(60_000)  # 469 batches: 13 calls of 36, and a last one that is a single step
+    data = [_batches.shuffled(arrays, BATCH, seed=0)]
+    both = {"jit_compile": True, "steps_per_execution": 36}
+    with tempfile.TemporaryDirectory() as folder:
+        monitor = ours.EffectiveLearningRateMonitor(folder, write_images=True, detail=True)
+        program = {"callbacks": [keras.callbacks.TensorBoard(folder), monitor]}
+        cases = {
+            "no autotuning": {},
+            "jit_compile": {"jit_compile": True},
+            "examples/fit_mnist.py": {"jit_compile": True, **program},
+            "steps_per_execution": {"steps_per_execution": 36},
+            "jit_compile, steps_per_execution": both,
+        }
+        runs = [fitting(ours.Adam(), data, **settings) for settings in cases.values()]
+        runs.append(fitting(keras.optimizers.Adam(), arrays))
+        in_turns(runs, 1, 1)
+        measured = in_turns(runs, 1, 9)
+    for i, case in enumerate(cases):
+        yield {"case": case, "rule": "Adam", **compare(measured[:, [i, -1]])}
 
 
 def copy_of(n):
@@ -378,6 +407,7 @@ def main():
         "update": update,
         "settings": lambda: update(SETTINGS),
         "fit": fit,
+        "epoch": epoch,
         "size": size,
         "memory": memory,
         "monitor": monitor,

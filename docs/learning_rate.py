@@ -21,7 +21,6 @@ import math
 import multiprocessing
 import os
 import pathlib
-import re
 import time
 import warnings
 
@@ -34,6 +33,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 import verdict_networks
+from _pages import rows_of, with_tables, write_rows
 from matplotlib import pyplot as plt
 from matplotlib.ticker import PercentFormatter
 
@@ -248,13 +248,6 @@ def valley(rates, losses):
     return rates[begin[last] + (last - begin[last]) // 2]
 
 
-def rows_of(path):
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return [*csv.DictReader(file)]
-
-
 def measure(path, fields, function, processes):
     """Append the rows of all cases that a file does not have."""
     done = {(r["network"], r["optimizer"], int(r["seed"])) for r in rows_of(path)}
@@ -297,10 +290,7 @@ def measure_compared():
             steps += study.proposals.get(name, {"steps": 0})["steps"]
             rows.append({"network": network, "optimizer": name, "tried": tried, "steps": steps})
             rows[-1] |= {"rate": entry["learning_rate"], "loss": f"{entry['mean']:.5g}"}
-    with COMPARED.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(COMPARED, rows)
 
 
 # What follows.
@@ -435,10 +425,7 @@ def page(grid, found, compared, text):
     """Return the text of learning_rate.md with these results."""
     made = {**tables(grid, found), "compared": compared_table(compared)}
     made["searched"] = searched_table(found)
-    for name, table in made.items():
-        new = f"<!-- {name} -->\n\n{table}\n<!-- end -->"
-        text = re.sub(f"<!-- {name} -->.*?<!-- end -->", lambda _, new=new: new, text, flags=re.S)
-    return text
+    return with_tables(text, made)
 
 
 def draw(grid, found):

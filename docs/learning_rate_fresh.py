@@ -9,10 +9,8 @@ learning_rate.md follows. It takes some 20 minutes on two CPU cores; the same co
 """
 
 import argparse
-import csv
 import os
 import pathlib
-import re
 import warnings
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -21,6 +19,7 @@ import keras_lecture_opt as klo
 # isort: split
 import keras
 import numpy as np
+from _pages import rows_of, with_tables, write_rows
 from keras import layers
 
 from keras_lecture_opt.comparison._tables import markdown_table
@@ -203,16 +202,12 @@ def table(rows):
 
 def page(rows, text):
     """Return the text of learning_rate.md with these results."""
-    new = f"<!-- fresh -->\n\n{table(rows)}\n<!-- end -->"
-    return re.sub("<!-- fresh -->.*?<!-- end -->", lambda _: new, text, flags=re.S)
+    return with_tables(text, {"fresh": table(rows)})
 
 
 def main():
     argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
-    rows = []
-    if RESULTS.exists():
-        with RESULTS.open(newline="") as file:
-            rows = [*csv.DictReader(file)]
+    rows = rows_of(RESULTS)
     for network in NETWORKS:
         case = network(np.random.default_rng(7))
         for name, optimizer in OPTIMIZERS.items():
@@ -230,10 +225,7 @@ def main():
                 }
             )
             print(*rows[-1].values(), flush=True)
-            with RESULTS.open("w", newline="") as file:
-                writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(rows)
+            write_rows(RESULTS, rows)
     PAGE.write_text(page(rows, PAGE.read_text()))
 
 

@@ -5,16 +5,15 @@
 simulates studies, writes seeds.csv, and puts its tables into seeds.md. It takes half an hour.
 """
 
-import csv
 import itertools
 import math
 import os
 import pathlib
-import re
 import zlib
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
+from _pages import with_tables, write_rows
 
 from keras_lecture_opt import comparison
 from keras_lecture_opt.comparison._differences import visible
@@ -132,18 +131,12 @@ def table(rows, kind, head):
 
 def page(rows, text):
     """Return the text of seeds.md with these results."""
-    for kind, head in HEADS.items():
-        new = f"<!-- {kind} -->\n\n{table(rows, kind, head)}\n<!-- end -->"
-        text = re.sub(f"<!-- {kind} -->.*?<!-- end -->", lambda _, new=new: new, text, flags=re.S)
-    return text
+    return with_tables(text, {kind: table(rows, kind, head) for kind, head in HEADS.items()})
 
 
 def main():
     rows = [*simulate()]
-    with (HERE / "seeds.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(HERE / "seeds.csv", rows)
     (HERE / "seeds.md").write_text(page(rows, (HERE / "seeds.md").read_text()))
 
 

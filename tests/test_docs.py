@@ -241,7 +241,8 @@ def test_overview_of_mini_batches_is_made_of_their_results():
 BLOCKS = {3: (0.026, 0.085, 0.79), 5: (0.09, 0.29, 0.99), 10: (0.42, 0.81, 1.0)}
 
 
-def test_page_of_seeds_is_its_simulation_and_keeps_what_it_says():
+def test_page_of_seeds_is_its_simulation_and_keeps_what_it_says(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs")
     seeds = imported(ROOT / "docs" / "seeds.py")
     with (seeds.HERE / "seeds.csv").open() as file:
         table = [*csv.DictReader(file)]

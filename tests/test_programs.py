@@ -22,6 +22,7 @@ PROGRAMS = [
     ROOT / "docs" / "screenshots.py",
     ROOT / "docs" / "verdicts.py",
     ROOT / "benchmarks" / "bench.py",
+    ROOT / "benchmarks" / "frameworks.py",
 ]
 
 

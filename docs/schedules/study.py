@@ -18,7 +18,7 @@ import functools
 import itertools
 import os
 import pathlib
-import re
+import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from keras_lecture_opt import comparison, mnist
@@ -27,6 +27,9 @@ from keras_lecture_opt._resolve import optimizer_class
 # isort: split
 import keras
 import numpy as np
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
+from _pages import rows_of, with_tables
 from matplotlib import pyplot as plt
 
 from keras_lecture_opt.comparison._tables import markdown_table, p_value, size
@@ -106,11 +109,6 @@ def train(folder):
 
 
 # What follows.
-
-
-def rows_of(path):
-    with path.open(newline="") as file:
-        return [*csv.DictReader(file)]
 
 
 def curves_of(rows):
@@ -193,10 +191,7 @@ def tables(curves):
 
 def page(curves, text):
     """Return the text of README.md with these results."""
-    for name, table in tables(curves).items():
-        new = f"<!-- {name} -->\n\n{table}\n<!-- end -->"
-        text = re.sub(f"<!-- {name} -->.*?<!-- end -->", lambda _, new=new: new, text, flags=re.S)
-    return text
+    return with_tables(text, tables(curves))
 
 
 def draw(curves):
@@ -224,9 +219,7 @@ def main():
     if not RESULTS.exists():
         train(folder)
     curves = all_curves()
-    empty = "\n\n".join(f"<!-- {name} -->\n<!-- end -->" for name in tables(curves))
-    text = PAGE.read_text() if PAGE.exists() else f"{empty}\n"  # the words are written around it
-    PAGE.write_text(page(curves, text))
+    PAGE.write_text(page(curves, PAGE.read_text()))
     draw(curves).savefig(HERE / "curves.png", dpi=80)
 
 
