@@ -279,6 +279,57 @@ def test_page_of_seeds_is_its_simulation_and_keeps_what_it_says(monkeypatch):
         assert growing == sorted(growing)
 
 
+def test_pages_of_schedules_say_what_their_study_found():
+    study = imported(ROOT / "docs" / "schedules" / "study.py")
+    text = study.PAGE.read_text()
+    assert study.page(study.all_curves(), text) == text
+    losses = {}  # from the files alone
+    for folder in ("comparison", "schedules"):
+        with (ROOT / "docs" / folder / "results.csv").open() as file:
+            for row in csv.DictReader(file):
+                if row.get("chosen", "True") == "True" and 56 <= int(row["epoch"]) <= 60:
+                    key = row["optimizer"], row.get("schedule", "constant"), row["learning_rate"]
+                    seeds = losses.setdefault(key, {})
+                    seeds.setdefault(row["seed"], []).append(float(row["loss"]))
+    first = {key: np.mean(seeds["0"]) for key, seeds in losses.items() if "0" in seeds}
+    ends = {}  # of the rates that all seeds have, which the first one has chosen
+    for (name, schedule, rate), seeds in losses.items():
+        if len(seeds) > 1:
+            ends[name, schedule] = [np.mean(values) for values in seeds.values()]
+            others = [v for (n, s, _), v in first.items() if (n, s) == (name, schedule)]
+            assert first[name, schedule, rate] == min(others)
+    means = {key: np.exp(np.mean(np.log(values))) for key, values in ends.items()}
+    cosine, constant = (
+        sorted((m, name) for (name, s), m in means.items() if s == schedule)
+        for schedule in ("cosine", "constant")
+    )
+    assert len(cosine) == len(constant) == 8
+    order = ["Adam", "SimplifiedAdam", "keras.Adadelta", "Nesterov"]
+    assert [name for _, name in cosine[:4]] == order
+    assert [name for _, name in constant[:2]] == ["keras.Adadelta", "AdaGrad"]
+    assert [name for _, name in constant[-2:]] == ["Adam", "RMSProp"]
+
+    pairs = keras_lecture_opt.comparison.differences({" ".join(k): v for k, v in ends.items()})
+    found = {}
+    for pair in pairs:
+        low, high = pair.interval
+        found[pair.first, pair.second] = (pair.ratio, low, high), pair.carries
+        found[pair.second, pair.first] = (1 / pair.ratio, 1 / high, 1 / low), pair.carries
+    assert not found["SimplifiedAdam cosine", "Adam cosine"][1]
+    notebook = (ROOT / "examples" / "lecture.ipynb").read_text()
+    rules, readme = (ROOT / "docs" / "rules.md").read_text(), (ROOT / "README.md").read_text()
+    for key, pages in {
+        ("Adam cosine", "Adam constant"): (rules, notebook),
+        ("AdaGrad cosine", "AdaGrad constant"): (rules, text),
+        ("keras.Adadelta cosine", "Adam cosine"): (rules, text),
+        ("Nesterov cosine", "Adam cosine"): (readme, notebook),
+        ("AdaGrad cosine", "Adam cosine"): (rules,),
+    }.items():
+        (ratio, low, high), carries = found[key]
+        assert carries
+        assert all(f"{ratio:.3g} [{low:.3g}, {high:.3g}]" in page for page in pages), key
+
+
 def test_page_of_learning_rates_is_its_study_and_keeps_what_it_says(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "docs")
     study = imported(ROOT / "docs" / "learning_rate.py")
