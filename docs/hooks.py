@@ -64,7 +64,7 @@ if (parent !== window) {
 }
 </script>
 """
-COPIED = ("*.md", "docs/**/*.*", "benchmarks/*.txt")
+COPIED = ("*.md", "docs/**/*.*", "benchmarks/*.txt", "benchmarks/*.png")
 CODE = ("keras_lecture_opt/**/*.py", "keras_lecture_opt/**/*.js", "tests/reference.py")
 CODE += ("benchmarks/*.py", "docs/**/*.py", "examples/*.py")
 
