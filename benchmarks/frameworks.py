@@ -57,14 +57,14 @@ def in_jax():
     import jax
     import optax
 
-    (x, y), adam, rng = data(), optax.adam(1e-3), np.random.default_rng(0)
+    adam, rng = optax.adam(1e-3), np.random.default_rng(0)
     weights = [
         (rng.normal(0, n**-0.5, (n, m)).astype("float32"), np.zeros(m, "float32"))
         for n, m in itertools.pairwise(SIZES)
     ]
-    state = jax.device_put((weights, adam.init(weights)))
+    state, batch = jax.device_put(((weights, adam.init(weights)), data()))
 
-    def loss(weights):
+    def loss(weights, x, y):
         *hidden, (kernel, bias) = weights
         h = x
         for w, b in hidden:
@@ -74,16 +74,16 @@ def in_jax():
     gradient = jax.jit(jax.grad(loss))
 
     @functools.partial(jax.jit, donate_argnums=0)
-    def after_step(state):
+    def after_step(state, batch):
         weights, moments = state
-        updates, moments = adam.update(jax.grad(loss)(weights), moments)
+        updates, moments = adam.update(jax.grad(loss)(weights, *batch), moments)
         return optax.apply_updates(weights, updates), moments
 
     def step():
         nonlocal state
-        state = jax.block_until_ready(after_step(state))
+        state = jax.block_until_ready(after_step(state, batch))
 
-    return lambda: jax.block_until_ready(gradient(state[0])), step
+    return lambda: jax.block_until_ready(gradient(state[0], *batch)), step
 
 
 def in_torch():

@@ -172,6 +172,7 @@ def test_how_it_is_compiled(example, main, option, expected, tmp_path, monkeypat
         raise KeyboardInterrupt
 
     monkeypatch.setattr(mnist.PixelNetwork, "compile", compile)
+    monkeypatch.setattr(example, "gpu_name", lambda: "")
     with pytest.raises(KeyboardInterrupt):
         main(example, "--train-examples", 512, "--log-dir", tmp_path, *option)
     assert compiled == [(True, expected)]
