@@ -195,16 +195,26 @@ def images(count):
 
 
 def fitting(optimizer, data, **settings):
-    """Return a function that trains the lecture's network for an epoch."""
+    """Return a function that trains the lecture's network for an epoch.
+
+    Args:
+        optimizer: it.
+        data: dict of the arguments of `fit` that say with what.
+        settings: arguments of `compile`.
+    """
     model = mnist.mlp()
     loss, metrics = "sparse_categorical_crossentropy", ["accuracy"]
     model.compile(optimizer, loss, metrics=metrics, **settings)
-    options = {"batch_size": BATCH} if len(data) > 1 else {"shuffle": False}  # arrays, a dataset
-    return lambda: model.fit(*data, verbose=0, **options)
+    return functools.partial(model.fit, **data, verbose=0)
+
+
+def shuffled(arrays):
+    """Return the arguments of `fit` for a dataset that shuffles the arrays."""
+    return {"x": _batches.shuffled(arrays, BATCH, seed=0), "shuffle": False}
 
 
 def fit():
-    data = [_batches.shuffled(images(40 * BATCH), BATCH, seed=0)]
+    data = shuffled(images(40 * BATCH))
     for rule, pair in PAIRS.items():
         runs = [fitting(make(), data) for make in pair]
         in_turns(runs, 1, 1)
@@ -212,13 +222,13 @@ def fit():
 
 
 def epoch():
-    arrays = images(60_000)  # 469 batches: 13 calls of 36, and a last one that is a single step
-    data = [_batches.shuffled(arrays, BATCH, seed=0)]
+    x, y = images(60_000)  # 469 batches: 13 calls of 36, and a last one that is a single step
+    data = shuffled((x, y))
     jit, several = {"jit_compile": True}, {"steps_per_execution": 36}
     cases = {"no autotuning": {}, "jit_compile": jit, "steps_per_execution": several}
     cases["both"] = jit | several
     runs = [fitting(ours.Adam(), data, **settings) for settings in cases.values()]
-    runs.append(fitting(keras.optimizers.Adam(), arrays))
+    runs.append(fitting(keras.optimizers.Adam(), {"x": x, "y": y, "batch_size": BATCH}))
     in_turns(runs, 1, 1)
     measured = in_turns(runs, 1, 9)
     for i, case in enumerate(cases):

@@ -12,7 +12,7 @@ import functools
 import itertools
 import multiprocessing
 import os
-import time
+import timeit
 from concurrent.futures import ProcessPoolExecutor
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -113,20 +113,17 @@ SIDES = {
     "JAX with Optax": in_jax,
     "PyTorch, fused": in_torch,
 }
-made = {}  # in a process: the functions of its side
 
 
-def milliseconds(side, calls):
+@functools.cache
+def functions_of(side):
+    """Return the passes and the step of a side, made once in its process."""
+    return SIDES[side]()
+
+
+def milliseconds(side):
     """Return what the passes, and a step, take."""
-    if side not in made:
-        made[side] = SIDES[side]()
-    found = []
-    for function in made[side]:
-        start = time.perf_counter()
-        for _ in range(calls):
-            function()
-        found.append(1000 * (time.perf_counter() - start) / calls)
-    return found
+    return [1000 * timeit.timeit(f, number=CALLS) / CALLS for f in functions_of(side)]
 
 
 def main():
@@ -136,7 +133,7 @@ def main():
     measured = {side: [] for side in SIDES}
     for turn in range(TURNS + 1):
         for side in SIDES:
-            found = processes[side].submit(milliseconds, side, CALLS).result()
+            found = processes[side].submit(milliseconds, side).result()
             if turn:  # the first one compiles
                 measured[side].append(found)
     print(f"{'ms':30} {'forward and backward':>24} {'step':>24}")

@@ -8,13 +8,13 @@ def rows_of(path):
     """Return the rows of a CSV file; none if there is no file."""
     if not path.exists():
         return []
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         return [*csv.DictReader(file)]
 
 
 def write_rows(path, rows):
     """Write a CSV file with the columns of the first row."""
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

@@ -35,13 +35,14 @@ import numpy as np
 import tensorflow as tf
 from keras import layers as kl
 
-sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "examples"))
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path += [str(HERE), str(HERE.parent / "examples")]
 import _programs
+from _pages import rows_of, with_tables
 
 from keras_lecture_opt import mnist
 from keras_lecture_opt.comparison._tables import markdown_table
 
-HERE = pathlib.Path(__file__).parent
 CSV, PAGE = HERE / "real_faults.csv", HERE / "real_faults.md"
 SEEDS = (0, 1)
 ROUNDS = 3
@@ -1041,10 +1042,7 @@ def judge(job):
 
 
 def read_rows():
-    if not CSV.exists():
-        return {}
-    with open(CSV, newline="", encoding="utf-8") as file:
-        return {tuple(row[c] for c in COLUMNS[:3]): row for row in csv.DictReader(file)}
+    return {tuple(row[c] for c in COLUMNS[:3]): row for row in rows_of(CSV)}
 
 
 @functools.cache
@@ -1171,16 +1169,12 @@ def table(programs, rows):
 
 def write_page(rows):
     """Put the tables between the markers of the page."""
-    page = PAGE.read_text(encoding="utf-8")
-    for title, programs in (("questions", REAL), ("kinds", SAME)):
-        begin = f"<!-- {title}: written by docs/real_faults.py -->"
-        before, _, rest = page.partition(begin)
-        _, _, after = rest.partition(END)
-        page = f"{before}{begin}\n\n{table(programs, rows)}\n\n{END}{after}"
+    tables = {
+        f"{title}: written by docs/real_faults.py": f"{table(programs, rows)}\n"
+        for title, programs in (("questions", REAL), ("kinds", SAME))
+    }
+    page = with_tables(PAGE.read_text(encoding="utf-8"), tables)
     PAGE.write_text(page, encoding="utf-8")
-
-
-END = "<!-- end -->"
 
 
 def main():

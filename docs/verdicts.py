@@ -29,6 +29,7 @@ import tensorflow as tf
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path += [str(HERE), str(HERE.parent / "examples")]
 import _programs
+from _pages import rows_of, with_tables
 from verdict_networks import (
     FIRST,
     NETWORKS,
@@ -441,8 +442,7 @@ def try_advice(job, plan, trainings):
 
 
 def read_rows():
-    with open(CSV, newline="", encoding="utf-8") as file:
-        rows = {tuple(row[c] for c in KEY): row for row in csv.DictReader(file)}
+    rows = {tuple(row[c] for c in KEY): row for row in rows_of(CSV)}
     jobs = [tuple(map(str, job)) for job in all_jobs()]
     return [rows[job] for job in jobs if job in rows]
 
@@ -515,13 +515,9 @@ def table_of_verdicts(rows):
 
 def write_page(rows):
     """Put the tables between the markers of the page."""
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    text = f"{before}{BEGIN}\n\n{tables(rows)}\n{END}{after}"
+    text = PAGE.read_text(encoding="utf-8")
+    text = with_tables(text, {"written by docs/verdicts.py": tables(rows)})
     PAGE.write_text(text, encoding="utf-8")
-
-
-BEGIN, END = "<!-- written by docs/verdicts.py -->", "<!-- end -->"
 
 
 def start_process():

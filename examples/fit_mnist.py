@@ -105,7 +105,7 @@ def main():
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
         # On a CPU, the fastest that shows the monitor single steps.
-        jit_compile="auto" if gpu_name() else True,
+        jit_compile="auto" if gpu else True,
         steps_per_execution=args.steps_per_execution,
     )
     if args.learning_rate == "auto":

@@ -13,7 +13,6 @@ the tables of README.md and curves.png. If results.csv is there, nothing is trai
 
 import argparse
 import csv
-import dataclasses
 import functools
 import itertools
 import os
@@ -39,6 +38,7 @@ HERE = pathlib.Path(__file__).parent
 PAGE, RESULTS = HERE / "README.md", HERE / "results.csv"
 CONSTANT = HERE.parent / "comparison" / "results.csv"
 FOLDER = HERE.parents[1] / "tb_logs" / "schedules"
+SCHEDULES = "cosine", "constant"
 EPOCHS, STEPS, SEEDS, LAST = 60, 469, 3, 5
 FIELDS = "optimizer", "schedule", "learning_rate", "seed", "epoch", "loss", "val_accuracy"
 # The best constant rates in docs/comparison, of a grid of half decades.
@@ -145,19 +145,16 @@ def ends_of(curves):
 def tables(curves):
     """Return the tables of the page by their names."""
     ends = ends_of(curves)
-    label = {key: f"{key[0]}, {key[1]}" for key in ends}
-    pairs = comparison.differences({label[key]: values for key, (_, values) in ends.items()})
-    both = {(pair.first, pair.second): (size(pair), p_value(pair)) for pair in pairs}
     mean = {key: float(np.exp(np.mean(np.log(values)))) for key, (_, values) in ends.items()}
+    ranked = {s: [key for key in sorted(ends, key=mean.get) if key[1] == s] for s in SCHEDULES}
+    # In this order a cosine is the first of its pair, and of one schedule the worse one.
+    ordered = [key for schedule in SCHEDULES for key in reversed(ranked[schedule])]
+    pairs = comparison.differences({", ".join(key): ends[key][1] for key in ordered})
+    both = {(pair.first, pair.second): (size(pair), p_value(pair)) for pair in pairs}
 
     def against(key, other):
         """Return the loss over that of another, with its interval, and p."""
-        if (label[key], label[other]) in both:
-            return both[label[key], label[other]]
-        [pair] = [p for p in pairs if (p.second, p.first) == (label[key], label[other])]
-        low, high = pair.interval
-        turned = dataclasses.replace(pair, ratio=1 / pair.ratio, interval=(1 / high, 1 / low))
-        return size(turned), p_value(turned)
+        return both[", ".join(key), ", ".join(other)]
 
     gain = []
     for name in BEST:
@@ -165,8 +162,7 @@ def tables(curves):
         rates_and_losses = [f"{x:.4g}" for key in keys for x in (ends[key][0], mean[key])]
         gain.append([name, *rates_and_losses, *against(keys[1], keys[0])])
     ranking = {}
-    for schedule in ("cosine", "constant"):
-        order = sorted((key for key in ends if key[1] == schedule), key=mean.get)
+    for schedule, order in ranked.items():
         best = order[0]
         ranking[schedule] = [
             [i, key[0], f"{mean[key]:.4g}", *(against(key, best) if key != best else ("", ""))]

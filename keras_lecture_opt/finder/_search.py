@@ -157,9 +157,10 @@ class Search:
             while k > LOWEST + 2 and is_too_high(k - 2):
                 k -= 2
         else:
-            while k < HIGHEST and not is_too_high(min(k + 2, HIGHEST)):
+            while k < HIGHEST:
                 k = min(k + 2, HIGHEST)
-            k = min(k + 2, HIGHEST)
+                if is_too_high(k):
+                    break
         is_too_high(k - 1)
         edge = HIGHEST + 1 if self.too_high is None else self.too_high
         k = edge - 1
@@ -202,9 +203,9 @@ class Search:
 
     def _train(self, k, steps):
         """Go on with a rate until it has had so many steps, if there are as many."""
-        losses = self._curves.get(rate_of(k), [])
-        steps = min(steps - len(losses), self._steps - self.used)
-        if steps > 0 and (not losses or self._loss(k) < math.inf):
+        had = self._had(k)
+        steps = min(steps - had, self._steps - self.used)
+        if steps > 0 and (not had or self._loss(k) < math.inf):
             self._trials.train(rate_of(k), steps)
             if k not in self._tried:
                 self._tried.append(k)
