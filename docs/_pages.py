@@ -20,6 +20,16 @@ def write_rows(path, rows):
         writer.writerows(rows)
 
 
+def append_rows(path, columns, rows):
+    """Append rows to a CSV file, which begins with its columns."""
+    is_new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        if is_new:
+            writer.writeheader()
+        writer.writerows(rows)
+
+
 def with_tables(text, tables):
     """Return the text of a page with tables put between `<!-- name -->` and `<!-- end -->`."""
     for name, table in tables.items():

@@ -14,7 +14,6 @@ takes some 2 hours on two cores; the same command continues.
 
 import argparse
 import concurrent.futures
-import csv
 import functools
 import itertools
 import math
@@ -33,7 +32,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 import verdict_networks
-from _pages import rows_of, with_tables, write_rows
+from _pages import append_rows, rows_of, with_tables, write_rows
 from matplotlib import pyplot as plt
 from matplotlib.ticker import PercentFormatter
 
@@ -256,12 +255,7 @@ def measure(path, fields, function, processes):
     with concurrent.futures.ProcessPoolExecutor(processes, spawn) as pool:
         jobs = [pool.submit(function, *case) for case in cases if case not in done]
         for job in concurrent.futures.as_completed(jobs):
-            is_new = not path.exists()
-            with path.open("a", newline="") as file:
-                writer = csv.DictWriter(file, fields, lineterminator="\n")
-                if is_new:
-                    writer.writeheader()
-                writer.writerows(job.result())
+            append_rows(path, fields, job.result())
             print(*job.result()[0].values(), flush=True)
 
 

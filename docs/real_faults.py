@@ -11,7 +11,6 @@ again. Expect about 20 min on two cores.
 """
 
 import argparse
-import csv
 import functools
 import inspect
 import math
@@ -38,7 +37,7 @@ from keras import layers as kl
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path += [str(HERE), str(HERE.parent / "examples")]
 import _programs
-from _pages import rows_of, with_tables
+from _pages import append_rows, rows_of, with_tables
 
 from keras_lecture_opt import mnist
 from keras_lecture_opt.comparison._tables import markdown_table
@@ -1182,15 +1181,12 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args()
     digits()  # built once, before there are two processes
-    if not CSV.exists():
-        CSV.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
     context = multiprocessing.get_context("spawn")
     os.environ["TF_NUM_INTRAOP_THREADS"] = "1"  # of each of the two
     with ProcessPoolExecutor(2, context) as pool:
         while jobs := jobs_of(read_rows()):
             for row, texts in pool.map(judge, jobs):
-                with open(CSV, "a", newline="", encoding="utf-8") as file:
-                    csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(row)
+                append_rows(CSV, COLUMNS, [row])
                 print(*row.values(), *texts, sep=" · ", flush=True)
     write_page(read_rows())
 

@@ -9,7 +9,6 @@ into docs/verdicts.md. Cases that are in the CSV already are not repeated: delet
 """
 
 import argparse
-import csv
 import dataclasses
 import multiprocessing
 import os
@@ -29,7 +28,7 @@ import tensorflow as tf
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path += [str(HERE), str(HERE.parent / "examples")]
 import _programs
-from _pages import rows_of, with_tables
+from _pages import append_rows, rows_of, with_tables
 from verdict_networks import (
     FIRST,
     NETWORKS,
@@ -534,8 +533,6 @@ def main():
     parser.add_argument("--only", metavar="WORD", help="cases whose row has this word")
     args = parser.parse_args()
     images()  # built once, before there are two processes
-    if not CSV.exists():
-        CSV.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
     done = {tuple(row[c] for c in KEY) for row in read_rows()}
     jobs = [job for job in all_jobs() if tuple(map(str, job)) not in done]
     jobs = [job for job in jobs if not args.only or args.only in " · ".join(map(str, job))]
@@ -548,8 +545,7 @@ def main():
                 if error := future.exception():
                     print(*futures[future], repr(error), sep=" · ", file=sys.stderr, flush=True)
                     continue
-                with open(CSV, "a", newline="", encoding="utf-8") as file:
-                    csv.DictWriter(file, COLUMNS).writerow(future.result())
+                append_rows(CSV, COLUMNS, [future.result()])
                 print(*future.result().values(), sep=" · ", flush=True)
     write_page(read_rows())
 

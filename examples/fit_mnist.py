@@ -5,7 +5,7 @@ learning rates. At the end the program prints what is wrong with the training, i
 
     python examples/fit_mnist.py --optimizer Adam
 
-Expect about 98% test accuracy after the default 10 epochs, 8 to 16 s each on two shared CPU cores.
+Expect about 98% test accuracy after the default 10 epochs, 6 to 9 s each on two shared CPU cores.
 With one seed, two runs on one machine print equal losses.
 """
 

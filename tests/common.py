@@ -149,9 +149,12 @@ def _unseen_by_the_collector():
     gc.freeze()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def rules(request):
-    """The rules that the selected tests ask about: those which one graph, one fit may serve."""
-    tests = [test for test in request.session.items if hasattr(test, "callspec")]
-    asked = {test.callspec.params.get("rule") for test in tests}
+    """The rules that the selected tests of a file ask about: one graph, one fit may serve them."""
+    asked = {
+        test.callspec.params["rule"]
+        for test in request.session.items
+        if test.path == request.path and {"rule", "rules"} <= {*test.fixturenames}
+    }
     return tuple(rule for rule in RULES if rule in asked)

@@ -52,6 +52,7 @@ def test_commands_share_the_work(workload, expected, tmp_path, monkeypatch):
     assert len(set(trained)) == 2  # both had something to do
 
 
+@pytest.mark.full
 def test_threads_are_an_executor(workload, expected, tmp_path):
     """Keras keeps much of its state per thread: the dtype policy, the global generator."""
     with concurrent.futures.ThreadPoolExecutor(2) as threads:

@@ -298,7 +298,7 @@ def clock(monkeypatch):
     ("seconds", "rungs", "rates"),
     [
         (2.5, [(1, 1)], [0]),  # 2 runs of a trial
-        (6.5, [(1, 3)], [0, 1, 2]),
+        pytest.param(6.5, [(1, 3)], [0, 1, 2], marks=pytest.mark.full),
         (14.0, [(1, 4), (2, 2)], [0, 1, 2, 3]),  # 4 runs have epoch 2, and half of them epoch 3
     ],
 )

@@ -8,12 +8,15 @@
     python docs/batch_sizes/overview.py
 """
 
-import csv
 import os
 import pathlib
+import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
+from _pages import rows_of
 
 from keras_lecture_opt import rules
 from keras_lecture_opt.comparison._tables import markdown_table
@@ -50,11 +53,10 @@ Made by the commands in [overview.py](overview.py).
 def last_losses(size):
     """Return for each rule its chosen learning rate and the losses of the seeds in the end."""
     chosen = {}
-    with (HERE / str(size) / "results.csv").open() as file:
-        for row in csv.DictReader(file):
-            if row["chosen"] == "True":
-                of_rule = chosen.setdefault(row["optimizer"], (float(row["learning_rate"]), {}))
-                of_rule[1][row["seed"]] = float(row["loss"])  # the last epoch's stays
+    for row in rows_of(HERE / str(size) / "results.csv"):
+        if row["chosen"] == "True":
+            of_rule = chosen.setdefault(row["optimizer"], (float(row["learning_rate"]), {}))
+            of_rule[1][row["seed"]] = float(row["loss"])  # the last epoch's stays
     return {name: (rate, [*ends.values()]) for name, (rate, ends) in chosen.items()}
 
 

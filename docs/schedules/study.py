@@ -12,7 +12,6 @@ the tables of README.md and curves.png. If results.csv is there, nothing is trai
 """
 
 import argparse
-import csv
 import functools
 import itertools
 import os
@@ -28,7 +27,7 @@ import keras
 import numpy as np
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
-from _pages import rows_of, with_tables
+from _pages import rows_of, with_tables, write_rows
 from matplotlib import pyplot as plt
 
 from keras_lecture_opt.comparison._tables import markdown_table, p_value, size
@@ -97,15 +96,14 @@ def train(folder):
     chosen = {name: [rate] for name, rate in searched.learning_rates.items()}
     constant = {name: optimizer_class(name) for name in BEST}
     third = compare(constant, {name: [rate] for name, rate in BEST.items()}, [SEEDS - 1], folder)
-    with RESULTS.open("w", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        for study in (searched, compare(cosine, chosen, SEEDS, folder), third):
-            for row in study.rows():
-                name, _, schedule = row["optimizer"].partition(", ")
-                row |= {"optimizer": name, "schedule": schedule or "constant"}
-                if study is not searched or [row["learning_rate"]] != chosen[f"{name}, cosine"]:
-                    writer.writerow(row)
+    rows = []
+    for study in (searched, compare(cosine, chosen, SEEDS, folder), third):
+        for row in study.rows():
+            name, _, schedule = row["optimizer"].partition(", ")
+            row |= {"optimizer": name, "schedule": schedule or "constant"}
+            if study is not searched or [row["learning_rate"]] != chosen[f"{name}, cosine"]:
+                rows.append({field: row[field] for field in FIELDS})
+    write_rows(RESULTS, rows)
 
 
 # What follows.
