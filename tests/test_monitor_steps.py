@@ -86,7 +86,7 @@ OPTIMIZERS |= {
 }
 
 
-# The difference of the weights is the same for all; these have more of their own.
+# The monitor measures the steps of all optimizers alike: `make test` asks about these.
 SOME = "SteepestDescent", "Adam", "keras.Lamb", "keras.Adafactor", "keras.Muon", "unknown"
 NAMES = [
     pytest.param(name, marks=() if name in (*SOME, "everything") else pytest.mark.full)
