@@ -6,9 +6,9 @@ trains the lecture's network with dropout for 60 epochs, with eight optimizers w
 0. The first seed chooses among three rates around the best constant one, each trained in full,
 because the gain of a decay shows only at its end. Two more seeds train what was chosen. The
 constant rates are those of the study of 200 epochs, chosen among three after 20 epochs; its two
-seeds are taken from there, and the third is trained here. It takes some 5 hours on two free CPU
-cores; the same command continues, and several of them share the work. Then it writes results.csv,
-the tables of README.md and curves.png. If results.csv is there, nothing is trained.
+seeds are taken from there, and the third is trained here. The same command continues, and several
+of them share the work: two, each with a CPU core, take some 4 hours. Then it writes results.csv,
+the tables of README.md and curves.png. If results.csv is there, it only writes tables and picture.
 """
 
 import argparse
