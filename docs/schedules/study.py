@@ -5,10 +5,11 @@
 trains the lecture's network with dropout for 60 epochs, with eight optimizers whose rate decays to
 0. The first seed chooses among three rates around the best constant one, each trained in full,
 because the gain of a decay shows only at its end. Two more seeds train what was chosen. The
-constant rates are those of the study of 200 epochs, chosen among three after 20 epochs; its two
-seeds are taken from there, and the third is trained here. The same command continues, and several
-of them share the work: two, each with a CPU core, take some 4 hours. Then it writes results.csv,
-the tables of README.md and curves.png. If results.csv is there, it only writes tables and picture.
+constant rates are those of the study of 200 epochs, chosen among ten after 3 epochs and among three
+after 20; its two seeds are taken from there, and the third is trained here. The same command
+continues, and several of them share the work: two, each with a CPU core, take some 4 hours. Then it
+writes results.csv, the tables of README.md and curves.png. If results.csv is there, it only writes
+tables and picture.
 """
 
 import argparse
