@@ -14,10 +14,8 @@ def rows_of(path):
 
 def write_rows(path, rows):
     """Write a CSV file with the columns of the first row."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    path.unlink(missing_ok=True)
+    append_rows(path, rows[0], rows)
 
 
 def append_rows(path, columns, rows):

@@ -211,6 +211,9 @@ def test_under_tensorflows_debugging(callbacks_on_operations, rule):
     with pytest.warns(UserWarning, match="XLA cannot compile this update"):
         [variables] = train_together([optimizer], steps=3)
     assert_follows(optimizer, variables, *expected(rule, 3))
+
+
+def test_descent_under_tensorflows_debugging(callbacks_on_operations):
     path = descend(quadratic, RULES[0](2.0**-8), steps=1).path  # runs without XLA anyway
     np.testing.assert_array_equal(path[1], [-1 + 2 / 256, -1 + 50 / 256])
 
