@@ -85,7 +85,7 @@ def workload(**changed):
         "validation": (x[:20], y[:20]),
         "loss": "sparse_categorical_crossentropy",
         "metrics": ["accuracy"],
-        "batch_size": 16,
+        "batch_size": 25,
         "target": ("val_accuracy", 0.5),
     }
     return comparison.Workload(**{**arguments, **changed})

@@ -695,6 +695,7 @@ def test_page_and_results_are_there_if_a_picture_fails(study, tmp_path, monkeypa
     }
 
 
+@pytest.mark.full
 def test_report_needs_no_extra(tmp_path):
     """Pictures need what the package requires, not the encoder of films."""
     code = "import sys; sys.modules['imageio_ffmpeg'] = sys.modules['bokeh'] = None\n"
@@ -824,7 +825,7 @@ def test_page_says_what_was_trained(study, tmp_path):
     page = (study.report(tmp_path) / "README.md").read_text(encoding="utf-8")
     for part in (
         "layers: InputLayer, Conv2D 3, BatchNormalization, Flatten, Dropout 0.3, Noise, Dense 4.",
-        "An epoch has 4 batches of 16 examples.",
+        "An epoch has 2 batches of 25 examples.",
         "- decayed: `keras.src.optimizers.adam.Adam`, η: CosineDecay, beta_1 0.9, beta_2 0.999, ",
         "- signed: `studies.Signed`.",
         "loss: loss in epoch 4, the geometric mean over the seeds",
@@ -891,7 +892,7 @@ def test_target_is_the_first_epoch_that_reaches_it(study):
             reached = [row["epoch"] for row in rows if row["val_accuracy"] >= 0.5]
             epochs.append(reached[0] if reached else np.inf)
         np.testing.assert_equal(entry["to_target"][0], np.median(epochs))
-        np.testing.assert_equal(entry["to_target"][1], 4 * np.median(epochs))
+        np.testing.assert_equal(entry["to_target"][1], 2 * np.median(epochs))
 
 
 def test_page_shows_the_results_and_replaces_only_its_own(study, tmp_path):

@@ -382,6 +382,7 @@ class Browser:
 
 
 @pytest.mark.skipif(bool(screenshots.missing()), reason=f"not installed: {screenshots.missing()}")
+@pytest.mark.full
 def test_the_page_in_a_browser(tmp_path, monkeypatch):
     """One start of the browser for all that a visitor can do."""
     file = tmp_path / "page.html"

@@ -1,6 +1,7 @@
 """examples/fit_mnist.py, run as a user runs it, and examples/compare_in_tensorboard.py."""
 
 import pathlib
+import re
 import shlex
 import signal
 import subprocess
@@ -79,65 +80,57 @@ def mnist_dir(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def runs(mnist_dir, tmp_path_factory):
-    """Two runs with one seed, at the same time: one of four epochs, one that is interrupted."""
+def interrupted(mnist_dir, tmp_path_factory):
+    """A run that is interrupted: its process, what it printed afterwards, its folder."""
     folder = tmp_path_factory.mktemp("my runs")
     # A shell starts what it runs in the background, these tests too, with SIGINT ignored, and a
     # process inherits that; a handler it does not.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    short = start(mnist_dir, folder / "short", *OPTIONS, "--epochs", "4")
-    long = start(mnist_dir, folder / "long", *OPTIONS, "--epochs", "10000")
+    run = start(mnist_dir, folder, *OPTIONS, "--epochs", "10000")
     signal.signal(signal.SIGINT, before)
     try:
-        interrupted = interrupt_after_three_epochs(long)
-        finished = short.communicate(timeout=300)
+        return run, *interrupt_after_three_epochs(run), folder
     finally:
-        short.kill()
-        long.kill()
-    return {"short": (short, *finished), "long": (long, *interrupted)}, folder
+        run.kill()
 
 
-def test_run_is_logged_and_says_where(runs):
-    results, folder = runs
-    run, output, errors = results["short"]
-    assert run.returncode == 0, errors
-    assert errors == ""  # none of TensorFlow's lines
-    rates = logged(folder / "short" / "train", "effective_lr/output/bias")
-    assert [step for step, _ in rates] == [8, 16, 24, 32]
-    steps = logged(folder / "short" / "train", "step_to_weight/output/kernel")
-    assert [step for step, _ in steps] == [8, 16, 24, 32]
+def test_interrupted_run_keeps_its_log_and_says_where(interrupted):
+    run, output, errors, folder = interrupted
+    assert run.returncode == 130
+    assert errors == ""  # none of TensorFlow's lines, no traceback
+    assert [step for step, _ in logged(folder / "train", "epoch_loss")][:3] == [0, 1, 2]
+    rates = logged(folder / "train", "effective_lr/output/bias")
+    assert [step for step, _ in rates][:3] == [8, 16, 24]
+    steps = logged(folder / "train", "step_to_weight/output/kernel")
+    assert [step for step, _ in steps][:3] == [8, 16, 24]
     assert all(1e-5 < size < 1 for _, size in steps)
-    (_, accuracy) = logged(folder / "short" / "validation", "epoch_accuracy")[-1]
-    assert accuracy > 0.8
-    *_, verdict, tested, _, _ = output.splitlines()
-    assert tested == f"Test accuracy: {accuracy:.2%}"
+    *_, verdict, _, said, tested, _, _ = output.splitlines()
     assert verdict.startswith("No fault found") or "Likely cause: " in verdict
-    assert "Training on the " in output
-    assert f"Wrote {folder / 'short'}" in output
+    assert said == "Interrupted. Results so far:"
+    assert float(re.fullmatch(r"Test accuracy: ([\d.]+)%", tested)[1]) > 80
+    assert f"Wrote {folder}" in output
     tensorboard = pathlib.Path(sys.executable).with_name("tensorboard")
     assert tensorboard.exists()
     [command] = [line for line in output.splitlines() if line.startswith("See it: ")]
     shown = shlex.split(command.removeprefix("See it: "))
-    assert shown == [str(tensorboard), "--logdir", str(folder / "short")]
+    assert shown == [str(tensorboard), "--logdir", str(folder)]
 
 
-def test_two_runs_with_one_seed_are_equal(runs):
-    _, folder = runs
+@pytest.mark.full
+def test_two_runs_with_one_seed_are_equal(interrupted, mnist_dir, tmp_path):
+    """The other one ends by itself."""
+    run = start(mnist_dir, tmp_path, *OPTIONS, "--epochs", "4")
+    output, errors = run.communicate(timeout=300)
+    assert run.returncode == 0, errors
+    assert errors == ""
+    assert "Training on the " in output
+    (_, accuracy) = logged(tmp_path / "validation", "epoch_accuracy")[-1]
+    assert f"Test accuracy: {accuracy:.2%}" in output.splitlines()
+    assert len(logged(tmp_path / "train", "epoch_loss")) == 4
     for tag in ("epoch_loss", "effective_lr/output/bias"):
-        short, long = (logged(folder / name / "train", tag)[:3] for name in ("short", "long"))
-        assert len(short) == 3
-        assert short == long
-
-
-def test_interrupted_run_keeps_its_log(runs):
-    results, folder = runs
-    run, rest, errors = results["long"]
-    assert run.returncode == 130
-    assert "Traceback" not in errors
-    assert "Interrupted" in rest
-    assert "Test accuracy: " in rest
-    steps = [step for step, _ in logged(folder / "long" / "train", "epoch_loss")]
-    assert steps[:3] == [0, 1, 2]
+        one, other = (logged(folder / "train", tag)[:3] for folder in (tmp_path, interrupted[-1]))
+        assert len(one) == 3
+        assert one == other
 
 
 def test_interruption_counts_while_python_frees_an_object():

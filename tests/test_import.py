@@ -53,14 +53,22 @@ def test_version_is_stated_once():
     assert f"\nversion: {keras_lecture_opt.__version__}\n" in (ROOT / "CITATION.cff").read_text()
 
 
-def imported_names(source):
-    """All modules and names that a source file imports."""
-    for node in ast.walk(ast.parse(source)):
+def imported_names(nodes):
+    """All modules and names that some nodes of a source file import."""
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         if isinstance(node, ast.ImportFrom):
             yield node.module or ""
             yield from (alias.name for alias in node.names)
+
+
+def test_an_extra_is_imported_only_where_it_is_used_or_missed():
+    """In a function; or, for the explorer, in a `try` that names the extra."""
+    extras = {"bokeh", "distributed", "imageio_ffmpeg"}
+    for file in PACKAGE.glob("**/*.py"):
+        names = imported_names(ast.parse(file.read_text()).body)
+        assert not extras & {name.partition(".")[0] for name in names}, file
 
 
 def test_programs_do_not_import_one_another():
@@ -70,4 +78,4 @@ def test_programs_do_not_import_one_another():
     names = {program.stem for program in programs}
     assert {"fit_mnist", "compare_rules", "lecture_figures", "screenshots", "bench"} <= names
     for program in programs:
-        assert not names & set(imported_names(program.read_text())), program
+        assert not names & {*imported_names(ast.walk(ast.parse(program.read_text())))}, program

@@ -287,6 +287,7 @@ def test_a_real_server_answers(server):
 
 
 @pytest.mark.skipif(bool(screenshots.missing()), reason=f"not installed: {screenshots.missing()}")
+@pytest.mark.full
 def test_the_page_in_a_browser(server):
     kernel = "dense/kernel"
     with screenshots.browser(height=4000) as driver:  # it draws the cards in view
