@@ -1,5 +1,6 @@
 """What several test modules need, and what holds in every test: `conftest.py` loads it."""
 
+import contextlib
 import gc
 import importlib.util
 import os
@@ -81,6 +82,17 @@ def run_alone(script, *arguments, as_for_users=False):
         text=True,
         check=False,
     )
+
+
+@contextlib.contextmanager
+def eager_models():
+    """In this context `fit` traces nothing, which takes longer than a few steps of a comparison.
+
+    Runs are compiled in `test_comparison_engines.py`.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.Model, "run_eagerly", property(lambda self: True, lambda *given: None))
+        yield
 
 
 def pytest_generate_tests(metafunc):

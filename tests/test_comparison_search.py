@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import studies
 import tensorflow as tf
-from common import is_whole
+from common import eager_models, is_whole
 from matplotlib import pyplot as plt
 
 from keras_lecture_opt import (
@@ -46,9 +46,7 @@ def small(**changed):
 
 @pytest.fixture(autouse=True, scope="module")
 def run_eagerly():
-    """Tracing a train step takes longer than the few steps of a run here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keras.Model, "run_eagerly", property(lambda self: True, lambda *given: None))
+    with eager_models():
         yield
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from common import imported
+from common import eager_models, imported
 from digits import digits
 from matplotlib import pyplot as plt
 
@@ -80,8 +80,9 @@ def test_other_examples_print_what_they_show(code, in_new_folder):
         exec(code, {})
         return
     example = doctest.DocTestParser().get_doctest(code, {}, "example", "example", 0)
-    report = io.StringIO()
-    assert doctest.DocTestRunner().run(example, out=report.write).failed == 0, report.getvalue()
+    report, runner = io.StringIO(), doctest.DocTestRunner()
+    with eager_models() if "comparison.compare(" in code else contextlib.nullcontext():
+        assert runner.run(example, out=report.write).failed == 0, report.getvalue()
 
 
 def test_readmes_verdict_is_the_librarys(in_new_folder, capsys):
@@ -370,7 +371,8 @@ def test_docstring_examples(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # an example may write logs
     module = importlib.import_module(name)
     names = {"keras_lecture_opt": keras_lecture_opt}
-    assert doctest.testmod(module, extraglobs=names).failed == 0
+    with eager_models() if name.endswith("._compare") else contextlib.nullcontext():
+        assert doctest.testmod(module, extraglobs=names).failed == 0
     plt.close("all")
 
 
