@@ -48,15 +48,18 @@ def assert_follows(optimizer, formula, arguments, mode="eager", dtype="float64")
     starts, gradients = zip(*(start_and_gradients(s, dtype) for s in SHAPES), strict=True)
     variables = [keras.Variable(w, dtype=dtype) for w in starts]
     optimizer.build(variables)
-    step = COMPILE[mode](lambda *grads: optimizer.apply(grads, variables))
     followed = [(v, *optimizer.slots(v)) for v in variables]
-    # One call reads all of them, in a fifth of the time.
-    read = tf.function(lambda: [[tf.convert_to_tensor(x) for x in arrays] for arrays in followed])
+
+    @COMPILE[mode]
+    def step(*grads):
+        optimizer.apply(grads, variables)
+        return [[tf.convert_to_tensor(x) for x in arrays] for arrays in followed]
+
     paths = [formula(w, g, **arguments) for w, g in zip(starts, gradients, strict=True)]
     largest = np.zeros([len(paths), len(followed[0])])
     for i in range(STEPS):
-        step(*(tf.constant(g[i], dtype=dtype) for g in gradients))
-        for k, (shape, arrays, path) in enumerate(zip(SHAPES, read(), paths, strict=True)):
+        after = step(*(tf.constant(g[i], dtype=dtype) for g in gradients))
+        for k, (shape, arrays, path) in enumerate(zip(SHAPES, after, paths, strict=True)):
             w, state = next(path)
             for j, (x, true) in enumerate(zip(arrays, (w, *state), strict=True)):
                 largest[k, j] = max(largest[k, j], np.abs(true).max())
