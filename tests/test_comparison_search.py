@@ -331,6 +331,7 @@ def test_grid_begins_with_rates_from_its_whole_range():
     assert [round(np.log10(rate)) for rate in tried] == [0, 4, 2, 6, 1, 5, 3, 7]
 
 
+@pytest.mark.full
 def test_executor_stops_in_time(study, workload, tmp_path, clock):
     with concurrent.futures.ThreadPoolExecutor(2) as threads:
         short = comparison.compare(

@@ -208,7 +208,7 @@ def anything(rng):
 @pytest.mark.parametrize("steps", [100, 500, 2000])
 def test_search_keeps_its_promises_whatever_the_losses_are(steps):
     sure = 0
-    for seed in range(200):
+    for seed in range(20_000 // steps):
         rng = np.random.default_rng([steps, seed])
         curves = Curves(anything(rng))
         search = curves.search(int(rng.integers(-15, 6)), steps)
@@ -225,7 +225,7 @@ def test_search_keeps_its_promises_whatever_the_losses_are(steps):
             assert search.best <= close[-1]
             assert search.longest >= round(0.08 * steps)
             sure += 1
-    assert sure > 5
+    assert sure > 1
 
 
 def test_search_goes_on_below_rates_whose_loss_rises_later():
@@ -307,7 +307,7 @@ def test_losses_are_those_of_a_training_at_each_rate():
     found = few(model, X, Y)
     batches = batches_of(X, Y, None, None, None, 50)
     for rate, losses in found.losses.items():
-        twin = regression(klo.Momentum(rate, clipnorm=1.0, weight_decay=0.01))
+        twin = regression(klo.Momentum(rate, clipnorm=1.0, weight_decay=0.01), run_eagerly=True)
         twin.set_weights(model.get_weights())
         for i, loss in enumerate(losses):
             twin.reset_metrics()

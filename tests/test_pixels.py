@@ -43,7 +43,7 @@ def models(tmp_path_factory):
     return {"new": model, "loaded": keras.models.load_model(file)}
 
 
-@pytest.mark.parametrize("which", ["new", "loaded"])
+@pytest.mark.parametrize("which", ["new", pytest.param("loaded", marks=pytest.mark.full)])
 @pytest.mark.parametrize("call", CALLS)
 def test_other_pixels_are_refused(models, which, call):
     model, (x, y) = models[which], digits()
