@@ -9,7 +9,7 @@ import sys
 import textwrap
 import types
 
-import quick  # before TensorFlow
+import quick  # noqa: F401, before TensorFlow
 
 # isort: split
 import keras
@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import reference
 import tensorflow as tf
+from tensorflow.python.framework import config  # there is no public way to switch it off
 
 import keras_lecture_opt
 from keras_lecture_opt import Adam, SteepestDescent
@@ -64,24 +65,30 @@ def is_whole(figure):
     return not any(a.count_overlaps([b]) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
-def run_alone(script, *arguments, as_for_users=False):
+def run_alone(script, *arguments):
     """Run Python code in a process of its own, which may import the test modules.
 
     Args:
         script: the code.
         *arguments: its `sys.argv[1:]`.
-        as_for_users: whether TensorFlow compiles as it does by default, not as is quickest.
     """
     tests = os.path.dirname(__file__)
-    environment = quick.AS_FOR_USERS if as_for_users else os.environ
-    paths = [tests, os.path.dirname(tests), environment.get("PYTHONPATH", "")]
+    paths = [tests, os.path.dirname(tests), os.environ.get("PYTHONPATH", "")]
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script), *arguments],
-        env={**environment, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+@contextlib.contextmanager
+def keras_compiles():
+    """In this context `jit_compile` works, which Keras refuses where op determinism is on."""
+    config.disable_op_determinism()
+    yield
+    config.enable_op_determinism()
 
 
 @contextlib.contextmanager

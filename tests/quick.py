@@ -5,15 +5,15 @@ import importlib.metadata
 import os
 
 # The environment of a process in which TensorFlow compiles as it does for users.
-AS_FOR_USERS = {**os.environ, "TESTS_AS_FOR_USERS": "1"}
+AS_FOR_USERS = dict(os.environ)
 
 
-def hasten(as_for_users):
+def hasten():
     gc.set_threshold(100_000)  # imports and traces make millions of objects, and few are garbage
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Most tests wait for XLA. It compiles a small update in a quarter of the time with its older
     # generator of kernels, in one module, without optimization. An unknown flag ends the process.
-    if not as_for_users and importlib.metadata.version("tensorflow").startswith("2.21."):
+    if importlib.metadata.version("tensorflow").startswith("2.21."):
         os.environ.setdefault(
             "XLA_FLAGS",
             "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1 "
@@ -25,7 +25,7 @@ def hasten(as_for_users):
     from keras_lecture_opt._batches import UNTUNED
 
     # Optimizing a graph takes longer than running it a few times.
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not as_for_users})
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
     # On few cores an iterator that ends often waits for tf.data's tuner, for up to as long as it
     # has lived. Keras makes the batches of arrays from a range.
@@ -37,4 +37,4 @@ def hasten(as_for_users):
     tf.data.Dataset.range = staticmethod(untuned_range)
 
 
-hasten("TESTS_AS_FOR_USERS" in os.environ)
+hasten()

@@ -17,6 +17,7 @@ import studies
 import tensorflow as tf
 from common import eager_models, is_whole
 from matplotlib import pyplot as plt
+from tensorflow.python.framework import config
 
 from keras_lecture_opt import (
     Adam,
@@ -530,14 +531,10 @@ def test_after_it_plain_tensorflow_draws_without_a_seed(study):
 
 
 def test_determinism_of_the_users_stays(workload, tmp_path):
-    from tensorflow.python.framework import config
-
-    tf.config.experimental.enable_op_determinism()
-    try:
-        comparison.compare(workload, {"Adam": Adam}, [0.1], [(1, 1)], tmp_path, 1)
-        assert config.is_op_determinism_enabled()
-    finally:
-        config.disable_op_determinism()
+    """That of all tests."""
+    assert config.is_op_determinism_enabled()
+    comparison.compare(workload, {"Adam": Adam}, [0.1], [(1, 1)], tmp_path, 1)
+    assert config.is_op_determinism_enabled()
 
 
 def test_forked_processes_are_refused(workload, tmp_path):

@@ -1,6 +1,7 @@
 """Which updates XLA compiles, and that the others run all the same; in float64 against NumPy."""
 
 import contextlib
+import functools
 import math
 import platform
 
@@ -8,10 +9,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from common import RULES, run_alone
+from common import RULES, keras_compiles
 from linear import (
     ETA,
     START,
+    SideBySide,
     assert_follows,
     assert_trained,
     expected,
@@ -329,29 +331,15 @@ def test_in_forward_mode(rule):
     assert_follows(optimizer, [variable], *expected(rule, 1, START[:1], lambda w, i: [g]))
 
 
-WITH_XLA = """
-    import sys
-    from common import RULES
-    import keras
-    from linear import ETA, SideBySide, assert_trained, fit, linear_model
-
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    rules = [rule for rule in RULES if rule.__name__ in sys.argv[1:]]
-    models = [linear_model(rule(ETA)) for rule in rules]
-    together = SideBySide(models, jit_compile=True)
-    assert together.jit_compile
-    fit(together)
-    for rule, model in zip(rules, models, strict=True):
-        assert_trained(model, rule)
-"""
-
-
-@pytest.fixture(scope="module")
+@functools.cache
 def trained_with_xla(rules):
-    """In a process of its own: Keras does not compile where op determinism is on, as it is here."""
-    return run_alone(WITH_XLA, *(rule.__name__ for rule in rules), as_for_users=True)
+    models = [linear_model(rule(ETA)) for rule in rules]
+    with keras_compiles():
+        together = SideBySide(models, jit_compile=True)
+        assert together.jit_compile
+        fit(together)
+    return dict(zip(rules, models, strict=True))
 
 
-def test_fit_with_jit_compile(rule, trained_with_xla):
-    assert trained_with_xla.returncode == 0, trained_with_xla.stderr
+def test_fit_with_jit_compile(rule, rules):
+    assert_trained(trained_with_xla(rules)[rule], rule)

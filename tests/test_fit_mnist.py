@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from common import LECTURE, RULES, imported
 from digits import digits, small_build
+from quick import AS_FOR_USERS
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.util import tensor_util
 
@@ -50,7 +51,12 @@ def main(monkeypatch):
 def start(mnist_dir, log_dir, *options):
     command = [sys.executable, SCRIPT, "--data-dir", mnist_dir, "--log-dir", log_dir, *options]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=SCRIPT.parent
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=SCRIPT.parent,
+        env=AS_FOR_USERS,
     )
 
 

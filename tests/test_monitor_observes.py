@@ -5,7 +5,7 @@ import zipfile
 import keras
 import numpy as np
 import pytest
-from common import run_alone
+from common import keras_compiles, run_alone
 from keras import optimizers
 from monitored import Log, detailed, expected_tags, fit, network
 
@@ -94,27 +94,26 @@ ALONE = """
     import keras_lecture_opt
     import tensorflow as tf
     from monitored import detailed, fit, network
-    model = network(keras_lecture_opt.Adam(), jit_compile=True)
-    assert model.jit_compile
-    fit(model, detailed(f"{sys.argv[1]}/xla", 3), shuffle=False)
     with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
         model = network(keras_lecture_opt.Adam())
-    fit(model, detailed(f"{sys.argv[1]}/mirrored", 3), shuffle=False)
+    fit(model, detailed(sys.argv[1], 3), shuffle=False)
 """
 
 
 @pytest.fixture(scope="module")
 def logs(tmp_path_factory):
-    """Logs of one training in this process, with `jit_compile`, and on two devices.
+    """Logs of one training without anything, with `jit_compile`, and on two devices.
 
-    The last two need a process of their own: Keras does not compile where op determinism is on, as
-    it is here, and TensorFlow mixes up the strategies of one process.
+    The last one needs a process of its own: TensorFlow mixes up the strategies of one.
     """
-    folder = tmp_path_factory.mktemp("alone")
-    result = run_alone(ALONE, str(folder), as_for_users=True)
+    folder = tmp_path_factory.mktemp("logs")
+    fit(network(keras_lecture_opt.Adam()), detailed(folder / "here", 3), shuffle=False)
+    with keras_compiles():
+        model = network(keras_lecture_opt.Adam(), jit_compile=True)
+        assert model.jit_compile
+        fit(model, detailed(folder / "xla", 3), shuffle=False)
+    result = run_alone(ALONE, str(folder / "mirrored"))
     assert result.returncode == 0, result.stderr
-    model = network(keras_lecture_opt.Adam())
-    fit(model, detailed(folder / "here", 3), shuffle=False)
     return {name: Log(folder / name / "train") for name in ("here", "xla", "mirrored")}
 
 
