@@ -250,7 +250,7 @@ def test_wrong_values_are_refused(values, best, error, message):
         comparison.differences(values, best)
 
 
-def alarms(make, studies=600):
+def alarms(make, studies=300):
     """In what share of studies of equal optimizers does any difference carry?"""
     rng = np.random.default_rng(0)
     return np.mean(
@@ -258,7 +258,7 @@ def alarms(make, studies=600):
     )
 
 
-NOT_MORE = 0.05 + 2 * 0.009  # two standard errors of 600 studies; docs/seeds.py has more of them
+NOT_MORE = 0.05 + 2 * 0.0126  # two standard errors of 300 studies; docs/seeds.py has more of them
 EQUALS = {
     "equal": lambda rng: study(rng, 8, 3),
     "any": lambda rng: study(rng, 8, 3, spreads=0.01 * 10 ** rng.uniform(size=8)),
