@@ -340,9 +340,9 @@ def test_what_is_not_one_number_is_left_out(name, tmp_path):
         model.compile("sgd", "mse", run_eagerly=True)
         monitor = EffectiveLearningRateMonitor(log_dir, "batch")
         with pytest.warns(UserWarning, match=f"{name!r} in the logs is left out") as said:
-            fit(model, monitor)
+            fit(model, monitor, epochs=1)
         assert len([w for w in said if "Monitor" in str(w.message)]) == 1
-        assert steps(monitor)[-1] == 14
+        assert steps(monitor)[-1] == 7
         assert name == "loss" or not monitor.history.select(
             name
         )  # Keras's at the epoch's end is one
