@@ -9,29 +9,22 @@ import tensorflow as tf
 
 from keras_lecture_opt._resolve import snake_case
 
-# Classes of Keras's losses; its functions have the same names in snake case.
+# What a loss is called, and its classes in Keras; its functions have the same names in snake case.
 KINDS = {
-    "binary": ("BinaryCrossentropy", "BinaryFocalCrossentropy"),
-    "categorical": ("CategoricalCrossentropy", "CategoricalFocalCrossentropy"),
-    "sparse": ("SparseCategoricalCrossentropy",),
-    "squared": ("MeanSquaredError",),
-    "absolute": ("MeanAbsoluteError",),
-    "robust": ("Huber", "LogCosh"),
-    "divergence": ("KLDivergence",),
-    "counts": ("Poisson",),
-    "margin": ("Hinge", "SquaredHinge"),
-}
-WORDS = {
-    "binary": "binary cross-entropy",
-    "categorical": "categorical cross-entropy",
-    "sparse": "sparse categorical cross-entropy",
-    "squared": "the squared error",
-    "absolute": "the absolute error",
-    "robust": "this loss",
-    "divergence": "the Kullback-Leibler divergence",
-    "counts": "the Poisson loss",
-    "margin": "the hinge loss",
-    None: "the loss",
+    "binary": ("binary cross-entropy", "BinaryCrossentropy", "BinaryFocalCrossentropy"),
+    "categorical": (
+        "categorical cross-entropy",
+        "CategoricalCrossentropy",
+        "CategoricalFocalCrossentropy",
+    ),
+    "sparse": ("sparse categorical cross-entropy", "SparseCategoricalCrossentropy"),
+    "squared": ("the squared error", "MeanSquaredError"),
+    "absolute": ("the absolute error", "MeanAbsoluteError"),
+    "robust": ("this loss", "Huber", "LogCosh"),
+    "divergence": ("the Kullback-Leibler divergence", "KLDivergence"),
+    "counts": ("the Poisson loss", "Poisson"),
+    "margin": ("the hinge loss", "Hinge", "SquaredHinge"),
+    None: ("the loss",),
 }
 REGRESSIONS = ("squared", "absolute", "robust")
 CROSS_ENTROPIES = ("binary", "categorical", "sparse")
@@ -95,7 +88,7 @@ class Objective(NamedTuple):
     @property
     def words(self):
         """What the loss is called."""
-        return WORDS[self.kind]
+        return KINDS[self.kind][0]
 
 
 def objectives(model):
@@ -144,13 +137,10 @@ def kind_of(loss):
         loss = keras.losses.get(loss)
     except (TypeError, ValueError):
         return None, False
-    for kind, classes in KINDS.items():
-        for name in classes:
-            cls = getattr(keras.losses, name)
-            if type(loss) is cls:
+    for kind, (_, *classes) in KINDS.items():
+        for cls in (getattr(keras.losses, name) for name in classes):
+            if type(loss) is cls or loss is keras.losses.get(snake_case(cls)):
                 return kind, bool(getattr(loss, "from_logits", False))
-            if loss is keras.losses.get(snake_case(cls)):
-                return kind, False
     return None, False
 
 
