@@ -173,7 +173,7 @@ class Evidence:
         # Nor, of several losses, the parts.
         found = self.outputs[0] if len(models) == 1 else []
         self.output = found[0] if len(found) == 1 else None
-        self.kind = self.output and self.output.objective.kind
+        self.kind = self.output and self.output.kind
         self.guessing, self.untrained, self.least = self._costs() if is_alone else (None, None, 0)
         self.error = self._error()
         self.dead, self.saturated = ({}, {}) if x is None else self._idle(x)
@@ -203,7 +203,7 @@ class Evidence:
         """
         if self.output is None:
             return None, None, 0
-        model, objective, y = self.models[0], self.output.objective, self.output.y
+        model, objective, y = self.models[0], self.output, self.output.y
         first = math.log(2) if self.kind == "binary" else None
         first = math.log(self.classes) if self.classes > 1 else first
         if y is None or not np.isfinite(y).all():
@@ -218,7 +218,7 @@ class Evidence:
     @property
     def classes(self):
         """Of a classifier with one right answer, else 0."""
-        return (self.kind in ("categorical", "sparse") and self.output.objective.units) or 0
+        return (self.kind in ("categorical", "sparse") and self.output.units) or 0
 
     def _error(self):
         """The loss of what the model puts out for `x`, or None. It has no dropout."""
@@ -273,7 +273,7 @@ class Evidence:
             return False
         model, values = self.models[0], self.output.values
         y = self.output.y[: len(values)]
-        constant = best_constant(model, self.output.objective, y)
+        constant = best_constant(model, self.output, y)
         if constant is None or len(values) < 5 * BLOCKS:
             return False
         gains = [
@@ -313,7 +313,7 @@ class Evidence:
 
     def _order(self):
         """Twice the area under the ROC curve of a binary output, minus 1; 0 if unknown."""
-        if self.error is None or self.output.objective.units != 1:
+        if self.error is None or self.output.units != 1:
             return 0.0
         values = self.output.values.ravel()
         right = self.output.y[: len(values)].ravel() > 0.5
@@ -389,12 +389,12 @@ class Evidence:
 def accuracies(output):
     """Return the share of right answers of the best constant, and of a classifier."""
     values, y = output.values, output.y[: len(output.values)]
-    if output.objective.kind == "sparse":
+    if output.kind == "sparse":
         answers, right = values.argmax(axis=-1).ravel(), y.ravel()
     elif sums_to_1(y):
         answers, right = values.argmax(axis=-1).ravel(), y.argmax(axis=-1).ravel()
     else:
-        answers = values.reshape(y.shape) > (0 if output.objective.from_logits else 0.5)
+        answers = values.reshape(y.shape) > (0 if output.from_logits else 0.5)
         right = y > 0.5
         ones = right.mean(axis=0)
         return np.mean(np.maximum(ones, 1 - ones)), np.mean(answers == right)
@@ -785,7 +785,7 @@ def probabilities_squashed(evidence):
         and e.accuracy
         and (e.loss or e.error is not None)
         # Of other labels than 0 and 1, and of several, Keras's accuracy says nothing.
-        and (e.classes or (e.output.objective.units == 1 and e.output.are_classes))
+        and (e.classes or (e.output.units == 1 and e.output.are_classes))
     )
 )
 def accuracy_contradicts_the_loss(evidence):

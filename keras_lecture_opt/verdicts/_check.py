@@ -12,7 +12,6 @@ from keras_lecture_opt.verdicts._objective import (
     CROSS_ENTROPIES,
     RANGES,
     REGRESSIONS,
-    Objective,
     activated_twice,
     inner_softmaxes,
     is_ordinary,
@@ -42,35 +41,6 @@ FITTING = {
     "margin": (("tanh", "softsign", "linear"), "that reach −1 and 1"),
 }
 OUTPUTS, INPUTS = Checks(), Checks()
-
-
-class Output(NamedTuple):
-    """An output of a model, and what is known of it.
-
-    Attributes:
-        model: it.
-        objective: of the output.
-        y: its labels, an array, or None.
-        values: what the model puts out, an array, or None.
-    """
-
-    model: keras.Model
-    objective: Objective
-    y: Any
-    values: Any
-
-    @property
-    def where(self):
-        return (self.objective.name,) if self.objective.name else ()
-
-    @property
-    def title(self):
-        return self.objective.name or "the output"
-
-    @property
-    def are_classes(self):
-        """Whether the labels are 0 and 1 alone."""
-        return self.y is not None and bool(np.isin(self.y, (0, 1)).all())
 
 
 def check(model: keras.Model, x: Any = None, y: Any = None) -> list[Verdict]:
@@ -124,12 +94,12 @@ def look(found_outputs, found_inputs):
 # Certain, from the configuration.
 
 
-@OUTPUTS.enter(lambda o: o.objective.activation, "certain")
+@OUTPUTS.enter(lambda o: o.activation, "certain")
 def softmax_over_one_unit(output):
-    if (output.objective.activation, output.objective.units) != ("softmax", 1):
+    if (output.activation, output.units) != ("softmax", 1):
         return
     more = ""
-    if output.objective.kind == "binary":
+    if output.kind == "binary":
         more = "(Within this loss Keras trains it as a sigmoid: the loss falls all the same.) "
     text = (
         f"The softmax of {output.title} is over one unit, so the model predicts 1 for every input. "
@@ -139,9 +109,9 @@ def softmax_over_one_unit(output):
     yield output.where, 0, 1.0, text
 
 
-@OUTPUTS.enter(lambda o: o.objective.kind in (*REGRESSIONS, "binary"), "certain")
+@OUTPUTS.enter(lambda o: o.kind in (*REGRESSIONS, "binary"), "certain")
 def softmax_with_another_loss(output):
-    if output.objective.activation != "softmax" or output.objective.units == 1:
+    if output.activation != "softmax" or output.units == 1:
         return
     is_column = output.y is not None and output.y.size == len(output.y)
     several = output.y is not None and not is_column and not sums_to_1(output.y)
@@ -157,95 +127,91 @@ def softmax_with_another_loss(output):
             "`sigmoid` and binary cross-entropy."
         )
     text = (
-        f"{output.title} ends in a softmax, whose outputs sum to 1, and {output.objective.words} "
+        f"{output.title} ends in a softmax, whose outputs sum to 1, and {output.words} "
         f"judges each output by itself. {advice}"
     )
     yield output.where, 0, math.nan, text
 
 
-@OUTPUTS.enter(lambda o: o.objective.kind in CROSS_ENTROPIES, "certain")
+@OUTPUTS.enter(lambda o: o.kind in CROSS_ENTROPIES, "certain")
 def loss_takes_logits_or_not(output):
     """What the loss takes and what the model puts out, by its activation, or else by its values."""
-    objective, values = output.objective, output.values
-    activation = objective.activation
-    right = "sigmoid" if objective.kind == "binary" else "softmax"
-    takes = "logits" if objective.from_logits else "probabilities"
-    if objective.from_logits and activation in PROBABLE:
-        if objective.is_seen_through:
+    activation, values = output.activation, output.values
+    right = "sigmoid" if output.kind == "binary" else "softmax"
+    takes = "logits" if output.from_logits else "probabilities"
+    if output.from_logits and activation in PROBABLE:
+        if output.is_seen_through:
             return
         advice = f"Leave out `from_logits=True`, or the {activation}."
-    elif objective.from_logits and activation not in (None, "linear"):
+    elif output.from_logits and activation not in (None, "linear"):
         advice = f"Use no activation: {activation} gives no values below {RANGES[activation][0]}."
-    elif not objective.from_logits and activation == "linear":
+    elif not output.from_logits and activation == "linear":
         advice = f"Use `from_logits=True`, or `{right}` as the activation."
-    elif not objective.from_logits and activation not in (None, *PROBABLE):
+    elif not output.from_logits and activation not in (None, *PROBABLE):
         advice = f"Use `{right}` instead of {activation}."
-    elif activation is None and values is not None and are_wrong(values, objective):
+    elif activation is None and values is not None and are_wrong(values, output):
         advice = "Look at `from_logits` and at the last activation."
     else:
         return
     gives = "puts out" if activation is None else f"ends in {with_article(activation)}, which gives"
     low, high = RANGES[activation] if activation else (values.min(), values.max())
     text = (
-        f"{capitalized(objective.words)} takes {takes} here, and {output.title} {gives} values "
+        f"{capitalized(output.words)} takes {takes} here, and {output.title} {gives} values "
         f"from {low:.3g} to {high:.3g}. {advice}"
     )
     yield output.where, 0, math.nan, text
 
 
-@OUTPUTS.enter(lambda o: o.objective.kind in FITTING and o.objective.activation, "certain")
+@OUTPUTS.enter(lambda o: o.kind in FITTING and o.activation, "certain")
 def activation_does_not_fit(output):
-    objective = output.objective
-    fitting, needs = FITTING[objective.kind]
-    low, high = RANGES[objective.activation]
-    if objective.activation not in fitting:
+    fitting, needs = FITTING[output.kind]
+    low, high = RANGES[output.activation]
+    if output.activation not in fitting:
         text = (
-            f"{capitalized(objective.words)} needs outputs {needs}, and {output.title} ends in "
-            f"{with_article(objective.activation)}, which gives values from {low:g} to {high:g}. "
+            f"{capitalized(output.words)} needs outputs {needs}, and {output.title} ends in "
+            f"{with_article(output.activation)}, which gives values from {low:g} to {high:g}. "
             f"Use `{fitting[0]}`."
         )
         yield output.where, 0, math.nan, text
 
 
-def are_wrong(values, objective):
+def are_wrong(values, output):
     """Whether outputs can only be logits where probabilities are wanted, or the reverse."""
     are_probabilities = values.min() >= 0 and values.max() <= 1
-    if not objective.from_logits:
+    if not output.from_logits:
         return not are_probabilities
     return are_probabilities and values.shape[-1] > 1 and sums_to_1(values)
 
 
-@OUTPUTS.enter(lambda o: o.objective.kind in ("categorical", "sparse"), "certain")
+@OUTPUTS.enter(lambda o: o.kind in ("categorical", "sparse"), "certain")
 def one_unit_for_all_classes(output):
-    if output.objective.units != 1:
+    if output.units != 1:
         return
     text = (
-        f"{output.title} has one unit, and {output.objective.words} needs one for each class: over "
+        f"{output.title} has one unit, and {output.words} needs one for each class: over "
         "a single class it is 0, whatever is predicted. Use binary cross-entropy for two classes, "
         "or as many units as there are classes."
     )
     yield output.where, 0, 0.0, text
 
 
-@OUTPUTS.enter(
-    lambda o: o.objective.kind in ("categorical", "sparse") and not o.objective.from_logits, "hint"
-)
+@OUTPUTS.enter(lambda o: o.kind in ("categorical", "sparse") and not o.from_logits, "hint")
 def sigmoid_with_categorical_loss(output):
-    if "sigmoid" not in (output.objective.activation or "") or output.objective.units == 1:
+    if "sigmoid" not in (output.activation or "") or output.units == 1:
         return
     text = (
-        f"{output.title} ends in a sigmoid, and {output.objective.words} is meant for a softmax: "
+        f"{output.title} ends in a sigmoid, and {output.words} is meant for a softmax: "
         "the outputs are no probabilities that sum to 1. Use `softmax`, or binary cross-entropy if "
         "several classes may be right."
     )
     yield output.where, 0, math.nan, text
 
 
-@OUTPUTS.enter(lambda o: o.objective.kind in CROSS_ENTROPIES and o.objective.from_logits, "hint")
+@OUTPUTS.enter(lambda o: o.kind in CROSS_ENTROPIES and o.from_logits, "hint")
 def logits_twice(output):
     """On TensorFlow, Keras takes what goes into a last activation for the logits."""
-    activation = output.objective.activation
-    if activation in PROBABLE and output.objective.is_seen_through:
+    activation = output.activation
+    if activation in PROBABLE and output.is_seen_through:
         text = (
             f"{output.title} ends in a {activation}, and the loss has `from_logits=True`. On "
             "TensorFlow Keras takes what goes into the activation, so it does no harm here. Leave "
@@ -276,7 +242,7 @@ def softmax_inside(output):
         yield tuple(layer.name for layer in found), 0, float(units), text
 
 
-@OUTPUTS.enter(lambda o: o.objective.kind in CROSS_ENTROPIES)
+@OUTPUTS.enter(lambda o: o.kind in CROSS_ENTROPIES)
 def relu_before_the_activation(output):
     for relu, last in activated_twice(output.model, "relu", PROBABLE):
         text = (
@@ -321,50 +287,50 @@ def labels_not_finite(output):
         yield output.where, 0, math.nan, not_finite(output.y, f"labels of {output.title}")
 
 
-@OUTPUTS.enter(lambda o: o.y is not None and o.objective.kind, "certain")
+@OUTPUTS.enter(lambda o: o.y is not None and o.kind, "certain")
 def labels_do_not_fit(output):
     """Labels that no output can reach, or that the loss takes for something else."""
-    objective, y = output.objective, output.objective.counted(output.y)
+    y = output.counted(output.y)
     if not y.size or not np.isfinite(y).all():
         return
     low, high = float(y.min()), float(y.max())
-    loss, units, rank = objective.words, objective.units, len(objective.shape)
+    loss, units, rank = output.words, output.units, len(output.shape)
     columns = y.shape[-1] if y.ndim > 1 else 1
     is_masked = {*np.unique(y)} == {-1, 0, 1}  # sample weights may leave out −1
-    if rank > 2 and lacks_axes(objective, output.y):
-        problem = f"one for each example, and outputs are of shape {objective.shape[1:]}"
+    if rank > 2 and lacks_axes(output):
+        problem = f"one for each example, and outputs are of shape {output.shape[1:]}"
         if any(getattr(layer, "return_sequences", False) for layer in output.model.layers):
             advice = "leave out the last `return_sequences=True`, or give each step a label"
         else:
             advice = "put a `Flatten` or a pooling layer before the last one"
-    elif rank == 2 and objective.kind != "sparse" and columns != units:
+    elif rank == 2 and output.kind != "sparse" and columns != units:
         problem = f"in rows of {columns}, and outputs are in rows of {units}"
         if columns == 1 and np.isin(y, range(units or 0)).all():
             advice = "they are numbers of classes: use sparse categorical cross-entropy and softmax"
-        elif units == 1 and objective.kind in CROSS_ENTROPIES:
+        elif units == 1 and output.kind in CROSS_ENTROPIES:
             advice = f"give the number of the class, or {columns} outputs"
         else:
             advice = "give each output a column"
-    elif rank == 2 and objective.kind == "sparse" and columns > 1:
+    elif rank == 2 and output.kind == "sparse" and columns > 1:
         problem = f"in rows of {columns}, and {loss} takes one number for each example"
         advice = "give the number of the class; for one-hot labels, use categorical cross-entropy"
-    elif objective.kind == "sparse" and np.any(y != np.round(y)):
+    elif output.kind == "sparse" and np.any(y != np.round(y)):
         problem, advice = "and are not whole numbers", f"{loss} takes the number of the class"
-    elif objective.kind == "sparse" and units != 1 and (low < 0 or (units or math.inf) <= high):
-        problem = f"and do not fit the {objective.units} outputs"
+    elif output.kind == "sparse" and units != 1 and (low < 0 or (units or math.inf) <= high):
+        problem = f"and do not fit the {output.units} outputs"
         advice = "number the classes from 0, and give each an output"
-    elif objective.kind == "binary" and not is_masked and (low < -NEAR or high > 1 + NEAR):
+    elif output.kind == "binary" and not is_masked and (low < -NEAR or high > 1 + NEAR):
         problem = f"and {loss} takes 0 to 1"
         advice = "use 0 and 1 for two classes, and categorical cross-entropy for more"
-    elif objective.kind == "categorical" and units != 1 and (low < 0 or not sums_to_1(filled(y))):
+    elif output.kind == "categorical" and units != 1 and (low < 0 or not sums_to_1(filled(y))):
         problem = "and their rows do not sum to 1"
         advice = f"{loss} takes one 1 in each row; if several may be 1, use `sigmoid` and binary "
         advice += "cross-entropy"
-    elif objective.kind in REGRESSIONS and objective.activation in RANGES:
-        least, most = RANGES[objective.activation]
+    elif output.kind in REGRESSIONS and output.activation in RANGES:
+        least, most = RANGES[output.activation]
         if low >= least - NEAR and high <= most + NEAR:
             return
-        problem = f"and {objective.activation} gives values from {least:g} to {most:g}"
+        problem = f"and {output.activation} gives values from {least:g} to {most:g}"
         advice = "use no activation at the end, or scale the labels into that range"
     else:
         return
@@ -372,9 +338,7 @@ def labels_do_not_fit(output):
     yield output.where, 0, high, text
 
 
-@OUTPUTS.enter(
-    lambda o: o.y is not None and len(o.y) >= MANY and o.objective.kind in CROSS_ENTROPIES, "likely"
-)
+@OUTPUTS.enter(lambda o: o.y is not None and len(o.y) >= MANY and o.kind in CROSS_ENTROPIES)
 def one_class_only(output):
     y = output.y.reshape(len(output.y), -1)
     if np.isfinite(y).all() and (y == y[0]).all():
@@ -385,22 +349,18 @@ def one_class_only(output):
         yield output.where, 0, float(y[0].max()), text
 
 
-@OUTPUTS.enter(lambda o: o.objective.kind == "absolute" and o.y is not None)
+@OUTPUTS.enter(lambda o: o.kind == "absolute" and o.y is not None)
 def absolute_error_of_classes(output):
     if not output.are_classes:
         return
     text = (
-        f"The labels of {output.title} are 0 and 1, and {output.objective.words} is least where "
+        f"The labels of {output.title} are 0 and 1, and {output.words} is least where "
         "the answer is always the more frequent one. Use binary cross-entropy."
     )
     yield output.where, 0, math.nan, text
 
 
-@OUTPUTS.enter(
-    lambda o: (
-        o.y is not None and o.objective.kind in REGRESSIONS and o.objective.activation == "linear"
-    )
-)
+@OUTPUTS.enter(lambda o: o.y is not None and o.kind in REGRESSIONS and o.activation == "linear")
 def targets_not_scaled(output):
     size = rms(output.y)
     if size > LARGE_TARGETS:
@@ -472,23 +432,23 @@ def inputs_not_scaled(given):
 def outputs(model, x, y):
     """Return an `Output` for each loss of the model."""
     found = objectives(model) if is_ordinary(model) else []
-    labels = [None] * len(found) if y is None or not any(found) else parts(y, model, found)
-    if x is not None:
-        examples = length("x", keras.tree.flatten(x)[0])
-        for array in labels:
-            if array is not None and len(array) != examples:
-                lengths = f"{examples} and {len(array)}"
-                raise ValueError(f"`x` and `y` must be equally long, not {lengths}.")
-    values = [] if x is None or not model.built else values_of(model, x)
-    if len(values) != len(found):
-        values = [None] * len(found)
-    given = []
-    for objective, array, value in zip(found, labels, values, strict=True):
-        if objective is not None:
-            if not objective.shape and value is not None:
-                objective = objective._replace(shape=value.shape)
-            given.append(Output(model, objective, array, value))
-    return given
+    number = len(getattr(model, "outputs", None) or [None])
+    if found and y is not None:
+        for output, labels in zip(found, labels_of(model, y, found, number), strict=True):
+            output.y = labels
+    lengths = [length("y", output.y) for output in found if output.y is not None]
+    if x is None:
+        return found
+    examples = length("x", keras.tree.flatten(x)[0])
+    for other in lengths:
+        if other != examples:
+            raise ValueError(f"`x` and `y` must be equally long, not {examples} and {other}.")
+    values = values_of(model, x) if model.built else []
+    if len(values) == number:
+        for output in found:
+            output.values = values[output.index]
+            output.shape = output.shape or output.values.shape
+    return found
 
 
 def length(argument, array):
@@ -518,29 +478,22 @@ def values_of(model, x):
     return values
 
 
-def parts(given, model, found):
-    """Return labels as a list of arrays, one for each output; None where there is no loss."""
-    number = sum(objective is not None for objective in found)
-    if isinstance(given, dict):
-        names = names_of(model) or [*given]
-        given = [given.get(name) for name in names]
-    arrays = given if isinstance(given, (list, tuple)) else [given]
-    if len(arrays) == number < len(found):
-        arrays = iter(arrays)
-        arrays = [objective and next(arrays) for objective in found]
-    if len(arrays) != len(found):
-        if number > 1:
-            raise ValueError(f"`y` must have labels for {number} outputs, not for {len(arrays)}.")
-        arrays = [given]  # a list of numbers
-    labels = [None if o is None else array for o, array in zip(found, arrays, strict=True)]
+def labels_of(model, y, found, number):
+    """Return the labels of the outputs that are found, of a number of all outputs, as arrays."""
+    if isinstance(y, dict):
+        y = [y.get(name) for name in names_of(model) or y]
+    arrays = y if isinstance(y, (list, tuple)) else [y]
+    if len(arrays) == number:
+        arrays = [arrays[output.index] for output in found]
+    elif len(arrays) != len(found):
+        if len(found) > 1:
+            text = f"`y` must have labels for {len(found)} outputs, not for {len(arrays)}."
+            raise ValueError(text)
+        arrays = [y]  # a list of numbers
     try:
-        labels = [None if y is None else np.asarray(y).astype("float64") for y in labels]
+        return [None if own is None else np.asarray(own).astype("float64") for own in arrays]
     except (TypeError, ValueError) as error:
         raise ValueError(f"`y` must be numbers: {error}") from error
-    for array in labels:
-        if array is not None:
-            length("y", array)
-    return labels
 
 
 def inputs(model, x):
@@ -579,10 +532,10 @@ def rms(values):
     return float(np.sqrt(np.mean(np.square(values))))
 
 
-def lacks_axes(objective, y):
+def lacks_axes(output):
     """Whether outputs have an axis of steps or pixels, and labels have none."""
-    wanted, given = objective.shape[1:], y.shape[1:]
-    if objective.kind == "sparse" or objective.units == 1:
+    wanted, given = output.shape[1:], output.y.shape[1:]
+    if output.kind == "sparse" or output.units == 1:
         wanted = wanted[:-1]
         given = given[:-1] if given[-1:] == (1,) and len(given) > len(wanted) else given
     lengths = [(n, m) for n, m in zip(wanted, given, strict=False) if n is not None]

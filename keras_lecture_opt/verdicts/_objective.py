@@ -1,7 +1,8 @@
 """What a compiled model is asked for: its outputs, their activations, and the losses on them."""
 
+import dataclasses
 import warnings
-from typing import NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
@@ -54,10 +55,13 @@ RESIZING = (
 WEIGHTED = (keras.layers.Dense, keras.layers.EinsumDense, keras.layers.Conv1D, keras.layers.Conv2D)
 
 
-class Objective(NamedTuple):
-    """One output of a model, and the loss on it.
+@dataclasses.dataclass
+class Output:
+    """One output of a model, the loss on it, and what is known of its labels and values.
 
     Attributes:
+        model: it.
+        index: which of the model's outputs it is.
         name: of the layer that ends in this output; "" where nobody can see it.
         activation: name of its activation, a key of `RANGES`, or None if unknown.
         shape: of the output, () if it is unknown; its first axis is that of the examples.
@@ -66,8 +70,12 @@ class Objective(NamedTuple):
         ignored: the class that the loss leaves out, or None.
         is_seen_through: whether the activation is the last thing that happens to the output: Keras
             then knows its logits.
+        y: its labels, an array, or None.
+        values: what the model puts out, an array, or None.
     """
 
+    model: keras.Model
+    index: int
     name: str
     activation: str | None
     shape: tuple
@@ -75,43 +83,55 @@ class Objective(NamedTuple):
     from_logits: bool
     ignored: int | None
     is_seen_through: bool
+    y: Any = None
+    values: Any = None
 
     @property
     def units(self):
         """Length of the last axis, None if unknown."""
         return self.shape[-1] if self.shape else None
 
-    def counted(self, y):
-        """Return those of the labels that count."""
-        return y if self.ignored is None else y[y != self.ignored]
-
     @property
     def words(self):
         """What the loss is called."""
         return KINDS[self.kind][0]
 
+    @property
+    def where(self):
+        return (self.name,) if self.name else ()
+
+    @property
+    def title(self):
+        return self.name or "the output"
+
+    @property
+    def are_classes(self):
+        """Whether the labels are 0 and 1 alone."""
+        return self.y is not None and bool(np.isin(self.y, (0, 1)).all())
+
+    def counted(self, y):
+        """Return those of the labels that count."""
+        return y if self.ignored is None else y[y != self.ignored]
+
 
 def objectives(model):
-    """Return the objectives of a compiled model, for each output; None if it has no loss."""
+    """Return an `Output` for each output of a compiled model that has a loss."""
     outputs = getattr(model, "outputs", None) or [None]
-    names = names_of(model) or [""] * len(outputs)  # Sequential has none
     losses = getattr(model, "loss", None)
     if isinstance(losses, dict):
-        losses = [losses.get(name) for name in names]
+        losses = [losses.get(name) for name in names_of(model) or []]  # Sequential has none
     elif not isinstance(losses, (list, tuple)):
         losses = [losses] * len(outputs)
     found = []
-    for output, loss in zip(outputs, losses, strict=False):
+    for i, (output, loss) in enumerate(zip(outputs, losses, strict=False)):
         if loss:
             shape = () if output is None else tuple(output.shape)
             name, activation = ending(model, output)
             last = layer_before(model, output)
             is_seen_through = activation is not None and activation_of(last) == activation
             ignored = getattr(loss, "ignore_class", None)
-            facts = shape, *kind_of(loss), ignored, is_seen_through
-            found.append(Objective(name, activation, *facts))
-        else:
-            found.append(None)
+            facts = name, activation, shape, *kind_of(loss), ignored, is_seen_through
+            found.append(Output(model, i, *facts))
     return found
 
 
@@ -289,39 +309,39 @@ def activation_of(layer):
     return name if name in RANGES else None
 
 
-def best_constant(model, objective, y):
+def best_constant(model, output, y):
     """Return the constant output with the least mean loss, for each label, or None if unknown."""
-    if objective.kind == "sparse":
-        labels = objective.counted(y).astype(int).ravel()
-        if labels.min(initial=0) < 0 or labels.max(initial=0) >= (objective.units or 0):
+    if output.kind == "sparse":
+        labels = output.counted(y).astype(int).ravel()
+        if labels.min(initial=0) < 0 or labels.max(initial=0) >= (output.units or 0):
             return None
-        constants = [np.bincount(labels, minlength=objective.units) / max(labels.size, 1)]
-        shape = (*y.shape, objective.units) if y.shape[-1] != 1 or y.ndim == 1 else None
-        shape = shape or (*y.shape[:-1], objective.units)
-    elif objective.kind in (None, "margin"):  # Keras reads labels of 0 as −1
+        constants = [np.bincount(labels, minlength=output.units) / max(labels.size, 1)]
+        shape = (*y.shape, output.units) if y.shape[-1] != 1 or y.ndim == 1 else None
+        shape = shape or (*y.shape[:-1], output.units)
+    elif output.kind in (None, "margin"):  # Keras reads labels of 0 as −1
         return None
     else:
         constants, shape = [y.mean(axis=0), np.median(y, axis=0)], y.shape
-        constants = constants[:1] if objective.kind in CROSS_ENTROPIES else constants
-    outputs = [as_output(objective, np.broadcast_to(c, shape)) for c in constants]
+        constants = constants[:1] if output.kind in CROSS_ENTROPIES else constants
+    outputs = [as_output(output, np.broadcast_to(c, shape)) for c in constants]
     losses = [(loss_of(model, y, output), output) for output in outputs]
     known = [pair for pair in losses if pair[0] is not None]
     return min(known, key=lambda pair: pair[0], default=(None, None))[1]
 
 
-def least_loss(model, objective, y):
+def least_loss(model, output, y):
     """Return the loss of outputs that equal the labels: soft labels cost something all the same."""
-    if objective.kind not in ("binary", "categorical"):
+    if output.kind not in ("binary", "categorical"):
         return 0.0
-    return loss_of(model, y, as_output(objective, y)) or 0.0
+    return loss_of(model, y, as_output(output, y)) or 0.0
 
 
-def as_output(objective, values):
+def as_output(output, values):
     """Return probabilities as the loss takes them; other values as they are."""
-    if objective.kind in CROSS_ENTROPIES:
+    if output.kind in CROSS_ENTROPIES:
         values = np.clip(values, 1e-7, 1 - 1e-7)
-        if objective.from_logits:
-            values = np.log(values / (1 - values if objective.kind == "binary" else 1))
+        if output.from_logits:
+            values = np.log(values / (1 - values if output.kind == "binary" else 1))
     return values.astype("float32")
 
 
