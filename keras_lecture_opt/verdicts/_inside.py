@@ -14,20 +14,18 @@ SHUFFLES = 50
 
 def outputs_of(model, x):
     """Return the model's outputs as a list, without a change of any of its variables."""
-    trainable, others = (
-        [v.value for v in w] for w in (model.trainable_variables, model.non_trainable_variables)
-    )
+    variables = model.trainable_variables, model.non_trainable_variables
     inputs = keras.tree.flatten(getattr(model, "inputs", None) or [])
     fixed = inputs[0].shape[0] if inputs and inputs[0].shape else None  # of a stateful layer
     batch, found = fixed or BATCH, []
     examples = len(keras.tree.flatten(x)[0])
-    for start in range(0, examples // fixed * fixed if fixed else examples, batch):
+    for start in range(0, examples // batch * batch if fixed else examples, batch):
         some = keras.tree.map_structure(lambda part, at=start: part[at : at + batch], x)
         with warnings.catch_warnings(action="ignore"):  # Keras's, of a softmax over one unit
             try:
-                outputs, _ = model.stateless_call(trainable, others, some, training=False)
+                outputs, _ = model.stateless_call(*variables, some, training=False)
             except TypeError:  # its `call` takes no such argument
-                outputs, _ = model.stateless_call(trainable, others, some)
+                outputs, _ = model.stateless_call(*variables, some)
         outputs = keras.tree.flatten(outputs)
         found.append([np.asarray(keras.ops.cast(y, "float32")) for y in outputs])
     return [np.concatenate(parts) for parts in zip(*found, strict=True)]
@@ -41,12 +39,11 @@ def idle_units(model, x):
     """
     if not getattr(model, "inputs", None):
         return {}
-    last = keras.tree.flatten(model.outputs)
     outputs = {
         layer: output
         for layer in model.layers
         if activation_of(layer) in ("relu", "sigmoid", "tanh")
-        if (output := seen(layer)[1]) is not None and not any(output is one for one in last)
+        if (output := seen(layer)[1]) is not None and not any(output is o for o in model.outputs)
     }
     if not outputs:
         return {}
@@ -76,11 +73,7 @@ def are_unrelated(x, y, are_classes):
     Two numbers tell how they go together: how much the labels of each row and of the nearest one
     that is not equal to it differ, and the mean square of the correlations of their columns. They
     are repeated with shuffled labels: one of them tells if it is off by three standard deviations.
-
-    Args:
-        x: an array of floats. Of other inputs, and of few different ones, nothing is known.
-        y: their labels.
-        are_classes: whether labels are numbers of classes.
+    Of inputs that are no floats, and of few different ones, nothing is known.
     """
     least, most = ROWS
     if x.dtype.kind != "f" or len(x) != len(y):
