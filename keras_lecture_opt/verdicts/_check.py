@@ -71,61 +71,55 @@ def check(model: keras.Model, x: Any = None, y: Any = None) -> list[Verdict]:
     >>> [verdict.fault for verdict in keras_lecture_opt.check(model)]
     ['softmax over one unit']
     """
+    check_model(model, "compiled")
+    return in_order(look(outputs(model, x, y), inputs(model, x))[0])
+
+
+def check_model(model, compiled):
+    """Raise if this is not a model that is compiled, as `compiled` says, and built."""
     if not isinstance(model, keras.Model):
         raise TypeError(must_be("model", "a keras.Model", model))
     if not model.compiled:
-        raise ValueError(must_be("model", "compiled", model))
+        raise ValueError(must_be("model", compiled, model))
     if not model.built:
         allowed = "built: let it begin with a `keras.Input`, or call it once"
         raise ValueError(must_be("model", allowed, model))
-    return in_order(look(outputs(model, x, y), inputs(model, x))[0])
 
 
 def look(found_outputs, found_inputs):
     """Return the verdicts on outputs and inputs of a model, and the faults looked for."""
-    verdicts, made = [], []
-    for checks, cases in ((OUTPUTS, found_outputs), (INPUTS, found_inputs)):
-        for case in cases:
-            found, names = checks.run(case)
-            verdicts, made = verdicts + found, made + names
-    return verdicts, made
-
-
-# Certain, from the configuration.
+    verdicts, made = OUTPUTS.run(*found_outputs)
+    more, names = INPUTS.run(*found_inputs)
+    return verdicts + more, made + names
 
 
 @OUTPUTS.enter(lambda o: o.activation, "certain")
 def softmax_over_one_unit(output):
-    if (output.activation, output.units) != ("softmax", 1):
-        return
-    more = ""
-    if output.kind == "binary":
-        more = "(Within this loss Keras trains it as a sigmoid: the loss falls all the same.) "
-    text = (
-        f"The softmax of {output.title} is over one unit, so the model predicts 1 for every input. "
-        f"{more}Use `sigmoid` and binary cross-entropy for two classes, and no activation for a "
-        "quantity."
-    )
-    yield output.where, 0, 1.0, text
+    if (output.activation, output.units) == ("softmax", 1):
+        falls = "(Within this loss Keras trains it as a sigmoid: the loss falls all the same.) "
+        text = (
+            f"The softmax of {output.title} is over one unit, so the model predicts 1 for every "
+            f"input. {falls * (output.kind == 'binary')}Use `sigmoid` and binary cross-entropy for "
+            "two classes, and no activation for a quantity."
+        )
+        yield output.where, 0, 1.0, text
 
 
 @OUTPUTS.enter(lambda o: o.kind in (*REGRESSIONS, "binary"), "certain")
 def softmax_with_another_loss(output):
     if output.activation != "softmax" or output.units == 1:
         return
-    is_column = output.y is not None and output.y.size == len(output.y)
-    several = output.y is not None and not is_column and not sums_to_1(output.y)
-    if several and output.are_classes:
-        advice = "Several of the labels may be 1: use `sigmoid` and binary cross-entropy."
-    elif several:
-        advice = "The labels are quantities: use no activation."
-    elif is_column:
-        advice = "The labels are numbers of classes: use sparse categorical cross-entropy."
-    else:
+    if output.y is None or (output.y.size != len(output.y) and sums_to_1(output.y)):
         advice = (
             "If one of the classes is right, use categorical cross-entropy; if several may be, "
             "`sigmoid` and binary cross-entropy."
         )
+    elif output.y.size == len(output.y):
+        advice = "The labels are numbers of classes: use sparse categorical cross-entropy."
+    elif output.are_classes:
+        advice = "Several of the labels may be 1: use `sigmoid` and binary cross-entropy."
+    else:
+        advice = "The labels are quantities: use no activation."
     text = (
         f"{output.title} ends in a softmax, whose outputs sum to 1, and {output.words} "
         f"judges each output by itself. {advice}"
@@ -149,7 +143,7 @@ def loss_takes_logits_or_not(output):
         advice = f"Use `from_logits=True`, or `{right}` as the activation."
     elif not output.from_logits and activation not in (None, *PROBABLE):
         advice = f"Use `{right}` instead of {activation}."
-    elif activation is None and values is not None and are_wrong(values, output):
+    elif activation is None and values is not None and are_wrong(output):
         advice = "Look at `from_logits` and at the last activation."
     else:
         return
@@ -175,47 +169,44 @@ def activation_does_not_fit(output):
         yield output.where, 0, math.nan, text
 
 
-def are_wrong(values, output):
+def are_wrong(output):
     """Whether outputs can only be logits where probabilities are wanted, or the reverse."""
-    are_probabilities = values.min() >= 0 and values.max() <= 1
+    are_probabilities = output.values.min() >= 0 and output.values.max() <= 1
     if not output.from_logits:
         return not are_probabilities
-    return are_probabilities and values.shape[-1] > 1 and sums_to_1(values)
+    return are_probabilities and output.values.shape[-1] > 1 and sums_to_1(output.values)
 
 
 @OUTPUTS.enter(lambda o: o.kind in ("categorical", "sparse"), "certain")
 def one_unit_for_all_classes(output):
-    if output.units != 1:
-        return
-    text = (
-        f"{output.title} has one unit, and {output.words} needs one for each class: over "
-        "a single class it is 0, whatever is predicted. Use binary cross-entropy for two classes, "
-        "or as many units as there are classes."
-    )
-    yield output.where, 0, 0.0, text
+    if output.units == 1:
+        text = (
+            f"{output.title} has one unit, and {output.words} needs one for each class: over a "
+            "single class it is 0, whatever is predicted. Use binary cross-entropy for two "
+            "classes, or as many units as there are classes."
+        )
+        yield output.where, 0, 0.0, text
 
 
 @OUTPUTS.enter(lambda o: o.kind in ("categorical", "sparse") and not o.from_logits, "hint")
 def sigmoid_with_categorical_loss(output):
-    if "sigmoid" not in (output.activation or "") or output.units == 1:
-        return
-    text = (
-        f"{output.title} ends in a sigmoid, and {output.words} is meant for a softmax: "
-        "the outputs are no probabilities that sum to 1. Use `softmax`, or binary cross-entropy if "
-        "several classes may be right."
-    )
-    yield output.where, 0, math.nan, text
+    if "sigmoid" in (output.activation or "") and output.units != 1:
+        text = (
+            f"{output.title} ends in a sigmoid, and {output.words} is meant for a softmax: the "
+            "outputs are no probabilities that sum to 1. Use `softmax`, or binary cross-entropy if "
+            "several classes may be right."
+        )
+        yield output.where, 0, math.nan, text
 
 
 @OUTPUTS.enter(lambda o: o.kind in CROSS_ENTROPIES and o.from_logits, "hint")
 def logits_twice(output):
     """On TensorFlow, Keras takes what goes into a last activation for the logits."""
-    activation = output.activation
-    if activation in PROBABLE and output.is_seen_through:
+    if output.activation in PROBABLE and output.is_seen_through:
         text = (
-            f"{output.title} ends in a {activation}, and the loss has `from_logits=True`. On "
-            "TensorFlow Keras takes what goes into the activation, so it does no harm here. Leave "
-            "out one of the two."
+            f"{output.title} ends in a {output.activation}, and the loss has `from_logits=True`. "
+            "On TensorFlow Keras takes what goes into the activation, so it does no harm here. "
+            "Leave out one of the two."
         )
         yield output.where, 0, math.nan, text
 
@@ -235,9 +226,8 @@ def softmax_inside(output):
     if found := inner_softmaxes(output.model):
         units = found[0].output.shape[-1]
         text = (
-            f"The softmax of {found[0].name}{and_others(found)} stands inside: its {units} "
-            "outputs sum to 1, and little of the gradient passes. Use `relu`: a "
-            "softmax belongs at the end."
+            f"The softmax of {found[0].name}{and_others(found)} stands inside: its {units} outputs "
+            "sum to 1, and little of the gradient passes. Use `relu`: a softmax belongs at the end."
         )
         yield tuple(layer.name for layer in found), 0, float(units), text
 
@@ -276,9 +266,6 @@ def nothing_nonlinear_between(output):
             "layer. Give the first an activation, such as `relu`, or leave it out."
         )
         yield (first, second), 0, math.nan, text
-
-
-# Certain, with labels.
 
 
 @OUTPUTS.enter(lambda o: o.y is not None, "certain")
@@ -351,13 +338,12 @@ def one_class_only(output):
 
 @OUTPUTS.enter(lambda o: o.kind == "absolute" and o.y is not None)
 def absolute_error_of_classes(output):
-    if not output.are_classes:
-        return
-    text = (
-        f"The labels of {output.title} are 0 and 1, and {output.words} is least where "
-        "the answer is always the more frequent one. Use binary cross-entropy."
-    )
-    yield output.where, 0, math.nan, text
+    if output.are_classes:
+        text = (
+            f"The labels of {output.title} are 0 and 1, and {output.words} is least where the "
+            "answer is always the more frequent one. Use binary cross-entropy."
+        )
+        yield output.where, 0, math.nan, text
 
 
 @OUTPUTS.enter(lambda o: o.y is not None and o.kind in REGRESSIONS and o.activation == "linear")
@@ -372,18 +358,10 @@ def targets_not_scaled(output):
         yield output.where, 0, size, text
 
 
-# Likely, with inputs.
-
-
 class Input(NamedTuple):
-    """One input of a model.
+    """An input of a model, and whether that scales it or nobody can see what it does with it."""
 
-    Attributes:
-        values: an array of numbers.
-        is_scaled: whether the model scales it, or nobody can see what it does with it.
-    """
-
-    values: Any
+    values: np.ndarray
     is_scaled: bool
 
 
@@ -395,20 +373,18 @@ def inputs_not_finite(given):
 
 @INPUTS.enter(lambda i: not i.is_scaled and np.isfinite(i.values).all())
 def inputs_not_scaled(given):
-    size = rms(given.values)
-    columns = given.values.reshape(-1, given.values.shape[-1]) if given.values.ndim == 2 else None
-    low, largest = float(given.values.min()), float(np.abs(given.values).max())
+    values = given.values
+    size, mean, spread = rms(values), float(values.mean()), float(values.std())
+    low, largest = float(values.min()), float(np.abs(values).max())
+    pixels = "; pixels: `Rescaling(1 / 255)`" * (0 <= low < largest <= BRIGHTEST)
     advice = (
         "Standardize each column to mean 0 and standard deviation 1, or begin with a "
-        "`keras.layers.Normalization` that is adapted to the data"
+        f"`keras.layers.Normalization` that is adapted to the data{pixels}."
     )
-    pixels = "; pixels: `Rescaling(1 / 255)`" * (0 <= low < largest <= BRIGHTEST)
-    advice = f"{advice}{pixels}."
     spreads = []
-    if columns is not None:
-        spreads, means = columns.std(axis=0), np.abs(columns.mean(axis=0))
+    if values.ndim == 2:
+        spreads, means = values.std(axis=0), np.abs(values.mean(axis=0))
         spreads = spreads[spreads > ROUNDING * means].tolist()
-    mean, spread = float(np.mean(given.values)), float(np.std(given.values))
     if 0 < largest < SMALL_INPUTS:
         text = f"The largest input is {largest:.3g}: were they divided twice? Divide them once."
         yield (), 0, largest, text
@@ -416,14 +392,13 @@ def inputs_not_scaled(given):
         text = f"The inputs have a root mean square of {size:.3g}; healthy ones are near 1."
         yield (), 0, size, f"{text} {advice}"
     elif spreads and max(spreads) > FAR_APART * min(spreads):
-        ratio = float(max(spreads) / min(spreads))
+        ratio = max(spreads) / min(spreads)
         text = f"The largest spread of a column is {ratio:.2g} times the smallest."
         yield (), 0, ratio, f"{text} {advice}"
     elif spread > ROUNDING * abs(mean) > 0 and abs(mean) > FAR_FROM_0 * spread:
-        text = (
-            f"The mean of the inputs, {mean:.3g}, is {abs(mean) / spread:.0f} times their spread."
-        )
-        yield (), 0, abs(mean) / spread, f"{text} {advice}"
+        ratio = abs(mean) / spread
+        text = f"The mean of the inputs, {mean:.3g}, is {ratio:.0f} times their spread."
+        yield (), 0, ratio, f"{text} {advice}"
 
 
 # What the checks have in common.
@@ -443,7 +418,15 @@ def outputs(model, x, y):
     for other in lengths:
         if other != examples:
             raise ValueError(f"`x` and `y` must be equally long, not {examples} and {other}.")
-    values = values_of(model, x) if model.built else []
+    if not model.built:
+        return found
+    try:
+        values = outputs_of(model, first(x))
+    except Exception as error:  # of any layer
+        text = f"`x` must be a batch of inputs, as the model takes it: {error}"
+        raise ValueError(text) from error
+    if any(len(value) < 2 for value in values):
+        raise ValueError(f"`x` must have at least 2 examples, not {len(values[0])}.")
     if len(values) == number:
         for output in found:
             output.values = values[output.index]
@@ -452,7 +435,6 @@ def outputs(model, x, y):
 
 
 def length(argument, array):
-    """Return the number of examples."""
     try:
         return len(array)
     except TypeError as error:
@@ -465,19 +447,6 @@ def first(x):
     return keras.tree.map_structure(lambda part: part[:MOST], x)
 
 
-def values_of(model, x):
-    """Return what a model puts out for the first examples."""
-    try:
-        values = outputs_of(model, first(x))
-    except Exception as error:  # of any layer
-        raise ValueError(
-            f"`x` must be a batch of inputs, as the model takes it: {error}"
-        ) from error
-    if any(len(value) < 2 for value in values):
-        raise ValueError(f"`x` must have at least 2 examples, not {len(values[0])}.")
-    return values
-
-
 def labels_of(model, y, found, number):
     """Return the labels of the outputs that are found, of a number of all outputs, as arrays."""
     if isinstance(y, dict):
@@ -487,8 +456,8 @@ def labels_of(model, y, found, number):
         arrays = [arrays[output.index] for output in found]
     elif len(arrays) != len(found):
         if len(found) > 1:
-            text = f"`y` must have labels for {len(found)} outputs, not for {len(arrays)}."
-            raise ValueError(text)
+            wanted = f"labels for {len(found)} outputs"
+            raise ValueError(f"`y` must have {wanted}, not for {len(arrays)}.")
         arrays = [y]  # a list of numbers
     try:
         return [None if own is None else np.asarray(own).astype("float64") for own in arrays]

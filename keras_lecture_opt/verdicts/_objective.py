@@ -355,12 +355,10 @@ def is_mean_alone(model):
         loss = keras.losses.get(model.loss)
     except Exception:  # a loss that cannot be written down, or a penalty within a graph
         return False
-    # Not compiled, or `model.loss` is an earlier one.
-    if not config.get("loss") or config.get("loss_weights"):
+    # Not compiled, or `model.loss` is an earlier one; or a loss that weights the examples.
+    if not config.get("loss") or config.get("loss_weights") or "Focal" in type(loss).__name__:
         return False
-    reduction = str(getattr(loss, "reduction", "mean"))
-    is_mean = reduction.startswith(("sum_over_batch_size", "mean"))
-    return is_mean and "Focal" not in type(loss).__name__  # which weights the examples
+    return str(getattr(loss, "reduction", "mean")).startswith(("sum_over_batch_size", "mean"))
 
 
 def loss_of(model, y, outputs):

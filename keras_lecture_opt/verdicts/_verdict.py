@@ -34,12 +34,7 @@ class Checks(list):
     """Generator functions that bear their fault's name, and yield where, step, value and text."""
 
     def enter(self, needs=lambda evidence: True, certainty="likely"):
-        """Enter the decorated function.
-
-        Args:
-            needs: function that returns whether the check can be made, given the evidence.
-            certainty: of its verdicts.
-        """
+        """Enter the decorated function: where `needs(evidence)` is true, the check is made."""
 
         def entered(function):
             self.append((function.__name__.replace("_", " "), needs, certainty, function))
@@ -47,13 +42,14 @@ class Checks(list):
 
         return entered
 
-    def run(self, evidence):
-        """Return the verdicts, and the faults that were looked for."""
+    def run(self, *cases):
+        """Return the verdicts on each evidence, and the faults that were looked for."""
         verdicts, made = [], []
-        for fault, needs, certainty, function in self:
-            if needs(evidence):
-                made.append(fault)
-                verdicts += [Verdict(fault, *facts, certainty) for facts in function(evidence)]
+        for evidence in cases:
+            for fault, needs, certainty, function in self:
+                if needs(evidence):
+                    made.append(fault)
+                    verdicts += [Verdict(fault, *facts, certainty) for facts in function(evidence)]
         return verdicts, made
 
 
