@@ -260,7 +260,7 @@ def _examples(x, y, batches):
 
 def _sentences(search, given, optimizer):
     """Return what the losses say, and what to do for a long training."""
-    rate, (fall, error) = rate_of(search.best), search.fall
+    rate, (fall, error) = rate_of(search.best), search.fall(search.best)
     verb = "falls" if fall > 0 else "goes"
     said = [
         f"With {rate:g} the loss {verb} from {search.start:.4g} to {search.start - fall:.4g} in "

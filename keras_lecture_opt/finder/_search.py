@@ -49,6 +49,7 @@ class Search:
         too_high: index of the lowest rate above the close ones whose loss rose, or None.
         finals: dict from the indices of the last round to their mean loss at its end.
         without: the losses of the first steps, if nothing is trained.
+        start: their mean.
     """
 
     def __init__(self, trials, steps, guessing=None):
@@ -61,6 +62,9 @@ class Search:
         """Try the rates around that of an index; set what the attributes say."""
         self._trials.train(rate_of(LOWEST), self._few)  # which changes nothing
         self.without = np.asarray(self._curves[rate_of(LOWEST)])
+        self.start = float(self.without.mean())
+        # The loss to fall below: that of guessing, if it is known and lower than the first one.
+        self._level = self.start if self._guessing is None else min(self.start, self._guessing)
         if not np.isfinite(self.without).all():
             return
         self._find_the_edge(begin)
@@ -104,15 +108,6 @@ class Search:
         return self.longest < round(self._steps * ROUNDS[0][0])
 
     @property
-    def _level(self):
-        """The loss to fall below: that of guessing, if it is known and lower than the first one."""
-        return self.start if self._guessing is None else min(self.start, self._guessing)
-
-    @property
-    def start(self):
-        return float(self.without.mean())
-
-    @property
     def used(self):
         """How many steps all rates have taken together."""
         return sum(map(len, self._curves.values()))
@@ -123,22 +118,15 @@ class Search:
         return self._had(self.best)
 
     @property
-    def fall(self):
-        """By how much the loss has fallen with the best rate, and the standard error of that."""
-        return self._fall(self.best)
-
-    @property
     def close(self):
         """The indices of the last round whose losses are close to the lowest, without a gap."""
-        lowest = min(self.finals, key=self.finals.get)
         limit = self._within(TOLERANCE, self.start)
-        found = [lowest]
-        for step in (-1, 1):
-            k = lowest + step
-            while self.finals.get(k, math.inf) <= limit:
-                found.append(k)
-                k += step
-        return sorted(found)
+        low = high = min(self.finals, key=self.finals.get)
+        while self.finals.get(low - 1, math.inf) <= limit:
+            low -= 1
+        while self.finals.get(high + 1, math.inf) <= limit:
+            high += 1
+        return [*range(low, high + 1)]
 
     def _within(self, share, level):
         """Return the lowest loss of the last round, plus a share of its fall from a level."""
@@ -147,25 +135,20 @@ class Search:
 
     def _find_the_edge(self, begin):
         """Try rates up to one with which the loss rises in the first steps, and those below."""
-
-        def is_too_high(k):
-            self._train(k, self._few)
-            return self._is_too_high(k)
-
         k = begin
-        if is_too_high(k):
-            while k > LOWEST + 2 and is_too_high(k - 2):
+        if self._train(k, self._few):
+            while k > LOWEST + 2 and self._train(k - 2, self._few):
                 k -= 2
         else:
             while k < HIGHEST:
                 k = min(k + 2, HIGHEST)
-                if is_too_high(k):
+                if self._train(k, self._few):
                     break
-        is_too_high(k - 1)
+        self._train(k - 1, self._few)
         edge = HIGHEST + 1 if self.too_high is None else self.too_high
         k = edge - 1
         while k > LOWEST + 1 and (k >= edge - BELOW or self._choose(self._tried) == k + 1):
-            is_too_high(k)
+            self._train(k, self._few)
             k -= 1
 
     def _next_round(self, share, width):
@@ -202,7 +185,7 @@ class Search:
         return [i for i in indices if not self._is_hopeless(i)]
 
     def _train(self, k, steps):
-        """Go on with a rate until it has had so many steps, if there are as many."""
+        """Go on with a rate until it has had so many steps; return whether it is too high."""
         had = self._had(k)
         steps = min(steps - had, self._steps - self.used)
         if steps > 0 and (not had or self._loss(k) < math.inf):
@@ -211,6 +194,7 @@ class Search:
                 self._tried.append(k)
             if self._is_too_high(k):
                 self._risen.add(k)
+        return self._is_too_high(k)
 
     def _had(self, k):
         return len(self._curves.get(rate_of(k), []))
@@ -237,29 +221,26 @@ class Search:
         is_short = self._had(k) < self._few  # it ended, or no steps were left
         return is_short or not self._loss(k) <= self._bound(k) + HOPELESS * abs(self.start)
 
-    def _lowest(self, indices):
-        """Return the index whose loss is lowest, None if all are hopeless."""
-        left = (k for k in indices if not self._is_hopeless(k))
-        return min(left, key=self._loss, default=None)
-
     def _choose(self, indices):
         """Return the index to go on around: that of the lowest loss, None if all are hopeless.
 
         While no loss has fallen, the rates that change least look best. Higher ones leave such a
         plateau sooner: the highest goes on whose loss is the same.
         """
-        best = self._lowest(indices)
+        left = [k for k in indices if not self._is_hopeless(k)]
+        best = min(left, key=self._loss, default=None)
         if best is not None and not self._has_fallen(best):
             limit = self._loss(best) + SAME * abs(self.start)
             while best + 1 in indices and self._loss(best + 1) <= limit:
                 best += 1
         return best
 
-    def _fall(self, k):
+    def fall(self, k):
+        """Return by how much the loss has fallen with a rate, and the standard error of that."""
         last = end(self._curves[rate_of(k)])
         errors = [v.std(ddof=1) / math.sqrt(len(v)) for v in (self.without, last)]
         return self.start - float(last.mean()), float(np.hypot(*errors))
 
     def _has_fallen(self, k):
-        fall, error = self._fall(k)
+        fall, error = self.fall(k)
         return fall > max(SURE * error, ROUNDING * abs(self.start))
