@@ -1,7 +1,6 @@
 """Short trainings of a model from one start, of which nothing is left."""
 
 import contextlib
-import itertools
 import math
 
 import keras
@@ -22,12 +21,12 @@ from keras_lecture_opt.rates import inner_optimizers
 class Trials(contextlib.ExitStack):
     """The trainings of a model at several constant learning rates, each from the same start.
 
-    Within the context the model has a copy of its optimizer; after it, all is as it was. Each rate
-    is trained on the same batches in the same order, so that their losses can be compared.
+    Within the context the model has a copy of its optimizer; after it, all is as it was.
 
     Args:
         model: a compiled and built `keras.Model`.
-        batches: list of what its `train_step` gets. After the last one comes the first one again.
+        batches: list of what its `train_step` gets, the same for each rate, so that their losses
+            can be compared. After the last one comes the first one again.
         each: how many batches a step takes.
         progress: function that is called after each step.
     """
@@ -46,7 +45,8 @@ class Trials(contextlib.ExitStack):
             optimizer = copy_of(own)
             optimizer.build(model.trainable_variables)
             variables = [*model.variables, *_states_of_layers(model)]
-            stack.enter_context(_kept([*variables, *model.metrics_variables]))
+            kept = [*variables, *model.metrics_variables]
+            stack.callback(_assign, kept, _values(kept))
             if own.built:
                 _copy_state(own, optimizer)
             stack.enter_context(borrowed(model, optimizer))
@@ -110,20 +110,17 @@ def copy_of(optimizer):
 
 
 def _copy_state(optimizer, copy):
-    """Give a copy the state of an optimizer that has trained."""
-    pairs = [*itertools.zip_longest(_state(optimizer), _state(copy))]
-    if any(a is None or b is None or a.shape != b.shape for a, b in pairs):
+    """Give a copy the state of an optimizer that has trained: all but the learning rate."""
+    states = []
+    for one in (optimizer, copy):
+        (inner,) = inner_optimizers(one)
+        rate = learning_rate_or_schedule(inner)  # of a schedule there is no variable
+        states.append([variable for variable in one.variables if variable is not rate])
+    state, twin = states
+    if [variable.shape for variable in state] != [variable.shape for variable in twin]:
         allowed = "compiled again after layers were frozen: the optimizer has other variables"
         raise ValueError(must_be("model", allowed, optimizer.name))
-    for variable, twin in pairs:
-        twin.assign(variable)
-
-
-def _state(optimizer):
-    """Return an optimizer's variables without its learning rate, which a schedule does not have."""
-    (inner,) = inner_optimizers(optimizer)
-    rate = learning_rate_or_schedule(inner)
-    return [variable for variable in optimizer.variables if variable is not rate]
+    _assign(twin, state)
 
 
 def _states_of_layers(model):
@@ -140,12 +137,3 @@ def _values(variables):
 def _assign(variables, values):
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
-
-
-@contextlib.contextmanager
-def _kept(variables):
-    values = _values(variables)
-    try:
-        yield
-    finally:
-        _assign(variables, values)
