@@ -21,7 +21,7 @@ def batches_of(x, y, batch_size, sample_weight, class_weight, number):
         for name, value in (("y", y), ("batch_size", batch_size), ("sample_weight", sample_weight)):
             if value is not None:
                 raise TypeError(must_be(name, f"None beside a {type(x).__name__}", value))
-        found = _of_dataset(x) if isinstance(x, tf.data.Dataset) else _of_py_dataset(x)
+        found = _copy(x).repeat() if isinstance(x, tf.data.Dataset) else _of_py_dataset(x)
     else:
         found = _of_arrays(x, y, sample_weight, batch_size)
     if class_weight is not None and not isinstance(class_weight, dict):
@@ -64,22 +64,9 @@ def _of_arrays(x, y, sample_weight, batch_size):
 
 
 def _of_py_dataset(dataset):
-    number = dataset.num_batches
-    order = itertools.count() if number is None else np.random.default_rng(0).permutation(number)
-    while True:
-        for i in order:
-            yield dataset[int(i)]
-
-
-def _of_dataset(dataset):
-    copy = _copy(dataset)
-    while True:
-        at_least_one = False
-        for batch in copy:
-            at_least_one = True
-            yield batch
-        if not at_least_one:
-            return
+    number, random = dataset.num_batches, np.random.default_rng(0)
+    order = itertools.count() if number is None else itertools.cycle(random.permutation(number))
+    return (dataset[int(i)] for i in order)
 
 
 def _copy(dataset):
