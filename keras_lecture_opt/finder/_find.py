@@ -29,6 +29,7 @@ from keras_lecture_opt.monitor._training import optimizers_of
 from keras_lecture_opt.monitor._verdicts import OTHER_ROWS
 from keras_lecture_opt.rates import inner_optimizers
 from keras_lecture_opt.verdicts import Verdict, check
+from keras_lecture_opt.verdicts._check import check_model
 from keras_lecture_opt.verdicts._inside import are_unrelated
 from keras_lecture_opt.verdicts._objective import best_constant, is_mean_alone, loss_of, objectives
 
@@ -95,11 +96,10 @@ def find_learning_rate(
     """Find the learning rate of a model's optimizer: short trainings at several rates decide.
 
     All rates, half a power of ten apart, are trained from the model's weights as they are now, on
-    the same batches. The first round finds a rate that is too high, and takes a few steps with each
-    of those below. The best one goes on with two rates on each side; then, twice, the best one with
-    one on each side. Chosen is the rate with the lowest loss, or the next one below if that is
-    nearly as good (within 5% of the fall of the loss below that of guessing; 25% where the next one
-    above learns hardly anything): it suits longer trainings, too.
+    the same batches, in rounds: fewer and fewer rates, longer and longer. Chosen is the rate with
+    the lowest loss, or the next one below if that is nearly as good (within 5% of the fall of the
+    loss below that of guessing; 25% where the next one above learns hardly anything): it suits
+    longer trainings, too.
 
     Nothing of this is left: weights, optimizer, metrics, random numbers and the order of the data
     are as before. (What a model keeps in a `tf.Variable` or in Python goes on, and so do generators
@@ -112,8 +112,8 @@ def find_learning_rate(
             `keras.utils.PyDataset`. Arrays are shuffled.
         batch_size: of arrays, as for `fit`. Defaults to 32.
         sample_weight, class_weight: as for `fit`.
-        steps: how many training steps to take at most, of all rates together; at least 100. More of
-            them tell more about long trainings: the last candidates get about a quarter each.
+        steps: how many training steps to take at most, of all rates together; at least 100. The
+            last candidates get about a quarter each: more steps tell more about long trainings.
         verbose: 0 for no progress bar. Defaults to "auto".
 
     Returns:
@@ -122,9 +122,8 @@ def find_learning_rate(
 
     Raises:
         TypeError: an argument has the wrong type, or the data can be read only once.
-        ValueError: an argument has a value that is not allowed; the model is not compiled or not
-            built, has several optimizers, or is trained by several replicas; or its loss rises or
-            is not finite at every rate.
+        ValueError: a value is not allowed; the model is not compiled or not built, has several
+            optimizers or replicas; or its loss rises or is not finite at every rate.
 
     Example:
 
@@ -181,13 +180,7 @@ def find_learning_rate(
 
 def _check(model):
     """Return the one inner optimizer and its learning rate; raise if none can be found."""
-    if not isinstance(model, keras.Model):
-        raise TypeError(must_be("model", "a keras.Model", model))
-    if not model.compiled or getattr(model, "optimizer", None) is None:
-        raise ValueError(must_be("model", "compiled with an optimizer", model))
-    if not model.built:
-        allowed = "built: let it begin with a `keras.Input`, or call it once"
-        raise ValueError(must_be("model", allowed, model))
+    check_model(model, "compiled with an optimizer")
     if model.distribute_strategy.num_replicas_in_sync > 1:
         allowed = "trained by one replica here; a rate for it fits several with the same batches"
         raise ValueError(must_be("model", allowed, model))
@@ -250,9 +243,10 @@ def _examples(x, y, batches):
         parts = [keras.utils.unpack_x_y_sample_weight(batch)[:2] for batch in batches[:needed]]
     found = []
     for part in zip(*parts, strict=True):
-        leaves = keras.tree.flatten(part[0])
-        are_arrays = all(leaf is not None and hasattr(leaf, "shape") for leaf in leaves)
-        are_arrays = are_arrays and not any(isinstance(leaf, tf.RaggedTensor) for leaf in leaves)
+        are_arrays = all(
+            hasattr(leaf, "shape") and not isinstance(leaf, tf.RaggedTensor)
+            for leaf in keras.tree.flatten(part[0])
+        )
         joined = lambda *some: np.concatenate([a[:EXAMPLES] for a in some])[:EXAMPLES]  # noqa: E731
         found.append(keras.tree.map_structure(joined, *part) if are_arrays else None)
     return found
@@ -261,6 +255,7 @@ def _examples(x, y, batches):
 def _sentences(search, given, optimizer):
     """Return what the losses say, and what to do for a long training."""
     rate, (fall, error) = rate_of(search.best), search.fall(search.best)
+    close = [rate_of(k) for k in search.close]
     verb = "falls" if fall > 0 else "goes"
     said = [
         f"With {rate:g} the loss {verb} from {search.start:.4g} to {search.start - fall:.4g} in "
@@ -284,13 +279,13 @@ def _sentences(search, given, optimizer):
         )
     if not search.is_sure:
         return said
-    if len(search.close) > 1:
-        low, high = (rate_of(search.close[i]) for i in (0, -1))
-        said.append(f"Rates from {low:g} to {high:g} are within {TOLERANCE:.0%} of that fall.")
-    if search.best < search.close[0]:
+    if len(close) > 1:
+        span = f"{close[0]:g} to {close[-1]:g}"
+        said.append(f"Rates from {span} are within {TOLERANCE:.0%} of that fall.")
+    if rate < close[0]:
         said.append(
-            f"With {rate_of(search.close[0]):g} it fell further, but so close to rates that learn "
-            "nothing it may not last."
+            f"With {close[0]:g} it fell further, but so close to rates that learn nothing it may "
+            "not last."
         )
     said.append(f"With {rate_of(search.too_high):g} it rises.")
     if isinstance(given, keras.Variable):
