@@ -45,9 +45,9 @@ def _of_arrays(x, y, sample_weight, batch_size):
     allowed = "arrays of equal lengths, a tf.data.Dataset or a keras.utils.PyDataset"
     if x is None or hasattr(x, "__next__"):  # a generator: what is read is gone
         raise TypeError(must_be("x", allowed, x))
-    as_array = lambda values: None if values is None else np.asarray(values)  # noqa: E731
-    arrays = keras.tree.map_structure(as_array, (x, y, sample_weight))
-    lengths = {len(a) if a.ndim else 0 for a in keras.tree.flatten(arrays) if a is not None}
+    data = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
+    arrays = [None if part is None else np.asarray(part) for part in keras.tree.flatten(data)]
+    lengths = {len(a) if a.ndim else 0 for a in arrays if a is not None}
     if len(lengths) != 1 or 0 in lengths:
         found = f"arrays of {' and '.join(map(str, sorted(lengths)))} examples"
         raise ValueError(f"`x`, `y` and `sample_weight` must be {allowed}, not {found}.")
@@ -59,8 +59,7 @@ def _of_arrays(x, y, sample_weight, batch_size):
         order = random.permutation(examples)
         for start in range(0, examples - batch_size + 1, batch_size):
             rows = np.sort(order[start : start + batch_size])
-            some = keras.tree.map_structure(lambda a, i=rows: _rows_of(a, i), arrays)
-            yield keras.utils.pack_x_y_sample_weight(*some)
+            yield keras.tree.pack_sequence_as(data, [_rows_of(array, rows) for array in arrays])
 
 
 def _of_py_dataset(dataset):
@@ -121,9 +120,10 @@ def _weighted(batch, class_weight):
 
 def _rows_of(array, rows):
     """Return rows of an array, in the type that `fit` makes of it."""
-    some = None if array is None else array[rows]
-    is_float = some is not None and some.dtype.kind == "f"
-    return some.astype(keras.config.floatx()) if is_float else some
+    if array is None:
+        return None
+    some = array[rows]
+    return some.astype(keras.config.floatx()) if some.dtype.kind == "f" else some
 
 
 def _as_tensor(values):

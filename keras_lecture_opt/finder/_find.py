@@ -205,12 +205,7 @@ def _to_reach(model, x, y):
     known = objectives(model) if isinstance(y, np.ndarray) and is_mean_alone(model) else []
     constant = best_constant(model, known[0], y) if len(known) == 1 else None
     guessing = None if constant is None else loss_of(model, y, constant)
-    return guessing and guessing * (0.9 if _are_unrelated(model, x, y) else 1)
-
-
-def _are_unrelated(model, x, y):
-    are_arrays = isinstance(x, np.ndarray) and isinstance(y, np.ndarray)
-    return are_arrays and are_unrelated(x, y, objectives(model)[0].kind == "sparse")
+    return guessing and guessing * (0.9 if are_unrelated(x, y, known[0].kind == "sparse") else 1)
 
 
 def _causes(model, trials, search, steps, examples):
@@ -225,7 +220,8 @@ def _causes(model, trials, search, steps, examples):
     else:
         found = check(model, *examples)
     found = [v for v in found if v.certainty != "hint" and v.fault not in ANSWERED]
-    if not found and objectives(model) and _are_unrelated(model, *examples):
+    known = objectives(model)
+    if not found and known and are_unrelated(*examples, known[0].kind == "sparse"):
         text = f"Nothing has been learned. Likely cause: {OTHER_ROWS}"
         found = [Verdict("no learning", (), 0, 0.0, text)]
     return found

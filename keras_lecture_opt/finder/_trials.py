@@ -21,14 +21,9 @@ from keras_lecture_opt.rates import inner_optimizers
 class Trials(contextlib.ExitStack):
     """The trainings of a model at several constant learning rates, each from the same start.
 
-    Within the context the model has a copy of its optimizer; after it, all is as it was.
-
-    Args:
-        model: a compiled and built `keras.Model`.
-        batches: list of what its `train_step` gets, the same for each rate, so that their losses
-            can be compared. After the last one comes the first one again.
-        each: how many batches a step takes.
-        progress: function that is called after each step.
+    Within the context the model has a copy of its optimizer; after it, all is as it was. Each rate
+    is trained on the same list of batches, again and again, so that their losses can be compared. A
+    step takes `each` of them, and then calls `progress`.
     """
 
     def __init__(self, model, batches, each, progress):

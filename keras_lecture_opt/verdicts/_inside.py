@@ -73,10 +73,11 @@ def are_unrelated(x, y, are_classes):
     Two numbers tell how they go together: how much the labels of each row and of the nearest one
     that is not equal to it differ, and the mean square of the correlations of their columns. They
     are repeated with shuffled labels: one of them tells if it is off by three standard deviations.
-    Of inputs that are no floats, and of few different ones, nothing is known.
+    Of inputs that are no array of floats, and of few different ones, nothing is known.
     """
     least, most = ROWS
-    if x.dtype.kind != "f" or len(x) != len(y):
+    are_arrays = isinstance(x, np.ndarray) and isinstance(y, np.ndarray)
+    if not are_arrays or x.dtype.kind != "f" or len(x) != len(y):
         return False
     x, y = (values[:most].reshape(len(values[:most]), -1) for values in (x, y))
     if not (np.isfinite(x).all() and np.isfinite(y).all()) or len(np.unique(x, axis=0)) < least:
