@@ -316,17 +316,17 @@ def best_constant(model, output, y):
         if labels.min(initial=0) < 0 or labels.max(initial=0) >= (output.units or 0):
             return None
         constants = [np.bincount(labels, minlength=output.units) / max(labels.size, 1)]
-        shape = (*y.shape, output.units) if y.shape[-1] != 1 or y.ndim == 1 else None
-        shape = shape or (*y.shape[:-1], output.units)
+        steps = y.shape[:-1] if y.ndim > 1 and y.shape[-1] == 1 else y.shape
+        shape = (*steps, output.units)
     elif output.kind in (None, "margin"):  # Keras reads labels of 0 as −1
         return None
     else:
         constants, shape = [y.mean(axis=0), np.median(y, axis=0)], y.shape
         constants = constants[:1] if output.kind in CROSS_ENTROPIES else constants
-    outputs = [as_output(output, np.broadcast_to(c, shape)) for c in constants]
-    losses = [(loss_of(model, y, output), output) for output in outputs]
-    known = [pair for pair in losses if pair[0] is not None]
-    return min(known, key=lambda pair: pair[0], default=(None, None))[1]
+    constants = [as_output(output, np.broadcast_to(c, shape)) for c in constants]
+    losses = [loss_of(model, y, constant) for constant in constants]
+    known = [i for i, loss in enumerate(losses) if loss is not None]
+    return constants[min(known, key=losses.__getitem__)] if known else None
 
 
 def least_loss(model, output, y):
