@@ -145,10 +145,8 @@ def names_of(model):
 
 def is_ordinary(model):
     """Whether a model trains as Keras trains it: else its loss may be used in other ways."""
-    return all(
-        getattr(type(model), name) is getattr(keras.Model, name)
-        for name in ("train_step", "compute_loss")
-    )
+    cls, usual = type(model), keras.Model
+    return cls.train_step is usual.train_step and cls.compute_loss is usual.compute_loss
 
 
 def kind_of(loss):
