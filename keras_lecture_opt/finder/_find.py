@@ -228,10 +228,7 @@ def _causes(model, trials, search, steps, examples):
 
 
 def _examples(x, y, batches):
-    """Return the inputs and the labels of some examples; None for what is not of arrays.
-
-    Arrays are taken in their order, as a verdict may name rows.
-    """
+    """Return some inputs and labels, in the order of the arrays; None for what is not of arrays."""
     parts = [(x, y)]
     if isinstance(x, (tf.data.Dataset, keras.utils.PyDataset)):
         sizes = (keras.tree.flatten(batch)[0].shape[0] for batch in batches)

@@ -39,28 +39,21 @@ def end(losses):
 class Search:
     """Rounds of short trainings at rates of the grid: fewer and fewer rates, longer and longer.
 
-    Args:
-        trials: `Trials`, or what has their `losses`, `train` and `keep`.
-        steps: how many steps there are.
-        guessing: the loss of the best constant output, or None if it is unknown.
-
-    Attributes:
-        best: index of the rate that is proposed, or None if each rate is too high.
-        too_high: index of the lowest rate above the close ones whose loss rose, or None.
-        finals: dict from the indices of the last round to their mean loss at its end.
-        without: the losses of the first steps, if nothing is trained.
-        start: their mean.
+    `trials` are `Trials`, or what has their `losses`, `train` and `keep`. `guessing` is the loss of
+    the best constant output, or None if it is unknown.
     """
 
     def __init__(self, trials, steps, guessing=None):
         self._trials, self._curves, self._steps = trials, trials.losses, steps
         self._few = max(4, round(steps * FIRST))
         self._guessing, self._tried, self._risen = guessing, [], set()
-        self.best, self.finals = None, {}
+        self.best = None  # index of the rate that is proposed, None if each rate is too high
+        self.finals = {}  # mean losses at the end of the last round, by index
 
     def run(self, begin):
-        """Try the rates around that of an index; set what the attributes say."""
-        self._trials.train(rate_of(LOWEST), self._few)  # which changes nothing
+        """Try the rates around that of an index."""
+        self._trials.train(rate_of(LOWEST), self._few)
+        # The losses of the first steps, if nothing is trained.
         self.without = np.asarray(self._curves[rate_of(LOWEST)])
         self.start = float(self.without.mean())
         # The loss to fall below: that of guessing, if it is known and lower than the first one.
@@ -86,6 +79,7 @@ class Search:
 
     @property
     def too_high(self):
+        """The index of the lowest rate above the close ones whose loss rose, or None."""
         good = [LOWEST if self.best is None else self.best, *(self.close if self.finals else ())]
         return min((k for k in self._risen if k > max(good)), default=None)
 

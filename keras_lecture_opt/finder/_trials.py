@@ -59,10 +59,7 @@ class Trials(contextlib.ExitStack):
             return super().__exit__(*error)
 
     def train(self, rate, steps, around=contextlib.nullcontext):
-        """Go on with a learning rate for some steps, or until a loss is not finite.
-
-        `around` makes a context for each step.
-        """
+        """Go on with a rate for some steps, each within `around()`, until a loss is not finite."""
         losses = self.losses.setdefault(rate, [])
         _assign(self._changing, self._states.pop(rate) if losses else self._begin)
         self._inner.learning_rate = rate

@@ -57,34 +57,19 @@ WEIGHTED = (keras.layers.Dense, keras.layers.EinsumDense, keras.layers.Conv1D, k
 
 @dataclasses.dataclass
 class Output:
-    """One output of a model, the loss on it, and what is known of its labels and values.
-
-    Attributes:
-        model: it.
-        index: which of the model's outputs it is.
-        name: of the layer that ends in this output; "" where nobody can see it.
-        activation: name of its activation, a key of `RANGES`, or None if unknown.
-        shape: of the output, () if it is unknown; its first axis is that of the examples.
-        kind: of its loss, a key of `KINDS`, or None for any other.
-        from_logits: whether the loss takes logits.
-        ignored: the class that the loss leaves out, or None.
-        is_seen_through: whether the activation is the last thing that happens to the output: Keras
-            then knows its logits.
-        y: its labels, an array, or None.
-        values: what the model puts out, an array, or None.
-    """
+    """One output of a model, the loss on it, and what is known of its labels and values."""
 
     model: keras.Model
-    index: int
-    name: str
-    activation: str | None
-    shape: tuple
-    kind: str | None
-    from_logits: bool
-    ignored: int | None
-    is_seen_through: bool
-    y: Any = None
-    values: Any = None
+    index: int  # which of the model's outputs it is
+    name: str  # of the layer that ends in it; "" where nobody can see it
+    activation: str | None  # a key of `RANGES`, or None if unknown
+    shape: tuple  # () if unknown; the first axis is that of the examples
+    kind: str | None  # of its loss, a key of `KINDS`, or None for any other
+    from_logits: bool  # whether the loss takes logits
+    ignored: int | None  # the class that the loss leaves out
+    is_seen_through: bool  # Keras knows its logits: nothing follows the activation
+    y: Any = None  # its labels, an array
+    values: Any = None  # what the model puts out, an array
 
     @property
     def units(self):
@@ -163,10 +148,7 @@ def kind_of(loss):
 
 
 def ending(model, output):
-    """Return the name of the layer that ends in an output, and the name of its activation.
-
-    Either may be unknown: "" and None.
-    """
+    """Return the name of the layer that ends in an output, or "", and its activation, or None."""
     name = ""
     while (layer := layer_before(model, output)) is not None:
         name = name or layer.name
