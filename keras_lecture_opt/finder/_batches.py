@@ -80,6 +80,8 @@ def _copy(dataset):
         strip_device_assignment=False,
     )
     graph = tf.compat.v1.GraphDef.FromString(graph.numpy())
+    constants = {node.name: node.attr["value"].tensor for node in graph.node if node.op == "Const"}
+    caches = {}  # in memory: what they hold, all iterations share
     for node in graph.node:
         if node.op == "ShuffleDatasetV3":
             node.op = "ShuffleDataset"
@@ -88,13 +90,8 @@ def _copy(dataset):
         elif node.op == "RandomDatasetV2":
             node.op = "RandomDataset"
             del node.input[2:], node.attr["rerandomize_each_iteration"]
-    # What a cache in memory holds, all iterations share.
-    constants = {node.name: node.attr["value"].tensor for node in graph.node if node.op == "Const"}
-    caches = {
-        node.name: node.input[0]
-        for node in graph.node
-        if node.op == "CacheDatasetV2" and constants[node.input[1]].string_val[:] == [b""]
-    }
+        elif node.op == "CacheDatasetV2" and constants[node.input[1]].string_val[:] == [b""]:
+            caches[node.name] = node.input[0]
     for node in graph.node:
         for i, name in enumerate(node.input):
             while name in caches:
