@@ -5,8 +5,10 @@ Each threshold separates planted faults from healthy trainings: `docs/verdicts.p
 that do not start at zero.
 """
 
+import collections
 import functools
 import math
+from operator import itemgetter
 from statistics import median_low
 
 import keras
@@ -63,12 +65,8 @@ SAME = 0.01  # the same of any outputs, or over the spread of the labels
 INDEPENDENT = ("frozen", "decay too strong", "too few steps")
 LATE = ("bad start", "steps too large", "no gradient", "dead units")
 WITH_NAN = (
-    "negative loss",
-    "bad start",
-    "weights start too large",
-    "steps too large",
-    "linear network",
-    "not finite",
+    *("negative loss", "bad start", "weights start too large", "steps too large"),
+    *("linear network", "not finite"),
 )
 
 OTHER_ROWS = (
@@ -103,16 +101,10 @@ def judge(evidence):
         is_late = verdict.fault in LATE and verdict.value and "clipnorm" not in verdict.text
         is_late = is_late or verdict.certainty == "symptom"
         if (causes and verdict.fault not in INDEPENDENT) or (i and is_late):
-            shown[i] = follows(verdict)
+            what = verdict.text.partition(" Likely cause: ")[0]
+            text = f"{what} This follows from what is said above."
+            shown[i] = verdict._replace(text=text, certainty="symptom")
     return in_order(verdicts + shown), [*dict.fromkeys(made + names)]
-
-
-def follows(verdict):
-    """Return a verdict as a symptom of what stands before it."""
-    what = verdict.text.partition(" Likely cause: ")[0]
-    return verdict._replace(
-        text=f"{what} This follows from what is said above.", certainty="symptom"
-    )
 
 
 def summarize(verdicts, made, age):
@@ -130,12 +122,10 @@ class Evidence:
 
     Args:
         history: a list of `Row`.
-        models: what is trained.
-        optimizers: what trains it.
+        models, optimizers: what is trained, and what trains it.
         names: dict from the ids of the models' variables to their names in the history.
         start: the run step after which the training began.
-        x: a batch of inputs, or None.
-        y: its labels, or None.
+        x, y: a batch of inputs, and its labels; each may be None.
 
     Raises:
         ValueError: there are several models, or the model cannot be called with `x`.
@@ -147,11 +137,11 @@ class Evidence:
         self.models, self.names, self.start, self.x = models, names, start, x
         self.clips = any(o.clipnorm or o.clipvalue or o.global_clipnorm for o in optimizers)
         self.decays = any(o.weight_decay for o in optimizers) or any(m.losses for m in models)
-        series = {}
+        self._series = series = collections.defaultdict(dict)
         for row in history:
-            series.setdefault((row.variable, row.quantity), {})[row.step] = row.value
-        self._series = series
+            series[row.variable, row.quantity][row.step] = row.value
         self.last_step = history[-1].step if history else start
+        self.steps = self.age(self.last_step)
         self.loss = series.get(("", "loss"), {})
         self.accuracy = next(filter(None, (series.get(("", name)) for name in ACCURACIES)), {})
         shapes = {
@@ -165,6 +155,11 @@ class Evidence:
         sizes = {name: self._first_size(name) for name in shapes}
         self.kernels = {name: size for name, size in sizes.items() if size}  # the first sizes
         self.usual = {name: usual_size(shapes[name]) for name in self.kernels}
+        # Healthy embeddings grow to many times their first size.
+        self.judged = [name for name in self.kernels if not name.endswith("embeddings")]
+        self.layers = [layer for model in models for layer in all_layers(model)]
+        # The hidden layers of sigmoids or of tanh.
+        self.saturating = [layer for model in models for layer in saturating(model)]
         # A call clears what a model knows of its penalties.
         is_alone = len(models) == 1 and models[0].compiled and is_mean_alone(models[0])
         if len(models) > 1:  # nobody can tell whose labels they are
@@ -174,8 +169,10 @@ class Evidence:
         found = self.outputs[0] if len(models) == 1 else []
         self.output = found[0] if len(found) == 1 else None
         self.kind = self.output and self.output.kind
+        has_one_answer = self.kind in ("categorical", "sparse")
+        self.classes = (has_one_answer and self.output.units) or 0
         self.guessing, self.untrained, self.least = self._costs() if is_alone else (None, None, 0)
-        self.error = self._error()
+        self._compare_losses()
         self.dead, self.saturated = ({}, {}) if x is None else self._idle(x)
 
     def age(self, step):
@@ -215,56 +212,32 @@ class Evidence:
         first = first or loss_of(model, y, np.zeros(y.shape, "float32")) or guessing
         return guessing, max(first, guessing), least_loss(model, objective, y)
 
-    @property
-    def classes(self):
-        """Of a classifier with one right answer, else 0."""
-        return (self.kind in ("categorical", "sparse") and self.output.units) or 0
-
-    def _error(self):
-        """The loss of what the model puts out for `x`, or None. It has no dropout."""
-        if self.guessing is None or self.output.y is None or self.output.values is None:
-            return None
-        values = self.output.values
-        return loss_of(self.models[0], self.output.y[: len(values)], values)
+    def _compare_losses(self):
+        """Compare the latest loss with the first one, that of guessing, and that of the labels."""
+        y, values = (self.output.y, self.output.values) if self.output else (None, None)
+        self.error = None  # the loss of what the model puts out for `x`, without dropout
+        if self.guessing is not None and y is not None and values is not None:
+            self.error = loss_of(self.models[0], y[: len(values)], values)
+        self.shown_loss = next(reversed(self.loss.values()), math.inf)  # the mean of an epoch
+        self.latest_loss = self.shown_loss if self.error is None else self.error
+        self.part_of_guessing = math.inf  # from the loss of the labels, 0, to that of guessing, 1
+        if self.guessing is not None:
+            whole = max(self.guessing - self.least, 1e-12)
+            self.part_of_guessing = (self.latest_loss - self.least) / whole
+        self.has_learned = self.part_of_guessing < LEARNED
+        start = min(next(iter(self.loss.values()), 0), self.guessing or math.inf)
+        self.makes_progress = self.has_learned or self.latest_loss < PROGRESS * start
+        is_old = self.steps >= ENOUGH and self.guessing is not None
+        self.has_failed = is_old and not self.makes_progress
 
     def _idle(self, x):
         """The share of dead ReLUs of each layer, and of units of other layers that saturate."""
         dead, saturated = {}, {}
         for layer, share in idle_units(self.models[0], first(x)).items():
             kind = dead if activation_of(layer) == "relu" else saturated
-            kind[self.name_of(layer)] = share
+            names = [self.names[id(w)] for w in layer.weights if id(w) in self.names]
+            kind[layer_of(names[0]) if names else layer.name] = share
         return dead, saturated
-
-    def name_of(self, layer):
-        """Return a layer's name as the monitor writes it."""
-        names = [self.names[id(w)] for w in layer.weights if id(w) in self.names]
-        return layer_of(names[0]) if names else layer.name
-
-    @functools.cached_property
-    def saturating(self):
-        """The hidden layers of sigmoids or of tanh."""
-        return [layer for model in self.models for layer in saturating(model)]
-
-    @property
-    def shown_loss(self):
-        """The latest mean of an epoch; infinite if unknown."""
-        [*_, last] = self.loss.values() or [math.inf]
-        return last
-
-    @property
-    def latest_loss(self):
-        """That of the batch, or else the one that is shown; infinite if unknown."""
-        return self.shown_loss if self.error is None else self.error
-
-    @property
-    def has_learned(self):
-        """Whether the loss is far below that of guessing."""
-        return self.guessing is not None and self.part_of_guessing < LEARNED
-
-    @property
-    def part_of_guessing(self):
-        """The latest loss, from that of the labels, 0, to that of guessing, 1."""
-        return (self.latest_loss - self.least) / max(self.guessing - self.least, 1e-12)
 
     @functools.cached_property
     def is_better_than_guessing(self):
@@ -281,12 +254,6 @@ class Evidence:
             for rows in np.array_split(np.arange(len(values)), BLOCKS)
         ]
         return bool(np.mean(gains) > 1.5 * np.std(gains, ddof=1) / math.sqrt(BLOCKS))
-
-    @property
-    def part_of_the_way(self):
-        """How far the loss has fallen from the first one, 0, to that of the labels, 1."""
-        start = next(iter(self.loss.values()), self.untrained)
-        return (start - self.latest_loss) / max(start - self.least, 1e-12)
 
     @functools.cached_property
     def labels_are_of_other_rows(self):
@@ -321,19 +288,6 @@ class Evidence:
             return 0.0
         return float(np.mean(np.sign(values[right][:, np.newaxis] - values[~right])))
 
-    @property
-    def makes_progress(self):
-        """Whether the loss has fallen below the first one, and below that of guessing."""
-        first = next(iter(self.loss.values()), 0)
-        least = min(first, self.guessing or math.inf)
-        return self.has_learned or self.latest_loss < PROGRESS * least
-
-    @property
-    def has_failed(self):
-        """Whether it has had the time to make progress, and has not."""
-        is_old = self.age(self.last_step) >= ENOUGH
-        return is_old and self.guessing is not None and not self.makes_progress
-
     def size(self, name):
         """The latest RMS of a variable, over the first one."""
         [*_, latest] = self.of(name, "weight").values()
@@ -343,26 +297,15 @@ class Evidence:
         """The latest RMS of a variable, over the first or over the usual one if that is larger."""
         return self.size(name) * min(1, self.kernels[name] / self.usual[name])
 
-    @property
-    def saw_the_start(self):
-        """Whether one of the first steps of a kernel was measured."""
-        return any(
-            self.age(min(self.of(name, "step"), default=math.inf)) <= STARTED
-            for name in self.fastest
-        )
-
     @functools.cached_property
     def fastest(self):
         """The step and the largest step_to_weight of each kernel that has one."""
         found = {}
-        for name in self.kernels:
+        for name in self.judged:
+            ratios = self.of(name, "step_to_weight").items()
             # The first steps are the rush of an adaptive rule.
-            ratios = {
-                s: v for s, v in self.of(name, "step_to_weight").items() if self.age(s) >= STARTED
-            }
-            # Healthy embeddings grow to many times their first size.
-            if ratios and not name.endswith("embeddings"):
-                found[name] = max(ratios.items(), key=lambda ratio: ratio[1])
+            if ratios := [(step, ratio) for step, ratio in ratios if self.age(step) >= STARTED]:
+                found[name] = max(ratios, key=itemgetter(1))
         return found
 
     @functools.cached_property
@@ -373,33 +316,29 @@ class Evidence:
         the unit for them.
         """
         found = {}
-        for name in self.kernels:
-            if name.endswith("embeddings"):
-                continue
+        for name in self.judged:
+            paces = []
             for step, moved in self.of(name, "step").items():
                 ratio = self.of(name, "step_to_weight").get(step) or math.inf
                 pace = moved / max(moved / ratio, self.usual[name])
-                if self.age(step) < STARTED and not pace > EXPLODED:
-                    continue
-                if name not in found or pace > found[name][1]:
-                    found[name] = step, pace
+                if self.age(step) >= STARTED or pace > EXPLODED:
+                    paces.append((step, pace))
+            if paces:
+                found[name] = max(paces, key=itemgetter(1))
         return found
 
 
 def accuracies(output):
     """Return the share of right answers of the best constant, and of a classifier."""
     values, y = output.values, output.y[: len(output.values)]
-    if output.kind == "sparse":
-        answers, right = values.argmax(axis=-1).ravel(), y.ravel()
-    elif sums_to_1(y):
-        answers, right = values.argmax(axis=-1).ravel(), y.argmax(axis=-1).ravel()
-    else:
-        answers = values.reshape(y.shape) > (0 if output.from_logits else 0.5)
-        right = y > 0.5
-        ones = right.mean(axis=0)
-        return np.mean(np.maximum(ones, 1 - ones)), np.mean(answers == right)
-    _, counts = np.unique(right, return_counts=True)
-    return counts.max() / counts.sum(), np.mean(answers == right)
+    if output.kind == "sparse" or sums_to_1(y):
+        right = (y if output.kind == "sparse" else y.argmax(axis=-1)).ravel()
+        _, counts = np.unique(right, return_counts=True)
+        return counts.max() / counts.sum(), np.mean(values.argmax(axis=-1).ravel() == right)
+    answers = values.reshape(y.shape) > (0 if output.from_logits else 0.5)
+    right = y > 0.5
+    ones = right.mean(axis=0)
+    return np.mean(np.maximum(ones, 1 - ones)), np.mean(answers == right)
 
 
 def usual_size(shape):
@@ -410,7 +349,7 @@ def usual_size(shape):
 
 @CHECKS.enter(lambda e: e.loss and e.kind in CROSS_ENTROPIES, "certain")
 def negative_loss(evidence):
-    step, loss = min(evidence.loss.items(), key=lambda item: item[1])
+    step, loss = min(evidence.loss.items(), key=itemgetter(1))
     if loss < 0:
         text = (
             f"The loss is {loss:.3g} at step {step}, and no cross-entropy of labels from 0 to 1 is "
@@ -421,12 +360,11 @@ def negative_loss(evidence):
 
 @CHECKS.enter(lambda e: e.kernels)
 def weights_start_too_large(evidence):
-    starts = {name: size / evidence.usual[name] for name, size in evidence.kernels.items()}
+    starts = {name: evidence.kernels[name] / evidence.usual[name] for name in evidence.judged}
     guilty = [
         name
         for name, start in starts.items()
         if start > (LARGE_RECURRENT if name.endswith("recurrent_kernel") else LARGE)
-        and not name.endswith("embeddings")
     ]
     if guilty and not evidence.has_learned:
         worst = max(guilty, key=starts.get)
@@ -472,21 +410,18 @@ def steps_too_large(evidence):
             more = f"It has grown to {grown:.3g} times its usual size."
         else:
             more = "Healthy steps change a kernel by less than 8%."
-        recurrent = any(
-            isinstance(layer, keras.layers.RNN)
-            for model in evidence.models
-            for layer in all_layers(model)
-        )
+        recurrent = any(isinstance(layer, keras.layers.RNN) for layer in evidence.layers)
         first = "`clipnorm=1`, as the gradients of recurrent layers explode, then " * recurrent
+        times = f"{pace:.0%} of" if pace < EXPLODED else f"{pace:.3g} times"
         text = (
-            f"Step {step} changed {worst} by {percent(pace)} its size{and_others(guilty)}. "
+            f"Step {step} changed {worst} by {times} its size{and_others(guilty)}. "
             f"{more} Likely cause: the learning rate is too high. Try {first}"
             f"{parts(pace / HEALTHY)} of the learning rate. {FINDER}"
         )
         yield tuple(guilty), step, pace, text
     elif evidence.guessing and not evidence.has_learned:
         start = max(next(iter(evidence.loss.values()), math.inf), evidence.guessing)
-        step, highest = max(evidence.loss.items(), key=lambda item: item[1], default=(0, 0))
+        step, highest = max(evidence.loss.items(), key=itemgetter(1), default=(0, 0))
         if SOARED * start < highest < math.inf:
             text = (
                 f"The loss rose to {highest:.3g} at step {step}, {highest / start:.3g} times the "
@@ -494,10 +429,6 @@ def steps_too_large(evidence):
                 f"tenth of the learning rate. {FINDER}"
             )
             yield (), step, highest / start, text
-
-
-def percent(share):
-    return f"{share:.0%} of" if share < EXPLODED else f"{share:.3g} times"
 
 
 def parts(excess):
@@ -530,7 +461,7 @@ def not_finite_at(values):
     return [step for step, value in values.items() if not math.isfinite(value)]
 
 
-@CHECKS.enter(lambda e: e.matrices and e.age(e.last_step) >= STARTED)
+@CHECKS.enter(lambda e: e.matrices and e.steps >= STARTED)
 def no_gradient(evidence):
     still = {}  # name -> the last step that moved it
     for name in evidence.matrices:
@@ -576,14 +507,10 @@ def no_gradient(evidence):
 @CHECKS.enter(lambda e: e.models)
 def frozen(evidence):
     names = []
-    for model in evidence.models:
-        for layer in all_layers(model):
-            if not layer.trainable:
-                names += [
-                    evidence.names[id(weight)]
-                    for weight in layer.weights
-                    if id(weight) in evidence.names and is_initial(layer, weight)
-                ]
+    for layer in evidence.layers:
+        if not layer.trainable:
+            known = [weight for weight in layer.weights if id(weight) in evidence.names]
+            names += [evidence.names[id(weight)] for weight in known if is_initial(layer, weight)]
     solved = evidence.has_learned and evidence.part_of_guessing < SOLVED  # by random features
     if (names := [*dict.fromkeys(names)]) and not solved:
         text = (
@@ -664,7 +591,7 @@ def dead_units(evidence):
         e.output is not None
         and e.output.values is not None
         and e.output.values.ndim == 2
-        and e.age(e.last_step) >= ENOUGH
+        and e.steps >= ENOUGH
         and (e.kind in CROSS_ENTROPIES or e.output.y is not None)
     ),
     "symptom",
@@ -703,7 +630,9 @@ def fading(evidence):
 
 
 # The last steps alone would be those of a learning rate that has decayed.
-@CHECKS.enter(lambda e: e.saw_the_start)
+@CHECKS.enter(
+    lambda e: any(e.age(min(e.of(name, "step"), default=math.inf)) <= STARTED for name in e.fastest)
+)
 def steps_too_small(evidence):
     fastest = evidence.fastest
     name = max(fastest, key=lambda name: fastest[name][1])
@@ -724,7 +653,7 @@ def steps_too_small(evidence):
 def layer_lags(evidence):
     fastest = {name: pace for name, (_, pace) in evidence.fastest.items()}
     usual = median_low(fastest.values())
-    if len(evidence.saturating) > 1 and evidence.age(evidence.last_step) >= ENOUGH:
+    if len(evidence.saturating) > 1 and evidence.steps >= ENOUGH:
         usual = min(max(fastest.values()), TOO_SLOW / LAGGING)  # the gradient fades layer by layer
     slow = [
         name
@@ -801,24 +730,25 @@ def accuracy_contradicts_the_loss(evidence):
         yield (), step, accuracy, text
 
 
-@CHECKS.enter(lambda e: e.guessing and e.error is not None and e.age(e.last_step) < ENOUGH)
+@CHECKS.enter(lambda e: e.guessing and e.error is not None and e.steps < ENOUGH)
 def too_few_steps(evidence):
-    age = evidence.age(evidence.last_step)
     makes_progress = evidence.makes_progress or evidence.skill > SKILLED
     # Right after the start, BatchNormalization is better in training than here.
     makes_progress = makes_progress or evidence.shown_loss < LEARNED * evidence.guessing
-    if evidence.has_learned or (makes_progress and age >= 2 * STARTED):
+    if evidence.has_learned or (makes_progress and evidence.steps >= 2 * STARTED):
         return
     # A loss that has hardly moved needs more than longer; large steps bear no more.
     largest = max((pace for _, pace in evidence.paces.values()), default=0)
-    is_slow = evidence.part_of_the_way < SLOW_WAY and 10 * largest < HEALTHY
+    start = next(iter(evidence.loss.values()), evidence.untrained)
+    fallen = (start - evidence.latest_loss) / max(start - evidence.least, 1e-12)
+    is_slow = fallen < SLOW_WAY and 10 * largest < HEALTHY
     rate = ", with ten times the learning rate" * is_slow
     text = (
-        f"After {age} steps the loss is {evidence.error:.3g}, and that of guessing is "
+        f"After {evidence.steps} steps the loss is {evidence.error:.3g}, and that of guessing is "
         f"{evidence.guessing:.3g}. Likely cause: the training was too short. Try to train ten "
         f"times as long{rate}: more epochs, or smaller batches."
     )
-    yield (), evidence.last_step, float(age), text
+    yield (), evidence.last_step, float(evidence.steps), text
 
 
 @CHECKS.enter(
