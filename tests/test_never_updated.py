@@ -8,7 +8,7 @@ from monitored import Log, detailed, fit, network
 
 import keras_lecture_opt
 from keras_lecture_opt import EffectiveLearningRateMonitor
-from keras_lecture_opt.monitor._training import choose
+from keras_lecture_opt.monitor._training import Training
 
 FORGETFUL = {
     "Momentum": keras_lecture_opt.Momentum,
@@ -53,6 +53,15 @@ def test_weight_decay_is_not_taken_for_an_update(tmp_path):
             assert log.last("never_updated/dense/kernel") == 0.25
 
 
+def starts(model, monitor):
+    """The weights before training that a monitor keeps, one for each variable."""
+    training = Training(monitor, pytest.fail)
+    training.watch([model])
+    training.counts()
+    training.look(at_start=True)
+    return [m.start for m in training.monitored]
+
+
 def test_state_that_keeps_the_evidence_needs_no_copy_of_the_weights():
     """The weights that were put back where they began were updated all the same."""
     for optimizer, needs_copy in (
@@ -63,7 +72,5 @@ def test_state_that_keeps_the_evidence_needs_no_copy_of_the_weights():
     ):
         model = network(optimizer)
         optimizer.build(model.trainable_variables)
-        monitored, _ = choose([model], [optimizer], detailed(), [], at_start=True)
-        assert [m.start is not None for m in monitored] == [needs_copy] * 4
-        monitored, _ = choose([model], [optimizer], EffectiveLearningRateMonitor(), [], True)
-        assert [m.start for m in monitored] == [None] * 4
+        assert [start is not None for start in starts(model, detailed())] == [needs_copy] * 4
+        assert starts(model, EffectiveLearningRateMonitor()) == [None] * 4

@@ -19,11 +19,12 @@ from keras_lecture_opt._arguments import (
     check_path,
     must_be,
 )
-from keras_lecture_opt.monitor import _configuration, _quantities
 from keras_lecture_opt.monitor._clock import Clock
+from keras_lecture_opt.monitor._configuration import contradiction
 from keras_lecture_opt.monitor._history import History, Row
-from keras_lecture_opt.monitor._measure import Before, measure, number
+from keras_lecture_opt.monitor._measure import measure, number
 from keras_lecture_opt.monitor._names import Names
+from keras_lecture_opt.monitor._quantities import in_docstring
 from keras_lecture_opt.monitor._tensorboard import RunWriter
 from keras_lecture_opt.monitor._training import Training
 from keras_lecture_opt.monitor._verdicts import ACCURACIES, Evidence, judge, summarize
@@ -43,22 +44,19 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
     are all in it. Of several steps in one call (`steps_per_execution`, or a `train_step` that calls
     an optimizer several times) only the sum can be seen: it is called `execution`.
 
-    `keras_lecture_opt.effective_learning_rate` has the definition and each optimizer's formula. A
-    weight behind a dead input has never taken a step; an adaptive rule would give it the enormous
-    `learning_rate / epsilon`, so medians and quantiles leave it out, as far as the optimizer's
-    state shows it. (Where the state forgets it within 10,000 steps, `detail` keeps a copy of the
-    weights before training.) A median is that of at most 4,096 weights of a variable, chosen at
-    random but always the same; with `detail`, a map or tracked weights, it is that of all.
+    `keras_lecture_opt.effective_learning_rate` has each optimizer's formula. Medians and quantiles
+    leave out weights that have never taken a step, such as those behind a dead input: an adaptive
+    rule would give them the enormous `learning_rate / epsilon`. The optimizer's state shows them;
+    where it forgets within 10,000 steps, `detail` keeps a copy of the weights before training. A
+    median is that of at most 4,096 weights of a variable, chosen at random but always the same;
+    with `detail`, a map or tracked weights, it is that of all.
 
     The monitor only reads: training with it equals training without it, bit for bit, and so do the
-    files that are saved. (A learning rate that is a Python callable is called once more at each
-    event.) The weights are copied before a step that will be logged. `history` also holds steps 1,
-    2, 5, 10, 20, 50, … of each training, whatever `update_freq` is. In the first epoch of data of
-    unknown length, the last step is logged without its size.
-
-    Each `fit` or `watch` is a training; `diagnose` judges the latest. Steps go on from one to the
-    next, whatever is compiled, assigned or resumed. Optimizers are found in attributes of the
-    model, and in lists and dicts there.
+    files that are saved. (`docs/limits.md` has what it cannot see.) `history` also holds steps 1,
+    2, 5, 10, 20, 50, … of each training, whatever `update_freq` is. Each `fit` or `watch` is a
+    training, and `diagnose` judges the latest. Steps go on from one to the next, whatever is
+    compiled, assigned or resumed. Optimizers are found in attributes of the model, and in lists and
+    dicts there.
 
     Args:
         log_dir: folder of the run, `~` for the home folder. Events go to its subfolder `train`,
@@ -137,13 +135,12 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
             self._history.limit = check_integer(
                 "history_limit", history_limit, 1, otherwise="None or "
             )
-        self._clock, self._training = Clock(self.update_freq), Training(self)
+        self._clock, self._training = Clock(self.update_freq), Training(self, self._warn)
         self._writer = None  # of the run's files, while they are open or may be opened again
         self._said: set[str] = set()  # what a warning has said
         self._rows: list[Row] = []  # of the latest event, of each variable
         self._metric_rows: list[Row] = []  # and of the whole model
-        self._before = Before()
-        self._is_open = self._has_begun = False
+        self._has_begun = False
 
     @property
     def history(self) -> History:
@@ -153,9 +150,9 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
     def diagnose(self, x: Any = None, y: Any = None) -> list[Verdict]:
         """Say what is wrong with the latest training so far, as far as its numbers tell.
 
-        `docs/verdicts.md` lists the faults, how often each was found when it was planted, how often
-        the advice cured it, and what no number tells. `keras_lecture_opt.check` is included. With
-        `steps_per_execution` above 1, most cannot be seen.
+        `docs/verdicts.md` lists the faults, how often each was found and cured when it was planted,
+        and what no number tells. `keras_lecture_opt.check` is included. With `steps_per_execution`
+        above 1, most cannot be seen.
 
         Args:
             x: a batch of a few hundred inputs, as for the model. With it, the inputs, the outputs
@@ -164,9 +161,8 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
                 judged, too. Defaults to None.
 
         Returns:
-            A list of `Verdict`, which may be printed; its attributes are `fault`, `where`, `step`,
-            `value`, `text` and `certainty`. What is certain comes first; symptoms and hints come
-            last. It is empty if nothing was found.
+            A list of `Verdict`, which may be printed: what is certain comes first, symptoms and
+            hints come last. It is empty if nothing was found.
 
         Raises:
             RuntimeError: nothing has been measured yet.
@@ -213,7 +209,8 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self._begin()
-        batches_per_step = self._training.batches_per_step()
+        optimizers = self._training.optimizers.values()
+        batches_per_step = max((o.gradient_accumulation_steps or 1 for o in optimizers), default=1)
         batches_per_call = getattr(self.model, "steps_per_execution", 1)
         if self._clock.end_epoch(self._training.counts(), batches_per_step, batches_per_call):
             self._show_state()
@@ -298,33 +295,28 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
 
     def _open(self):
         """Raise before the first step if the folder is closed."""
-        if self._is_open:
-            return
-        is_writing = self.log_dir is not None and all(
-            is_chief(model.distribute_strategy) for model in self._training.models
-        )  # else another machine's monitor writes
-        if not is_writing:
-            self._writer = None
-        else:
-            if self._writer is None or self._writer.folder != self.log_dir:
-                self._writer = RunWriter(self.log_dir, self.hparams, self.detail)
-                self._clock.step = 0
+        strategies = [model.distribute_strategy for model in self._training.models]
+        if self.log_dir is None or not all(map(is_chief, strategies)):
+            self._writer = None  # or another machine's monitor writes
+        elif self._writer is None or self._writer.folder != self.log_dir:
+            self._writer = RunWriter(self.log_dir, self.hparams, self.detail)
+            self._clock.step = 0
+        if self._writer:
             self._writer.open()
-        self._is_open, self._has_begun = True, False
 
     def _close(self):
         if self._writer:
             self._writer.close()
-        self._is_open = self._has_begun = False
+        self._has_begun = False
 
     def _begin(self, steps_since=0):
         """Note where the training starts: only in the first epoch, when a backup is restored."""
-        self._open()
         if self._has_begun:
             return
+        self._open()
         counts = self._training.counts()
         taken = min(filter(None, counts.values()), default=steps_since) - steps_since
-        if problem := _configuration.contradiction(self.hparams, self._training.optimizers):
+        if problem := contradiction(self.hparams, self._training.optimizers):
             if not taken:
                 raise ValueError(problem)
             self._warn(problem)  # its learning rate may have changed since
@@ -345,45 +337,36 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
         self._history.begin()
         self._rows = []
         if self.detail:  # it needs the weights before training
-            self._look(at_start=not any(counts.values()))
-
-    def _look(self, **how):
-        for problem in self._training.look(**how):
-            self._warn(problem)
+            self._training.look(at_start=not any(counts.values()))
 
     def _before_step(self, batch=None, batches=1):
         """Copy what is to be measured, if it is time."""
         counts = self._training.counts()
         if self._clock.before(counts, batch, batches):
-            self._look(at_start=not self._clock.age and not any(counts.values()))
-            self._before = Before(self._training.monitored, self._training.optimizers.values())
+            self._training.look(at_start=not self._clock.age and not any(counts.values()))
+            self._training.remember()
 
     def _after_step(self, logs=None):
         """Measure the step just taken, if it is time."""
         # The first step may have made its optimizer; later ones are found before they step.
         counts = self._training.counts(find=not self._clock.age)
-        monitored = self._training.monitored
-        if event := self._clock.after(counts, lambda: self._before.has_moved(monitored)):
+        if event := self._clock.after(counts, self._training.has_moved):
             self._measure(event, logs)
             if event.is_shown:
                 self._show()
-        self._before = Before()  # frees the copies
+        self._training.forget()
 
     def _measure(self, event=None, logs=None):
-        self._look(for_variables=not self._before.copies)
-        optimizers, monitored = self._training.optimizers, self._training.monitored
-        trained, measured = measure(
-            monitored, optimizers.values(), self._before, self.detail, event
-        )
-        for sentence in self._training.oddities(trained):
-            self._warn(sentence)
+        self._training.look()
+        trained, measured = measure(self._training, self.detail, event)
+        self._training.tell_oddities(trained)
         is_first = not self._rows
         self._rows = [Row(self._clock.step, self._clock.epoch, *facts) for facts in measured]
         judged = {name: logs[name] for name in ("loss", *ACCURACIES) if name in (logs or {})}
         self._metric_rows = self._rows_of(judged)
         self._add([*self._rows, *self._metric_rows], event is not None and event.is_early)
         if self._writer and is_first:
-            self._writer.write_configuration(optimizers, self._clock.step)
+            self._writer.write_configuration(self._training.optimizers, self._clock.step)
 
     def _rows_of(self, logs):
         """Return the rows of those losses and metrics that are one number."""
@@ -499,6 +482,4 @@ def _check_all(argument, value, cls):
     return values
 
 
-EffectiveLearningRateMonitor.__doc__ = _quantities.in_docstring(
-    EffectiveLearningRateMonitor.__doc__
-)
+EffectiveLearningRateMonitor.__doc__ = in_docstring(EffectiveLearningRateMonitor.__doc__)

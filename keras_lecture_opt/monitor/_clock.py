@@ -13,27 +13,18 @@ class Event(NamedTuple):
     Attributes:
         is_shown: whether `update_freq` asks for it, so that TensorBoard shows it.
         is_early: whether it is one of the `EARLY` steps of its training.
-        taken: how many steps each optimizer took, by its key.
-        resting: keys of optimizers that took none, but have stepped in this training.
-        batches: in the call that took them.
+        steps: how many each optimizer took, by its key: 0 if it rests, None if it never stepped.
+        most: the largest number of them, which is the safest for an optimizer that nobody knows.
     """
 
     is_shown: bool
     is_early: bool
-    taken: dict
-    resting: set
-    batches: int
+    steps: dict
+    most: int
 
     def steps_of(self, key):
-        """Return how many steps an optimizer took: 0 if it rests, None if nobody can tell.
-
-        Of an optimizer that nobody knows, the largest number is the safest.
-        """
-        if key in self.resting:
-            return 0
-        if key in self.taken:
-            return self.taken[key] or None
-        return max([*self.taken.values(), self.batches])
+        """Return how many steps an optimizer took, None if nobody can tell."""
+        return self.steps.get(key, self.most)
 
 
 class Clock:
@@ -73,7 +64,7 @@ class Clock:
         self._stepped = set()  # optimizers that have stepped in this training
         self._idle = 0  # batches since the last step
         self._call = None  # batches in the present call of TensorFlow
-        self._batches_of_epoch = self._steps_of_epoch = 0
+        self._before_epoch = step, step  # batches and steps
 
     @property
     def age(self):
@@ -82,33 +73,29 @@ class Clock:
 
     def begin_epoch(self, epoch):
         self.epoch = epoch
-        self._batches_of_epoch = self._steps_of_epoch = 0
+        self._before_epoch = self._batches, self.step
 
     def before(self, counts, batch=None, batches=1):
         """Return whether to measure the step to come.
 
-        Args:
-            counts: as for `begin`.
-            batch: number of the batch in its epoch, None in a custom loop.
-            batches: how many batches the call is compiled for; the last one may have fewer.
+        `batch` is the number of the batch in its epoch, None in a custom loop; `batches` is how
+        many the call is compiled for: the last one of an epoch may have fewer.
         """
-        if batch is not None and self._length:
-            batches = max(1, min(batches, self._length - batch))
+        ends_epoch = False
         if batch is None:
             self.step += self.missed(counts)
+        elif self._length:
+            batches = max(1, min(batches, self._length - batch))
+            ends_epoch = batch + batches == self._length
         self._counts, self._call = counts, batches
-        ends_epoch = batch is not None and batch + batches == self._length
         return self._plan(batches, ends_epoch)
 
     def after(self, counts, has_moved):
         """Count what was taken; return an `Event` if it is to be measured, else None.
 
         While gradients accumulate and after an overflow no step is taken: the next one is due.
-
-        Args:
-            counts: as for `begin`.
-            has_moved: function that returns whether weights have moved since a copy was made. It
-                is asked where no known optimizer steps.
+        Where no known optimizer steps, `has_moved` is asked: whether weights have moved since a
+        copy was made.
         """
         batches = self._call or 1
         if self._call is None:  # `before` was not called
@@ -116,7 +103,6 @@ class Clock:
         taken = {key: self._taken(key, count, batches) for key, count in counts.items()}
         self._counts, self._call = counts, None
         self._batches += batches
-        self._batches_of_epoch += batches
         self._idle += batches
         steps = min(filter(None, taken.values()), default=0)
         self._stepped |= {key for key, count in taken.items() if count}
@@ -125,12 +111,11 @@ class Clock:
         if not steps:
             return None
         self.step += steps
-        self._steps_of_epoch += steps
         self._idle = 0
         if not (self._is_due or self._is_awaited):
             return None
-        resting = {key for key in self._stepped if not taken.get(key)}
-        event = Event(self._is_due, self._is_awaited, taken, resting, batches)
+        told = {key: count if key in self._stepped else None for key, count in taken.items()}
+        event = Event(self._is_due, self._is_awaited, told, max([*taken.values(), batches]))
         if self._is_due:
             self._shown_at = self._batches
         self._is_due = self._is_awaited = False
@@ -145,26 +130,24 @@ class Clock:
     def end_epoch(self, counts, batches_per_step=1, batches_per_call=1):
         """Return whether to show the state now: nobody foresaw that the epoch would end here.
 
-        Args:
-            counts: as for `begin`. Keras counts a step more where data of unknown length end.
-            batches_per_step: how many batches one optimizer step takes, as gradients accumulate.
-            batches_per_call: how many batches one call is compiled for.
+        One optimizer step takes `batches_per_step`, as gradients accumulate, and one call is
+        compiled for `batches_per_call`. Keras counts a step more where data of unknown length end.
         """
-        if not self._length and batches_per_call > 1 and self._steps_of_epoch:
+        batches_before, steps_before = self._before_epoch
+        length, steps = self._batches - batches_before, self.step - steps_before
+        if not self._length and batches_per_call > 1 and steps:
             # The last call may have had fewer batches than it was compiled for.
-            missing = self._batches_of_epoch - self._steps_of_epoch * batches_per_step
-            self._batches -= max(0, missing)
-            self._batches_of_epoch -= max(0, missing)
-        self._counts, self._length = counts, self._batches_of_epoch
-        return self.update_freq == "epoch" and self.age > 0 and self._show_now()
+            length = min(length, steps * batches_per_step)
+            self._batches = batches_before + length
+        self._counts, self._length = counts, length
+        if self.update_freq != "epoch" or not self.age or self._shown_at == self._batches:
+            return False
+        self._shown_at = self._batches
+        return True
 
     def end(self):
         """Return whether to show the state now: there were fewer batches than `update_freq`."""
-        return self.age > 0 and self._shown_at is None and self._show_now()
-
-    def _show_now(self):
-        is_new, self._shown_at = self._shown_at != self._batches, self._batches
-        return is_new
+        return self.age > 0 and self._shown_at is None
 
     def _taken(self, key, count, batches):
         """How many steps an optimizer took since it was last looked at."""

@@ -16,7 +16,6 @@ from keras_lecture_opt.rates import (
     factor_after_step,
     formula_of,
     latest_learning_rate,
-    next_learning_rate,
     steps_taken,
     updated_mask,
 )
@@ -42,32 +41,12 @@ def number(value):
         return None
 
 
-class Before:
-    """What a step changes, as it is before the step.
-
-    Args:
-        monitored: list of `MonitoredVariable`.
-        optimizers: those that train them.
-    """
-
-    def __init__(self, monitored=(), optimizers=()):
-        self.rates = {id(o): next_learning_rate(o) for o in optimizers}
-        self.copies = {id(m.variable): copy(m.variable) for m in monitored}
-
-    def has_moved(self, monitored):
-        """Return whether any of the variables has moved since."""
-        copied = [m.variable for m in monitored if id(m.variable) in self.copies]
-        return any(tf.reduce_any(self.copies[id(v)] != read(v)) for v in copied)
-
-
 @np.errstate(all="ignore")  # whatever a user has set, numbers that are not finite are measured
-def measure(monitored, optimizers, before, detail, event=None):
+def measure(training, detail, event=None):
     """Measure a step.
 
     Args:
-        monitored: list of `MonitoredVariable`.
-        optimizers: those that train them.
-        before: `Before` of the step. Its copies are freed.
+        training: what is trained, and what it remembers of before the step.
         detail: whether to measure more than steps and medians.
         event: the `Event`, None if nobody foresaw it: then only the state can be measured.
 
@@ -75,43 +54,36 @@ def measure(monitored, optimizers, before, detail, event=None):
         A list of those of the variables that are trained, and one of tuples of variable's name,
         quantity and value: a number, or an array.
     """
-    trained, found = {}, {}
-    for m in monitored:
-        steps, moved = event and event.steps_of(id(m.optimizer)), ()
-        copied = before.copies.pop(id(m.variable), None)
-        if copied is not None:
-            moved = movement(copied, read(m.variable))
+    trained, found, learning_rates = [], {}, {}
+    for m in training.monitored:
+        steps = event and event.steps_of(id(m.optimizer))
+        moved = () if m.before is None else movement(m.before, read(m.variable))
+        m.before = None  # frees the memory
         has_moved = moved and moved[0]
         if not m.is_frozen or has_moved:
-            trained[m.name] = m
-            is_resting = steps == 0 and not has_moved
-            found[m.name] = {} if is_resting else numbers_of_step(moved, steps)
-    latest, stepped = {}, set()
-    for optimizer in optimizers:
-        rate = before.rates.get(id(optimizer))
-        rate = latest_learning_rate(optimizer) if rate is None else rate
-        latest[id(optimizer)] = tf.cast(rate, tf.float64)
-        if steps_taken(optimizer) and not (event and id(optimizer) in event.resting):
-            stepped.add(id(optimizer))
+            trained.append(m)
+            is_known = moved and (steps != 0 or has_moved)
+            found[m.name] = numbers_of_step(*moved, steps) if is_known else {}
+    for optimizer in training.optimizers.values():
+        is_resting = event and event.steps_of(id(optimizer)) == 0
+        if steps_taken(optimizer) and not is_resting:
+            rate = training.learning_rates.get(id(optimizer))
+            rate = latest_learning_rate(optimizer) if rate is None else rate
+            learning_rates[id(optimizer)] = tf.cast(rate, tf.float64)
     # A rate that is not finite makes its weight NaN, and must be counted.
-    with_rates = [
-        m for m in trained.values() if m.missing_rate is None and id(m.optimizer) in stepped
-    ]
-    for m, rate, updated in rates_of(with_rates, latest, detail, found):
+    known = [m for m in trained if m.missing_rate is None and id(m.optimizer) in learning_rates]
+    for m, rate, updated in rates_of(known, learning_rates, detail, found):
         found[m.name] |= numbers_of_rates(m, rate, updated, detail)
     measured = []
     for name, values in found.items():
         for index, rate in values.pop("tracked_weights", {}).items():
             measured.append((f"{name}{index}", "tracked_weights", rate))
         measured += [(name, quantity, value) for quantity, value in values.items()]
-    return [*trained.values()], measured
+    return trained, measured
 
 
-def numbers_of_step(moved, steps):
-    """Return the numbers of a variable's `movement`, of which there may be none."""
-    if not moved:
-        return {}
-    step, before, after = moved
+def numbers_of_step(step, before, after, steps):
+    """Return the numbers of a variable's `movement`."""
     name = "execution" if steps and steps > 1 else "step"
     ratio = {f"{name}_to_weight": step / before} if before else {}  # a variable of zeros has none
     return {name: step, "weight": after, **ratio}
@@ -170,11 +142,11 @@ def numbers_of_rates(m, rate, updated, detail):
     values = {"effective_lr": quantiles["median"]} if quantiles else {}
     if not_finite:
         values["effective_lr_not_finite"] = float(not_finite)
-    flat = [int(np.ravel_multi_index(i, m.variable.shape)) if i else 0 for i in m.tracked]
+    shape = m.variable.shape
     values["tracked_weights"] = {
-        f"[{','.join(map(str, index))}]": float(rate[i])
-        for index, i in zip(m.tracked, flat, strict=True)
-        if mask[i]
+        f"[{','.join(map(str, index))}]": float(rate.reshape(shape)[index])
+        for index in m.tracked
+        if mask.reshape(shape)[index]
     }
     if m.map_shape:
         values["effective_lr_map"] = map_rates(rate, mask, m.map_shape)
@@ -190,27 +162,19 @@ def numbers_of_rates(m, rate, updated, detail):
 
 
 def sample_rates(monitored, learning_rate, detail):
-    """Yield variables of one optimizer, and the rates of a sample of the weights of each.
+    """Return variables with the rates of a sample of each, and the masks, as `rates_of` does.
 
-    Args:
-        monitored: list of `MonitoredVariable` of one type. Their optimizer computes the rate of a
-            weight from the state of that weight alone.
-        learning_rate: that of the latest step, a scalar.
-        detail: whether all rates are counted.
+    They are of one optimizer, whose rate of a weight depends on its state alone, and of one type.
     """
     optimizer, variables = monitored[0].optimizer, [m.variable for m in monitored]
-    state = SampledState(optimizer, variables)
-    sizes = [min(SAMPLE, math.prod(v.shape)) for v in variables]
+    state, updated = SampledState(optimizer, variables), None
+    ends = np.cumsum([min(SAMPLE, math.prod(v.shape)) for v in variables])
     rates = factor_after_step(optimizer, variables[0], learning_rate, state).numpy()
-    updated = None
     if rates.ndim or any(needs_all(m, detail) for m in monitored):
         updated = updated_mask(optimizer, variables[0], state)
-        updated = updated if updated is None else updated.numpy()
-    rates = np.broadcast_to(rates, [sum(sizes)])
-    start = 0
-    for m, size in zip(monitored, sizes, strict=True):
-        part, start = slice(start, start + size), start + size
-        yield m, rates[part], updated if updated is None else updated[part]
+    masks = [None] * len(ends) if updated is None else np.split(updated.numpy(), ends[:-1])
+    rates = np.split(np.broadcast_to(rates, ends[-1]), ends[:-1])
+    return zip(monitored, rates, masks, strict=True)
 
 
 class SampledState:
@@ -282,26 +246,20 @@ def copy(variable):
 
 
 def movement(before, after):
-    """Measure the step that a variable took.
+    """Return the root mean squares of a step, of the weights before it and of those after it.
 
-    Args:
-        before: a `copy` of the weights before it, or a tensor.
-        after: the weights after it, a floating-point tensor of the same shape.
-
-    Returns:
-        Root mean squares of the step, of the weights before it and of those after it: three
-        Python numbers, exact to about 1e-6, and to 1e-12 for float64.
+    They are exact to about 1e-6, and to 1e-12 for float64. `before` is a `copy` of the weights or
+    a tensor, `after` a tensor.
     """
     size = math.prod(before.shape)
     if size <= BLOCK:  # operations on a tensor would take longer
         before, after = np.asarray(before, "float64"), np.asarray(after, "float64")
+    elif isinstance(before, np.ndarray):
+        after = in_place(after)
+    dtype = "float64" if before.dtype == "float64" else "float32"
+    sums = sums_of_squares(before, after, dtype)
+    if dtype == "float32" and not all(TINY < s < HUGE for s in sums):  # a square left its range
         sums = sums_of_squares(before, after, "float64")
-    else:
-        if isinstance(before, np.ndarray):
-            after = in_place(after)
-        sums = sums_of_squares(before, after, "float64" if before.dtype == "float64" else "float32")
-        if not all(TINY < s < HUGE for s in sums):  # a square left the range of float32
-            sums = sums_of_squares(before, after, "float64")
     return [math.sqrt(s / size) for s in sums]
 
 
@@ -329,11 +287,7 @@ def in_place(x):
 
 
 def summarize(rate, mask):
-    """Count the rates of one variable.
-
-    Args:
-        rate: float32 vector, the effective learning rate of each weight.
-        mask: boolean vector: which weights have ever been updated.
+    """Count the rates of one variable: a float32 vector, and a mask of the updated weights.
 
     Returns:
         Dict of the quantiles of the finite rates of the weights that have been updated, each the
@@ -353,13 +307,8 @@ def summarize(rate, mask):
 def map_rates(rate, mask, shape):
     """Return the mean of log10(rate) over the updated weights that belong to a pixel, NaN if none.
 
-    Args:
-        rate: float vector, the effective learning rate of each weight.
-        mask: boolean vector: which weights have ever been updated.
-        shape: (height, width), whose product divides the number of weights.
-
-    Returns:
-        An array of at most `LARGEST_MAP` pixels a side. A weight on an edge belongs to both pixels.
+    The product of `shape`, height and width, divides the number of weights. The map has at most
+    `LARGEST_MAP` pixels a side; a weight on an edge belongs to both.
     """
     usable = mask & np.isfinite(rate) & (rate > 0)
     down, across = (shares(side, min(side, LARGEST_MAP)) for side in shape)

@@ -1,6 +1,7 @@
 """Names that are the same in every run, so that TensorBoard overlays the runs."""
 
 import collections
+import itertools
 import re
 
 import keras
@@ -22,24 +23,19 @@ def canonical_names(model):
         Dict from the `id` of each of the model's weights to its name, unique in the model.
     """
     automatic = automatic_names()
-    names, taken = {}, set()
-    renamed = {}  # (path of the parent, name) -> new name
-    used = collections.Counter()  # (path of the parent, automatic name without its number)
+    names, renamed = {}, {}  # by the weight's id; by the parts of a path
+    taken = collections.defaultdict(set)  # by the parts of the parent's path
     for weight in model.weights:
-        parts = weight.path.split("/")
-        if parts[0] == model.name and len(parts) > 1:
-            del parts[0]
+        parts, new = weight.path.removeprefix(f"{model.name}/").split("/"), []
         for i, part in enumerate(parts):
             place = (*parts[:i], part)
             base = NUMBER.sub("", part)
             # Bidirectional calls its layers forward_lstm_1 and backward_lstm_1.
             inner = re.sub(r"^(forward|backward)_", "", base) if i else base
             if inner in automatic and place not in renamed:
-                n = used[*parts[:i], base]
-                used[*parts[:i], base] += 1
-                renamed[place] = f"{base}_{n}" if n else base
-        name = "/".join(renamed.get((*parts[: i + 1],), part) for i, part in enumerate(parts))
-        names[id(weight)] = unique(name, taken)
+                renamed[place] = unique(base, taken[place[:-1]])
+            new.append(renamed.get(place, part))
+        names[id(weight)] = unique("/".join(new), taken["whole names"])
     return names
 
 
@@ -62,12 +58,11 @@ def own_name(thing):
 
 def unique(name, taken):
     """Return a name that is not taken, and take it: a user may give one name twice."""
-    found, n = name, 0
-    while found in taken:
-        n += 1
-        found = f"{name}_{n}"
-    taken.add(found)
-    return found
+    for n in itertools.count():
+        found = f"{name}_{n}" if n else name
+        if found not in taken:
+            taken.add(found)
+            return found
 
 
 class Names:
@@ -89,7 +84,7 @@ class Names:
                 for path in (variable.path, variable.path.removeprefix(f"{model.name}/")):
                     self.from_keras.setdefault(path, name)
 
-    def find(self, name, variables, argument, problems):
+    def find(self, name, variables, argument, warn):
         """Return our name of what a user calls by our name or by Keras's, or None.
 
         If each means another variable, Keras's counts, which the user's own code shows.
@@ -98,10 +93,10 @@ class Names:
         if ours in variables:
             if ours != name and name in variables:
                 mapping = ", ".join(f"{own} -> {our}" for own, our in self.from_keras.items())
-                problems.append(
+                warn(
                     f"`{argument}`: {name!r} is taken for Keras's name, which the monitor logs as "
                     f"{ours!r}: names that look automatic are numbered anew. {mapping}."
                 )
             return ours
         known = ", ".join(map(repr, variables))
-        problems.append(f"`{argument}`: no variable {name!r} is trained; there are {known}.")
+        warn(f"`{argument}`: no variable {name!r} is trained; there are {known}.")

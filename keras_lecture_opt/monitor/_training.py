@@ -10,12 +10,14 @@ import numpy as np
 import tensorflow as tf
 
 from keras_lecture_opt._keras_private import index_of, is_overwritten
+from keras_lecture_opt.monitor._measure import copy, read
 from keras_lecture_opt.monitor._names import Names, own_name, unique
 from keras_lecture_opt.rates import (
     formula_of,
     inner_optimizers,
     keeps_evidence,
     missing_rate,
+    next_learning_rate,
     steps_taken,
     unknown_formula,
 )
@@ -34,6 +36,7 @@ class MonitoredVariable:
     optimizer: keras.optimizers.Optimizer | None = None  # that updates it, if it is known
     missing_rate: str | None = None  # why it has no effective learning rate
     is_frozen: bool = False  # an optimizer holds it, but it is not trainable
+    before: Any = None  # a copy of the weights before the step that is measured
     # For details only: each costs memory while the model trains.
     ever_updated: Any = None  # which weights have ever been updated
     start: tf.Tensor | None = None  # the weights before training, if the mask above needs them
@@ -46,27 +49,27 @@ class Training:
 
     Args:
         monitor: the callback, for its arguments.
+        warn: function of a sentence on what cannot be logged, or is trained in an odd way.
     """
 
-    def __init__(self, monitor):
-        self._monitor = monitor
+    def __init__(self, monitor, warn):
+        self._monitor, self._warn = monitor, warn
         self.models, self._given, self.monitored = [], [], []
-        self.optimizers = {}
+        self.optimizers, self.learning_rates = {}, {}
         self._seen = None
 
     def watch(self, models, optimizers=()):
         self.models, self._given, self._seen = models, optimizers, None
 
-    def find_optimizers(self):
-        """Find those that may update variables: a dict from labels to optimizers.
+    def _find_optimizers(self):
+        """Find those that may update variables.
 
         A label is the attribute of the model that holds the optimizer, or the optimizer's name.
         """
         held = [("", optimizer) for optimizer in self._given]
         for model in self.models:
             held += optimizers_of(model)
-        found = {}  # id -> (label, optimizer)
-        taken = set()
+        found, taken = {}, set()  # id -> (label, optimizer); labels
         for label, optimizer in held:
             inner = inner_optimizers(optimizer)
             for one in inner:
@@ -78,44 +81,120 @@ class Training:
     def counts(self, find=True):
         """Return how many steps each optimizer has taken, by its id; find new ones before that."""
         if find:
-            self.find_optimizers()
+            self._find_optimizers()
         return {id(optimizer): steps_taken(optimizer) for optimizer in self.optimizers.values()}
 
-    def batches_per_step(self):
-        """Return how many batches one optimizer step takes, as gradients accumulate."""
-        numbers = [o.gradient_accumulation_steps or 1 for o in self.optimizers.values()]
-        return max(numbers, default=1)
+    def remember(self):
+        """Keep what the step to come changes: learning rates and weights."""
+        self.learning_rates = {id(o): next_learning_rate(o) for o in self.optimizers.values()}
+        for m in self.monitored:
+            m.before = copy(m.variable)
 
-    def look(self, at_start=False, for_variables=True):
+    def has_moved(self):
+        """Return whether any of the variables has moved since."""
+        kept = [m for m in self.monitored if m.before is not None]
+        return any(tf.reduce_any(m.before != read(m.variable)) for m in kept)
+
+    def forget(self):
+        self.learning_rates = {}
+        for m in self.monitored:
+            m.before = None
+
+    def look(self, at_start=False):
         """Decide again what to log, if what is trained has changed.
 
-        Args:
-            at_start: whether no step has been taken yet.
-            for_variables: whether to look for new variables, too, which takes time.
-
-        Returns:
-            A list of sentences on what cannot be logged.
+        `at_start` is whether no step has been taken yet.
         """
         optimizers = [*self.optimizers.values()]
         # Of several optimizers that hold a variable, one that has never stepped trains nothing.
         several = len(optimizers) > 1
         known = [(id(o), o.built, several and steps_taken(o) > 0) for o in optimizers]
-        if not for_variables and self._seen and known == self._seen[0]:
-            return []
+        # To look for new variables takes time, and was done before they were copied.
+        was_done = any(m.before is not None for m in self.monitored)
+        if was_done and self._seen and known == self._seen[0]:
+            return
         seen = known, [id(v) for model in self.models for v in model.trainable_variables]
-        if seen == self._seen:
-            return []
-        self._seen = seen
-        self.monitored, problems = choose(
-            self.models, optimizers, self._monitor, self.monitored, at_start
-        )
-        return problems
+        if seen != self._seen:
+            self._seen = seen
+            self.monitored = self._choose(optimizers, at_start)
 
-    def oddities(self, monitored):
-        """Return sentences on variables that were trained in a way that nobody expects."""
-        said = []
+    def _choose(self, optimizers, at_start):
+        """Return what to log: what has been monitored so far remembers its updated weights."""
+        names, monitor = Names(self.models), self._monitor
+        trainable = {id(v) for model in self.models for v in model.trainable_variables}
+        trained = {
+            names.of[id(v)]: v
+            for model in self.models
+            for v in model.weights
+            # A train step that Keras made before a layer was frozen goes on to train it.
+            if id(v) in trainable or owners(optimizers, v)
+        }
+        if overwritten := [name for name, v in trained.items() if is_overwritten(v)]:
+            self._warn(
+                f"Not logged: {', '.join(overwritten)}: they are overwritten with their gradient."
+            )
+        variables = {
+            name: v for name, v in trained.items() if math.prod(v.shape) and name not in overwritten
+        }
+        chosen = self._select(variables, names)
+        tracked = self._track(chosen, names)
+        maps = map_shapes(variables.values(), self.models[0]) if monitor.write_images else {}
+        known = {id(m.variable): m for m in self.monitored}
+        monitored = []
+        for name, variable in chosen.items():
+            m = known.get(id(variable)) or MonitoredVariable(name, variable)
+            m.name, m.is_frozen = name, id(variable) not in trainable
+            m.optimizer, m.missing_rate = owner(optimizers, variable)
+            m.tracked, m.map_shape = tracked[name], maps.get(id(variable))
+            if monitor.detail and m.ever_updated is None:
+                m.ever_updated = False
+                m.start = tf.identity(variable) if at_start else None
+            # Weight decay moves weights that have no gradient.
+            if m.missing_rate is None and (m.optimizer.weight_decay or keeps_evidence(m.optimizer)):
+                m.start = None
+            monitored.append(m)
+        return monitored
+
+    def _select(self, variables, names):
+        """Return those of the variables, by name, that a user wants."""
+        selection = self._monitor.variables
+        if selection is None:
+            return variables
+        if isinstance(selection, re.Pattern):
+            chosen = {name: v for name, v in variables.items() if selection.search(name)}
+            if not chosen:
+                known = ", ".join(variables)
+                self._warn(f"`variables`: {selection.pattern!r} matches none of {known}.")
+            return chosen
+        found = {names.find(name, variables, "variables", self._warn) for name in selection}
+        return {name: v for name, v in variables.items() if name in found}
+
+    def _track(self, variables, names):
+        """Return the indices of the weights to track, by the name of their variable."""
+        given = self._monitor.tracked_weights
+        chosen = {name: [] for name in variables}
+        if not isinstance(given, dict):
+            rng = np.random.default_rng(self._monitor.seed)
+            for name, variable in variables.items():
+                size = math.prod(variable.shape)
+                flat = rng.choice(size, min(given, size), replace=False)
+                chosen[name] = [tuple(map(int, np.unravel_index(i, variable.shape))) for i in flat]
+            return chosen
+        for called, indices in given.items():
+            if name := names.find(called, variables, "tracked_weights", self._warn):
+                shape = tuple(variables[name].shape)
+                for index in indices:
+                    if len(index) == len(shape) and np.all(np.less(index, shape)):
+                        chosen[name].append(index)
+                    else:
+                        there_is = f"{called!r}, of shape {shape}"
+                        self._warn(f"`tracked_weights`: {there_is}, has no weight {index}.")
+        return chosen
+
+    def tell_oddities(self, monitored):
+        """Warn of variables that were trained in a way that nobody expects."""
         if frozen := [m.name for m in monitored if m.is_frozen]:
-            said.append(
+            self._warn(
                 f"Not trainable, but trained all the same: {', '.join(frozen)}. Keras notices that "
                 "`trainable` was set when the model is compiled anew."
             )
@@ -124,9 +203,8 @@ class Training:
             if m.missing_rate:
                 reasons.setdefault(m.missing_rate, []).append(m.name)
         for reason, names in reasons.items():
-            end = "" if reason.endswith(".") else "."
-            said.append(f"Not logged in effective_lr: {', '.join(names)}: {reason}{end}")
-        return said
+            reason = reason.removesuffix(".")
+            self._warn(f"Not logged in effective_lr: {', '.join(names)}: {reason}.")
 
 
 def optimizers_of(model):
@@ -149,59 +227,6 @@ def optimizers_of(model):
     return held
 
 
-def choose(models, optimizers, monitor, known, at_start):
-    """Decide which variables to log, and what of each.
-
-    Args:
-        models: what is trained.
-        optimizers: those that may train it.
-        monitor: the callback, for its arguments.
-        known: list of what has been monitored so far: it remembers which weights were updated.
-        at_start: whether training is about to start.
-
-    Returns:
-        A list of `MonitoredVariable`, and a list of sentences on what cannot be logged.
-    """
-    names = Names(models)
-    trainable = {id(v) for model in models for v in model.trainable_variables}
-    trained = {
-        id(v): v
-        for model in models
-        for v in model.weights
-        # A train step that Keras made before a layer was frozen goes on to train it.
-        if id(v) in trainable or owners(optimizers, v)
-    }
-    overwritten = [names.of[key] for key, v in trained.items() if is_overwritten(v)]
-    problems = []
-    if overwritten:
-        problems.append(
-            f"Not logged: {', '.join(overwritten)}: they are overwritten with their gradient."
-        )
-    variables = {
-        names.of[key]: v
-        for key, v in trained.items()
-        if math.prod(v.shape) and not is_overwritten(v)
-    }
-    chosen = select(monitor.variables, variables, names, problems)
-    tracked = tracked_indices(monitor.tracked_weights, monitor.seed, chosen, names, problems)
-    maps = map_shapes(variables.values(), models[0]) if monitor.write_images else {}
-    known = {id(m.variable): m for m in known}
-    monitored = []
-    for name, variable in chosen.items():
-        m = known.get(id(variable)) or MonitoredVariable(name, variable)
-        m.name, m.is_frozen = name, id(variable) not in trainable
-        m.optimizer, m.missing_rate = owner(optimizers, variable)
-        m.tracked, m.map_shape = tracked[name], maps.get(id(variable))
-        if monitor.detail and m.ever_updated is None:
-            m.ever_updated = False
-            m.start = tf.identity(variable) if at_start else None
-        # Weight decay moves weights that have no gradient.
-        if m.missing_rate is None and (m.optimizer.weight_decay or keeps_evidence(m.optimizer)):
-            m.start = None
-        monitored.append(m)
-    return monitored, problems
-
-
 def owners(optimizers, variable):
     """Return the optimizers that hold state for a variable."""
     return [o for o in optimizers if index_of(o, variable) is not None]
@@ -220,47 +245,6 @@ def owner(optimizers, variable):
     if formula_of(optimizer) is None:
         return optimizer, unknown_formula(optimizer)
     return optimizer, missing_rate(optimizer, variable)
-
-
-def select(selection, variables, names, problems):
-    """Return those of the variables, by name, that a user wants."""
-    if selection is None:
-        return variables
-    if isinstance(selection, re.Pattern):
-        chosen = {name: v for name, v in variables.items() if selection.search(name)}
-        if not chosen:
-            problems.append(
-                f"`variables`: {selection.pattern!r} matches none of {', '.join(variables)}."
-            )
-        return chosen
-    found = {names.find(name, variables, "variables", problems) for name in selection}
-    return {name: v for name, v in variables.items() if name in found}
-
-
-def tracked_indices(tracked_weights, seed, variables, names, problems):
-    """Return the indices of the weights to track, by the name of their variable."""
-    shapes = {name: tuple(v.shape) for name, v in variables.items()}
-    if not isinstance(tracked_weights, dict):
-        rng = np.random.default_rng(seed)
-        chosen = {}
-        for name, shape in shapes.items():
-            size = math.prod(shape)
-            flat = rng.choice(size, min(tracked_weights, size), replace=False)
-            chosen[name] = [tuple(map(int, np.unravel_index(i, shape))) for i in flat]
-        return chosen
-    chosen = {name: [] for name in shapes}
-    for given, indices in tracked_weights.items():
-        name = names.find(given, variables, "tracked_weights", problems)
-        for index in indices if name else ():
-            if len(index) == len(shapes[name]) and all(
-                0 <= i < side for i, side in zip(index, shapes[name], strict=True)
-            ):
-                chosen[name].append(index)
-            else:
-                problems.append(
-                    f"`tracked_weights`: {given!r}, of shape {shapes[name]}, has no weight {index}."
-                )
-    return chosen
 
 
 def map_shapes(variables, model):
