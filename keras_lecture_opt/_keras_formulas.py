@@ -114,8 +114,7 @@ def lamb(optimizer, variable, learning_rate, t):
 
 
 def l1_regularization(optimizer, variable):
-    strength = optimizer.l1_regularization_strength
-    if strength:
+    if strength := optimizer.l1_regularization_strength:
         return (
             f"with l1_regularization_strength {strength} the step of {optimizer.name} is not a "
             "multiple of the gradient"

@@ -28,8 +28,8 @@ _deterministic: list[bool] = []  # what each context in use found
 class UpdateHook(keras.optimizers.Optimizer):
     """Gives public names to the places where Keras's TensorFlow backend handles all variables.
 
-    No public method sees all variables of a step: `update_step` gets one at a time. This is the way
-    of the gradients in a step, with what is changed here at the left margin::
+    The only public one, `update_step`, gets one variable at a time. This is the way of the
+    gradients in a step, with what is changed here at the left margin::
 
         apply
         sparse gradients become dense
@@ -90,8 +90,7 @@ def densify(gradient, variable):
 def index_of(optimizer, variable):
     """The variable's position in the optimizer's lists of state, or None.
 
-    Keras offers no public way from a variable to its state; its guide to custom optimizers uses
-    this method.
+    There is no public way; Keras's guide to custom optimizers uses this method.
     """
     if not isinstance(variable, (keras.Variable, tf.Variable)):
         raise TypeError(must_be("variable", "a keras.Variable", variable))
@@ -104,26 +103,19 @@ def index_of(optimizer, variable):
 def state_of(optimizer, name, variable):
     """The optimizer's state `name` for the variable, a `keras.Variable`, or None if there is none.
 
-    Most of Keras's optimizers keep their lists of state under private names (`_velocities`), some
-    under public ones (`momentums`); `name` is without the underscore.
+    Most of Keras's lists of state have private names (`_velocities`), some public ones.
     """
     states = getattr(optimizer, f"_{name}", None) or getattr(optimizer, name, None)
     return states[index_of(optimizer, variable)] if states else None
 
 
 def learning_rate_or_schedule(optimizer):
-    """What the optimizer was given: a `keras.Variable`, a schedule or a callable.
-
-    The public `learning_rate` of a schedule is the number of the step to come.
-    """
+    """The `keras.Variable`, schedule or callable whose number the public `learning_rate` is."""
     return optimizer._learning_rate
 
 
 def is_overwritten(variable):
-    """Whether the optimizer replaces the variable by its gradient, as it does float8's scales.
-
-    The attribute is public on the variables that have it, and missing on others.
-    """
+    """Whether the optimizer replaces the variable by its gradient, as it does float8's scales."""
     return getattr(variable, "overwrite_with_gradient", False)
 
 
@@ -131,8 +123,7 @@ def is_overwritten(variable):
 def explicit_seeds(seed):
     """Within this context and thread, Keras draws the seeds of new layers from this seed alone.
 
-    Keras draws them with `random.randint`, from Python's global generator. Any other thread may
-    draw from that, too, and no argument replaces it. Other threads keep the global generator.
+    Keras draws them with `random.randint`, as any other thread may, and no argument replaces it.
     """
     thread, own = threading.get_ident(), random.Random(seed)
 
@@ -148,10 +139,7 @@ def explicit_seeds(seed):
 
 
 def global_seed_state():
-    """Return the variable from which Keras's unseeded random functions draw in this thread.
-
-    It belongs to no model, so no checkpoint of a model has it.
-    """
+    """Return what Keras's unseeded functions draw from in this thread; no checkpoint has it."""
     return global_seed_generator().state
 
 
@@ -159,8 +147,8 @@ def global_seed_state():
 def deterministic_ops():
     """Within this context, TensorFlow's ops are deterministic, in all threads.
 
-    TensorFlow has a public function that switches this on, and none that switches it off. While it
-    is on, ops that draw random numbers ask for a seed, even those with which `fit` shuffles arrays.
+    No public function switches this off. While it is on, ops that draw random numbers ask for a
+    seed, even those with which `fit` shuffles arrays.
     """
     with _DETERMINISM:
         _deterministic.append(tf_config.is_op_determinism_enabled())
@@ -193,15 +181,17 @@ def borrowed(model, optimizer):
     }
     before = {name: getattr(model, name) for name in new}
     losses = [(layer, [*layer._losses]) for layer in model._flatten_layers()]
-    try:
+
+    def give(attributes):
         with DotNotTrackScope():
-            for name, value in new.items():
+            for name, value in attributes.items():
                 setattr(model, name, value)
+
+    try:
+        give(new)
         yield
     finally:
-        with DotNotTrackScope():
-            for name, value in before.items():
-                setattr(model, name, value)
+        give(before)
         for layer, of_layer in losses:
             layer._losses[:] = of_layer
 
@@ -217,8 +207,8 @@ def share_exclusions(optimizer, copy):
 def random_numbers_kept():
     """After this context, Python, NumPy, Keras and TensorFlow draw the numbers of before it.
 
-    Keras makes its global generator when it is first used, from a number of Python's. TensorFlow
-    draws the seeds of eager operations from a generator of its context.
+    Keras makes its global generator at its first use, from a number of Python's. TensorFlow draws
+    the seeds of eager operations from a generator of its context.
     """
     generator = get_global_attribute(GLOBAL_SEED_GENERATOR)
     keras_state = generator and generator.state.numpy()

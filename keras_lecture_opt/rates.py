@@ -58,10 +58,9 @@ def effective_learning_rate(
 ) -> tf.Tensor:
     """Return the factor by which each weight's latest step multiplied its direction.
 
-    A rule that is adaptive per element gives each weight a learning rate of its own; the slides
-    call this "element-wise adaptive learning rate". The definition, for any optimizer: the
-    factor that its rule multiplies its direction by, element by element, as it stands after the
-    latest step.
+    A rule that is adaptive per element gives each weight a learning rate of its own, the slides'
+    "element-wise adaptive learning rate". For any optimizer, it is the factor that the rule
+    multiplies its direction by, element by element, as it stands after the latest step.
 
     | optimizer | effective learning rate | direction |
     | --- | --- | --- |
@@ -79,24 +78,22 @@ def effective_learning_rate(
     | `Adafactor` | max(epsilon_2, RMS(w)) min(learning_rate, 1 / sqrt(t)) / sqrt(v) | g, after its own clipping |
     | `Muon` | as `Adam`, where it uses Adam | m / (1 - beta_1^t) |
 
-    Adadelta, Lamb and Adafactor overwrite something that their latest step used: Adadelta the
-    average of its steps, the others the weights, whose norm they take. For these the factor is
-    computed with the new values: it is that of the next step while the gradients stay the same.
+    Adadelta, Lamb and Adafactor overwrite what their latest step used: the average of the steps,
+    or the weights, whose norm they take. Computed with the new values, their factor is that of the
+    next step while the gradients stay the same.
 
     Some variables have no such factor: the matrices that `Muon` orthogonalizes (each element of
     the step depends on the whole gradient), variables of `Ftrl` with `l1_regularization_strength`
-    (it sets weights to zero instead of stepping), and variables that the optimizer overwrites with
+    (it sets weights to zero instead of stepping), and those that the optimizer overwrites with
     their gradient (the scales of float8 layers).
 
     Clipping and weight decay are not part of the factor: a gradient is clipped before the rule
-    sees it, and decay is a separate step.
+    sees it, and decay is a separate step. The learning rate is that of the latest step, also under
+    a schedule. After you set `optimizer.learning_rate`, it is the new one.
 
-    The learning rate is that of the latest step, also under a schedule. After you set
-    `optimizer.learning_rate`, it is the new one.
-
-    A formula belongs to a class. A subclass that overrides `update_step` has none until it states
-    its own, because nobody can tell what its steps are: a subclass of `LectureOptimizer` overrides
-    the method `effective_learning_rate`, any other class is registered as below. `has_formula`
+    A subclass that overrides `update_step` has no formula until it states its own: a subclass of
+    `LectureOptimizer` overrides the method `effective_learning_rate`, any other class is registered
+    by `@effective_learning_rate.register(cls)`: `docs/monitor.md` has an example. `has_formula`
     tells whether an optimizer has one.
 
     Args:
@@ -121,19 +118,6 @@ def effective_learning_rate(
     >>> optimizer.apply([[-2.0, -50.0]], [w])
     >>> print(effective_learning_rate(optimizer, w).numpy())
     [0.125 0.005]
-
-    An optimizer of your own, whose step is 4 times that of `SGD`:
-
-    >>> class Scaled(keras.optimizers.SGD):
-    ...     def update_step(self, gradient, variable, learning_rate):
-    ...         super().update_step(gradient, variable, 4.0 * learning_rate)
-    >>> @effective_learning_rate.register(Scaled)
-    ... def _(optimizer, variable, learning_rate, t):
-    ...     return 4.0 * learning_rate  # t: number of the latest step, from 1
-    >>> optimizer = Scaled(0.25)
-    >>> optimizer.apply([[1.0, 1.0]], [w])
-    >>> print(effective_learning_rate(optimizer, w).numpy())
-    [1. 1.]
     """  # noqa: E501
     for inner in inner_optimizers(optimizer):
         if formula_of(inner) is None:
@@ -227,12 +211,10 @@ def formula_of(optimizer):
 def factor_after_step(optimizer, variable, learning_rate, state=None):
     """The effective learning rate, as a scalar where all weights have the same.
 
-    `learning_rate` is the scalar one of the latest step, `state` what the formula takes for the
-    optimizer, if not the optimizer.
+    `learning_rate` is that of the latest step, `state` whose state, if not the optimizer's.
     """
     dtype = compute_dtype(variable)
-    t = tf.cast(optimizer.iterations, dtype)
-    eta = tf.cast(learning_rate, dtype)
+    t, eta = tf.cast(optimizer.iterations, dtype), tf.cast(learning_rate, dtype)
     return tf.cast(formula_of(optimizer).factor(state or optimizer, variable, eta, t), dtype)
 
 
@@ -257,7 +239,7 @@ def steps_taken(optimizer):
 
 
 def updated_mask(optimizer, variable, state=None):
-    """Which weights have received a gradient other than 0: None where the state does not show it.
+    """Which weights have received a gradient other than 0; None where the state does not show it.
 
     `state` is whose state, if not the optimizer's.
     """

@@ -11,11 +11,9 @@ from keras_lecture_opt.rules._hyperparameters import HYPERPARAMETERS
 
 
 def describe(optimizers):
-    """Return the optimizers' classes and arguments, each a number, a string or a boolean.
+    """Return the classes and arguments of a dict of optimizers, as numbers, strings and booleans.
 
-    Args:
-        optimizers: dict from labels to optimizers. The names of the arguments of several begin with
-            the label.
+    The names of the arguments of several begin with the label.
     """
     configuration = {}
     for label, optimizer in optimizers.items():
@@ -82,10 +80,9 @@ def contradiction(hparams, optimizers):
     configuration = describe(optimizers)
     for name, given in hparams.items():
         value = configuration.get(name, given)
-        is_number = all(isinstance(v, (int, float)) for v in (given, value))
         if is_off(value) and (is_off(given) or not given):
-            continue
-        if is_number:
+            agrees = True
+        elif all(isinstance(v, (int, float)) for v in (given, value)):
             agrees = math.isclose(given, value, rel_tol=1e-6)
         elif name.endswith("optimizer"):
             agrees = str(given).lower() in (value.lower(), value.lower().rpartition(".")[2])

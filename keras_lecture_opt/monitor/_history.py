@@ -51,8 +51,7 @@ class History(list[Row]):
     def add(self, rows: list[Row], is_early: bool) -> bool:
         """Add the rows of one step that are numbers; return whether old rows were dropped.
 
-        Above the limit, the older half of the rows is dropped, but for the early steps of each
-        training: 1, 2, 5, 10, 20, ….
+        Above the limit, the older half is dropped, but for the early steps of each training.
         """
         self.extend(row for row in rows if isinstance(row.value, float))
         if is_early:
