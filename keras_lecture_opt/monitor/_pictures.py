@@ -47,17 +47,13 @@ def draw_layers(ax, table, quantity, most_names=None):
     Every layer is drawn. The first, the last and some between are named, if names are many.
     """
     names, steps, values = table
-    # From one event to the next a value stands, on a logarithmic axis: what goes wrong does it
-    # early.
+    # A value stands until the next event, on a logarithmic axis: what goes wrong does it early.
     edges = [*steps, steps[-1] * (steps[-1] / steps[-2] if len(steps) > 1 else 2)]
     low, high = SCALES[quantity]
     clipped = np.where(np.isfinite(values), np.clip(values, low, high), np.nan)
     rows = np.arange(len(names) + 1)
-    mesh = ax.pcolormesh(
-        edges, rows, np.ma.masked_invalid(clipped), norm=LogNorm(low, high), cmap=COLORS
-    )
-    ax.set_xscale("log")
-    ax.set_xlim(edges[0], edges[-1])
+    mesh = ax.pcolormesh(edges, rows, clipped, norm=LogNorm(low, high), cmap=COLORS)
+    ax.set(xscale="log", xlim=(edges[0], edges[-1]), xlabel="Step")
     # Measured steps, spread over the axis, as plain numbers: those of a decade run together.
     spread = np.geomspace(steps[0], steps[-1], 3)
     ticks = sorted({min(steps, key=lambda step: abs(math.log(step / x))) for x in spread})
@@ -66,7 +62,6 @@ def draw_layers(ax, table, quantity, most_names=None):
     named = np.linspace(0, len(names) - 1, min(len(names), most_names or len(names))).astype(int)
     ax.set_yticks(named + 0.5, [names[i] for i in named], fontsize=FONT)
     ax.invert_yaxis()
-    ax.set_xlabel("Step")
     return mesh
 
 
