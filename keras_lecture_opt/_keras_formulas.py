@@ -15,23 +15,16 @@ from keras_lecture_opt.rules import compute_dtype
 class Formula:
     """What is known of an optimizer class.
 
-    Attributes:
-        factor: function of optimizer, variable, learning rate and t (number of the latest step,
-            from 1), the last two in the variable's compute dtype; returns the factor.
-        evidence: name of the state that leaves its first value once a weight has received a
-            gradient, or None.
-        decay: name of the hyperparameter by which that state forgets, or None: it never does.
-        exception: function of optimizer and variable that returns a clause that says why
-            this variable has no factor, or None: it has one.
-        elementwise: whether the factor of a weight depends on the state of that weight alone: some
-            take a norm.
+    `factor` takes optimizer, variable, learning rate and t, the number of the latest step from 1;
+    the last two are in the variable's compute dtype.
     """
 
     factor: Callable
-    evidence: str | None = None
-    decay: str | None = None
+    evidence: str | None = None  # the state that shows which weights have received a gradient
+    decay: str | None = None  # the hyperparameter by which that state forgets, if it does
+    # Takes optimizer and variable; returns a clause on why this one has no factor, or None.
     exception: Callable = lambda optimizer, variable: None
-    elementwise: bool = False
+    elementwise: bool = False  # whether each weight's factor depends on its state alone: no norms
 
 
 FORMULAS: dict[type, Formula] = {}

@@ -8,19 +8,12 @@ MOST_STEPS = 100  # of an optimizer in one batch
 
 
 class Event(NamedTuple):
-    """A step, or several in one call, to be measured.
+    """A step, or several in one call, to be measured."""
 
-    Attributes:
-        is_shown: whether `update_freq` asks for it, so that TensorBoard shows it.
-        is_early: whether it is one of the `EARLY` steps of its training.
-        steps: how many each optimizer took, by its key: 0 if it rests, None if it never stepped.
-        most: the largest number of them, which is the safest for an optimizer that nobody knows.
-    """
-
-    is_shown: bool
-    is_early: bool
-    steps: dict
-    most: int
+    is_shown: bool  # whether `update_freq` asks for it, so that TensorBoard shows it
+    is_early: bool  # whether it is one of the `EARLY` steps of its training
+    steps: dict  # how many each optimizer took, by its key: 0 if it rests, None if it never stepped
+    most: int  # of any optimizer: the safest number for one that nobody knows
 
     def steps_of(self, key):
         """Return how many steps an optimizer took, None if nobody can tell."""
@@ -48,13 +41,10 @@ class Clock:
         self.begin(0)
 
     def begin(self, step, length=None, epochs=None, counts=None):
-        """Begin a training, a `fit` or a `watch`.
+        """Begin a training, a `fit` or a `watch`, after `step` steps of the run.
 
-        Args:
-            step: how many steps the run has taken before it.
-            length: batches of an epoch, None if unknown.
-            epochs: number of the last epoch, from 1; None if unknown.
-            counts: dict from each optimizer's key to the steps that it has taken, if known.
+        An epoch has `length` batches, the last one is number `epochs`, from 1; None is unknown.
+        `counts` has the steps that each optimizer has taken, by its key, as far as they are known.
         """
         self.step = self.start = self._batches = step
         self.epoch, self._length, self._epochs = None, length, epochs

@@ -8,19 +8,12 @@ METRICS = "metrics"  # first part of the tags of the whole model's numbers
 
 
 class Quantity(NamedTuple):
-    """A quantity that is measured of each variable.
+    """A quantity that is measured of each variable."""
 
-    Attributes:
-        meaning: what it is; TensorBoard shows it behind a card's "i".
-        argument: the monitor's argument without which TensorBoard does not show it, if any.
-        tag: of its card, with NAME for the variable's name.
-        scale: the values of the darkest and of the brightest color, in pictures of all layers.
-        title: of these pictures.
-    """
-
-    meaning: str
-    argument: str = ""
-    tag: str = ""
+    meaning: str  # TensorBoard shows it behind a card's "i"
+    argument: str = ""  # the monitor's argument without which TensorBoard does not show it, if any
+    tag: str = ""  # of its card, with NAME for the variable's name
+    # Of the pictures of all layers: the values of the darkest and the brightest color, the title.
     scale: tuple[float, float] | None = None
     title: str = ""
 
