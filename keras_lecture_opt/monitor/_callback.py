@@ -117,9 +117,8 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
         super().__init__()
         self.log_dir = log_dir if log_dir is None else check_path("log_dir", log_dir)
         if not isinstance(update_freq, str) or update_freq not in ("epoch", "batch"):
-            update_freq = check_integer(
-                "update_freq", update_freq, 1, otherwise="'epoch', 'batch' or "
-            )
+            others = "'epoch', 'batch' or "
+            update_freq = check_integer("update_freq", update_freq, 1, otherwise=others)
         self.update_freq = 1 if update_freq == "batch" else update_freq
         self.write_images = check_boolean("write_images", write_images)
         self.tracked_weights = _check_tracked_weights(tracked_weights)
@@ -130,11 +129,10 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
         if verbose not in (0, 1):
             raise ValueError(must_be("verbose", "0 or 1", verbose))
         self.verbose = verbose
-        self._history = History()
         if history_limit is not None:
-            self._history.limit = check_integer(
-                "history_limit", history_limit, 1, otherwise="None or "
-            )
+            history_limit = check_integer("history_limit", history_limit, 1, otherwise="None or ")
+        self._history = History()
+        self._history.limit = history_limit
         self._clock, self._training = Clock(self.update_freq), Training(self, self._warn)
         self._writer = None  # of the run's files, while they are open or may be opened again
         self._said: set[str] = set()  # what a warning has said
@@ -405,21 +403,19 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
 
     def _conclude(self):
         """Say what the training was like, to whoever listens."""
-        if not (self._writer or self.verbose):
-            return
-        try:
-            sentences = summarize(*self._judge(), self._clock.age)
-        except Exception as error:  # a model or a loss that nobody thought of
-            self._warn(f"It cannot judge this training: {error}")
-            sentences = []
         if self._writer:
-            step = self._clock.step
-            self._writer.write_configuration(self._training.optimizers, step)
-            self._writer.draw(self._history, step, at_end=True)
-            if sentences:
-                self._writer.write_verdicts(sentences, step)
-        if self.verbose and sentences:
-            print(*sentences, sep="\n")
+            self._writer.write_configuration(self._training.optimizers, self._clock.step)
+            self._writer.draw(self._history, self._clock.step, at_end=True)
+        if self._writer or self.verbose:
+            try:
+                sentences = summarize(*self._judge(), self._clock.age)
+            except Exception as error:  # a model or a loss that nobody thought of
+                self._warn(f"It cannot judge this training: {error}")
+                return
+            if self._writer:
+                self._writer.write_verdicts(sentences, self._clock.step)
+            if self.verbose:
+                print(*sentences, sep="\n")
 
     def _warn(self, message):
         """Say something once."""

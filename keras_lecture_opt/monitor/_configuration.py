@@ -58,16 +58,13 @@ def in_plain_type(value):
 
 def chosen(configuration):
     """Return the part of a configuration in which runs may differ."""
+    off = [argument for argument, value in configuration.items() if is_off(value)]
+    # An average that is not used has a momentum all the same.
+    off += [argument.replace("use_ema", "ema_momentum") for argument in off]
     return {
         argument: value
         for argument, value in configuration.items()
-        if not is_off(value)
-        and not argument.endswith(("name", "jit_compile"))
-        # An average that is not used has a momentum all the same.
-        and (
-            "ema_momentum" not in argument
-            or configuration[argument.replace("ema_momentum", "use_ema")]
-        )
+        if argument not in off and not argument.endswith(("name", "jit_compile"))
     }
 
 

@@ -43,12 +43,7 @@ def number(value):
 
 @np.errstate(all="ignore")  # whatever a user has set, numbers that are not finite are measured
 def measure(training, detail, event=None):
-    """Measure a step.
-
-    Args:
-        training: what is trained, and what it remembers of before the step.
-        detail: whether to measure more than steps and medians.
-        event: the `Event`, None if nobody foresaw it: then only the state can be measured.
+    """Measure a step; without an `event`, which nobody foresaw then, only the state.
 
     Returns:
         A list of those of the variables that are trained, and one of tuples of variable's name,
@@ -289,10 +284,9 @@ def in_place(x):
 def summarize(rate, mask):
     """Count the rates of one variable: a float32 vector, and a mask of the updated weights.
 
-    Returns:
-        Dict of the quantiles of the finite rates of the weights that have been updated, each the
-        smallest rate that so many do not exceed, empty if there are none; array of how many finite
-        rates lie between each two `EDGES`; how many rates are NaN or infinite.
+    Return the quantiles of the updated ones that are finite, each the smallest rate that so many do
+    not exceed, an empty dict if there are none; how many finite rates lie between each two `EDGES`;
+    how many rates are NaN or infinite.
     """
     finite = np.isfinite(rate)
     # A positive float32, read as an integer, grows with its value: its upper bits number the bars.

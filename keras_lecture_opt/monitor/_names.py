@@ -12,15 +12,12 @@ NUMBER = re.compile(r"_\d+$")
 
 
 def canonical_names(model):
-    """Return names such as `dense_1/kernel` for the variables of a model.
+    """Return unique names such as `dense_1/kernel` for the weights of a model, by their `id`.
 
     In one process Keras calls the first model's variable `sequential/dense_1/kernel` and the
     second's `sequential_1/dense_3/kernel`. So the model's own name is dropped, and automatic names
     are numbered within the model. Names that the user gave stay, unless they look like automatic
     ones: nothing tells these apart.
-
-    Returns:
-        Dict from the `id` of each of the model's weights to its name, unique in the model.
     """
     automatic = automatic_names()
     names, renamed = {}, {}  # by the weight's id; by the parts of a path
@@ -68,8 +65,7 @@ def unique(name, taken):
 class Names:
     """The names of variables: ours, which are the same in every run, and Keras's own.
 
-    Args:
-        models: the names of several models' variables begin with the model's.
+    The names of several models' variables begin with the model's.
     """
 
     def __init__(self, models):

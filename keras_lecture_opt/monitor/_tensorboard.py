@@ -39,17 +39,7 @@ VIRIDIS = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231,
 
 
 class RunWriter:
-    """The event files of one run, open from the beginning of a training to its end.
-
-    Args:
-        folder: of the run.
-        hparams: dict of the run's own hyperparameters.
-        detail: whether quantities of `detail` are shown.
-
-    Attributes:
-        last_step: the last step in the folder when it was opened.
-        others: files of other monitors that were there then.
-    """
+    """The event files of one run, open from the beginning of a training to its end."""
 
     def __init__(self, folder, hparams, detail):
         self.folder = folder
@@ -60,8 +50,10 @@ class RunWriter:
         """Open new files, unless they are open; an OSError says that this cannot be done."""
         if self._files:
             return
-        found = own_files(os.path.join(self.folder, "train"))
-        self.others = [path for path in found if path not in self._own]
+        folder = os.path.join(self.folder, "train")
+        names = tf.io.gfile.listdir(folder) if tf.io.gfile.isdir(folder) else []
+        found = [os.path.join(folder, name) for name in names if name.endswith(OWN)]
+        self.others = [path for path in found if path not in self._own]  # of other monitors
         self.last_step = last_step(self.others)
         if not found or not self._own:  # the folder is new to us, or was removed meanwhile
             self._laid_out = self._configuration = None
@@ -201,14 +193,6 @@ class RunFile:
     def close(self):
         with contextlib.suppress(OSError, tf.errors.OpError):
             self._records.close()
-
-
-def own_files(folder):
-    """Return the paths of the files that monitors have written to this folder."""
-    if not tf.io.gfile.isdir(folder):
-        return []
-    names = tf.io.gfile.listdir(folder)
-    return [os.path.join(folder, name) for name in names if name.endswith(OWN)]
 
 
 def last_step(paths):

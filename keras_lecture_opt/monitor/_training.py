@@ -9,18 +9,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_lecture_opt import rates
 from keras_lecture_opt._keras_private import index_of, is_overwritten
 from keras_lecture_opt.monitor._measure import copy, read
 from keras_lecture_opt.monitor._names import Names, own_name, unique
-from keras_lecture_opt.rates import (
-    formula_of,
-    inner_optimizers,
-    keeps_evidence,
-    missing_rate,
-    next_learning_rate,
-    steps_taken,
-    unknown_formula,
-)
 
 # Entries of a container that is looked through: Keras's own have all layers, which takes time.
 MOST_ENTRIES = 16
@@ -47,9 +39,8 @@ class MonitoredVariable:
 class Training:
     """What is trained. It is looked at again before each step that is measured.
 
-    Args:
-        monitor: the callback, for its arguments.
-        warn: function of a sentence on what cannot be logged, or is trained in an odd way.
+    `monitor` is the callback, for its arguments. `warn` is called with sentences on what cannot be
+    logged, or is trained in an odd way.
     """
 
     def __init__(self, monitor, warn):
@@ -62,16 +53,13 @@ class Training:
         self.models, self._given, self._seen = models, optimizers, None
 
     def _find_optimizers(self):
-        """Find those that may update variables.
-
-        A label is the attribute of the model that holds the optimizer, or the optimizer's name.
-        """
+        """Find those that may update variables, by the attribute that holds each, or its name."""
         held = [("", optimizer) for optimizer in self._given]
         for model in self.models:
             held += optimizers_of(model)
         found, taken = {}, set()  # id -> (label, optimizer); labels
         for label, optimizer in held:
-            inner = inner_optimizers(optimizer)
+            inner = rates.inner_optimizers(optimizer)
             for one in inner:
                 if id(one) not in found:
                     name = label if label and len(inner) == 1 else own_name(one)
@@ -82,11 +70,11 @@ class Training:
         """Return how many steps each optimizer has taken, by its id; find new ones before that."""
         if find:
             self._find_optimizers()
-        return {id(optimizer): steps_taken(optimizer) for optimizer in self.optimizers.values()}
+        return {id(o): rates.steps_taken(o) for o in self.optimizers.values()}
 
     def remember(self):
         """Keep what the step to come changes: learning rates and weights."""
-        self.learning_rates = {id(o): next_learning_rate(o) for o in self.optimizers.values()}
+        self.learning_rates = {id(o): rates.next_learning_rate(o) for o in self.optimizers.values()}
         for m in self.monitored:
             m.before = copy(m.variable)
 
@@ -108,7 +96,7 @@ class Training:
         optimizers = [*self.optimizers.values()]
         # Of several optimizers that hold a variable, one that has never stepped trains nothing.
         several = len(optimizers) > 1
-        known = [(id(o), o.built, several and steps_taken(o) > 0) for o in optimizers]
+        known = [(id(o), o.built, several and rates.steps_taken(o) > 0) for o in optimizers]
         # To look for new variables takes time, and was done before they were copied.
         was_done = any(m.before is not None for m in self.monitored)
         if was_done and self._seen and known == self._seen[0]:
@@ -149,8 +137,9 @@ class Training:
             if monitor.detail and m.ever_updated is None:
                 m.ever_updated = False
                 m.start = tf.identity(variable) if at_start else None
+            has_rate = m.missing_rate is None
             # Weight decay moves weights that have no gradient.
-            if m.missing_rate is None and (m.optimizer.weight_decay or keeps_evidence(m.optimizer)):
+            if has_rate and (m.optimizer.weight_decay or rates.keeps_evidence(m.optimizer)):
                 m.start = None
             monitored.append(m)
         return monitored
@@ -208,10 +197,7 @@ class Training:
 
 
 def optimizers_of(model):
-    """Return pairs of a label and an optimizer that an attribute of the model holds.
-
-    A custom `train_step` often has others than the compiled one, also in lists and dicts.
-    """
+    """Return pairs of a label and an optimizer that the model holds, also in lists and dicts."""
     held = []
     containers = [("", {"optimizer": getattr(model, "optimizer", None), **vars(model)})]
     for _ in range(MOST_NESTED):
@@ -236,15 +222,15 @@ def owner(optimizers, variable):
     """Return the optimizer that updates a variable, and why it has no effective rate, or None."""
     found = owners(optimizers, variable)
     if len(found) > 1:
-        found = [o for o in found if steps_taken(o)] or found
+        found = [o for o in found if rates.steps_taken(o)] or found
     if not found:
         return None, "no optimizer that the monitor can see trains it"
     if len(found) > 1:
         return None, f"{' and '.join(own_name(o) for o in found)} may train it"
     [optimizer] = found
-    if formula_of(optimizer) is None:
-        return optimizer, unknown_formula(optimizer)
-    return optimizer, missing_rate(optimizer, variable)
+    if rates.formula_of(optimizer) is None:
+        return optimizer, rates.unknown_formula(optimizer)
+    return optimizer, rates.missing_rate(optimizer, variable)
 
 
 def map_shapes(variables, model):

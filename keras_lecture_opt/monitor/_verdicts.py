@@ -73,6 +73,7 @@ OTHER_ROWS = (
     "labels that do not belong to the inputs: shuffled, they fit as well. Look at a few examples "
     "with their labels, and where one of the two is shuffled, sorted or filtered."
 )
+FADING = "the gradient fades on its way through {} layers of sigmoids or tanh. Try `relu` in them."
 FINDER = "`find_learning_rate` finds one."
 
 CHECKS = Checks()  # first what may cause the rest
@@ -607,7 +608,7 @@ def outputs_alike(evidence):
         if evidence.labels_are_of_other_rows:
             cause = OTHER_ROWS
         elif len(evidence.saturating) > 3:
-            cause = fading(evidence)
+            cause = FADING.format(len(evidence.saturating))
         else:
             cause = (
                 "a layer passes nothing on, or nothing has been learned. Try to learn ten examples "
@@ -619,14 +620,6 @@ def outputs_alike(evidence):
             alike = f"exactly {'the same' if np.any(last) else 0} for all {len(last)} examples"
         text = f"The outputs are {alike}. Likely cause: {cause}"
         yield (), evidence.last_step, share, text
-
-
-def fading(evidence):
-    """Return a likely cause, and what to try."""
-    return (
-        f"the gradient fades on its way through {len(evidence.saturating)} layers of sigmoids or "
-        "tanh. Try `relu` in them."
-    )
 
 
 # The last steps alone would be those of a learning rate that has decayed.
@@ -664,7 +657,7 @@ def layer_lags(evidence):
     if slow and not evidence.has_learned:
         worst = min(slow, key=fastest.get)
         if len(evidence.saturating) > 1:
-            cause = fading(evidence)
+            cause = FADING.format(len(evidence.saturating))
         else:
             cause = (
                 "the layer starts with weights that are too large, its gradient vanishes on the "
