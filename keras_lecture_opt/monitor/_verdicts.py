@@ -169,6 +169,7 @@ class Evidence:
         # Nor, of several losses, the parts.
         found = self.outputs[0] if len(models) == 1 else []
         self.output = found[0] if len(found) == 1 else None
+        self.y, self.values = (self.output.y, self.output.values) if self.output else (None, None)
         self.kind = self.output and self.output.kind
         has_one_answer = self.kind in ("categorical", "sparse")
         self.classes = (has_one_answer and self.output.units) or 0
@@ -201,7 +202,7 @@ class Evidence:
         """
         if self.output is None:
             return None, None, 0
-        model, objective, y = self.models[0], self.output, self.output.y
+        model, objective, y = self.models[0], self.output, self.y
         first = math.log(2) if self.kind == "binary" else None
         first = math.log(self.classes) if self.classes > 1 else first
         if y is None or not np.isfinite(y).all():
@@ -215,10 +216,9 @@ class Evidence:
 
     def _compare_losses(self):
         """Compare the latest loss with the first one, that of guessing, and that of the labels."""
-        y, values = (self.output.y, self.output.values) if self.output else (None, None)
         self.error = None  # the loss of what the model puts out for `x`, without dropout
-        if self.guessing is not None and y is not None and values is not None:
-            self.error = loss_of(self.models[0], y[: len(values)], values)
+        if self.guessing is not None and self.y is not None and self.values is not None:
+            self.error = loss_of(self.models[0], self.y[: len(self.values)], self.values)
         self.shown_loss = next(reversed(self.loss.values()), math.inf)  # the mean of an epoch
         self.latest_loss = self.shown_loss if self.error is None else self.error
         self.part_of_guessing = math.inf  # from the loss of the labels, 0, to that of guessing, 1
@@ -245,8 +245,7 @@ class Evidence:
         """Whether the loss of the batch is below that of guessing by 1.5 standard errors."""
         if self.error is None:
             return False
-        model, values = self.models[0], self.output.values
-        y = self.output.y[: len(values)]
+        model, values, y = self.models[0], self.values, self.y[: len(self.values)]
         constant = best_constant(model, self.output, y)
         if constant is None or len(values) < 5 * BLOCKS:
             return False
@@ -259,9 +258,9 @@ class Evidence:
     @functools.cached_property
     def labels_are_of_other_rows(self):
         """Whether similar inputs have labels that differ as much as any two."""
-        if self.output.y is None or not isinstance(self.x, (np.ndarray, tf.Tensor)):
+        if self.y is None or not isinstance(self.x, (np.ndarray, tf.Tensor)):
             return False
-        return are_unrelated(np.asarray(self.x), self.output.y, self.kind == "sparse")
+        return are_unrelated(np.asarray(self.x), self.y, self.kind == "sparse")
 
     @functools.cached_property
     def skill(self):
@@ -283,8 +282,8 @@ class Evidence:
         """Twice the area under the ROC curve of a binary output, minus 1; 0 if unknown."""
         if self.error is None or self.output.units != 1:
             return 0.0
-        values = self.output.values.ravel()
-        right = self.output.y[: len(values)].ravel() > 0.5
+        values = self.values.ravel()
+        right = self.y[: len(values)].ravel() > 0.5
         if right.all() or not right.any():
             return 0.0
         return float(np.mean(np.sign(values[right][:, np.newaxis] - values[~right])))
@@ -407,10 +406,9 @@ def steps_too_large(evidence):
         worst = max(guilty, key=paces.get)
         step, pace = evidence.paces[worst]
         grown = evidence.growth(worst)
+        more = "Healthy steps change a kernel by less than 8%."
         if GROWN < grown < math.inf:
             more = f"It has grown to {grown:.3g} times its usual size."
-        else:
-            more = "Healthy steps change a kernel by less than 8%."
         recurrent = any(isinstance(layer, keras.layers.RNN) for layer in evidence.layers)
         first = "`clipnorm=1`, as the gradients of recurrent layers explode, then " * recurrent
         times = f"{pace:.0%} of" if pace < EXPLODED else f"{pace:.3g} times"
@@ -578,7 +576,7 @@ def dead_units(evidence):
     guilty, worst, share = idle(evidence.dead)
     if guilty and not evidence.has_learned:
         text = (
-            f"{share:.0%} of the ReLUs of {worst} are 0 for all {len(evidence.output.values)} "
+            f"{share:.0%} of the ReLUs of {worst} are 0 for all {len(evidence.values)} "
             f"examples{and_others(guilty)}. Likely cause: a learning rate that is, or was, too "
             "high, inputs that are not scaled, or biases far below 0. Try a tenth of the learning "
             "rate from the start."
@@ -589,20 +587,19 @@ def dead_units(evidence):
 # A sequence model first learns how often each class occurs, the same for all examples.
 @CHECKS.enter(
     lambda e: (
-        e.output is not None
-        and e.output.values is not None
-        and e.output.values.ndim == 2
+        e.values is not None
+        and e.values.ndim == 2
         and e.steps >= ENOUGH
-        and (e.kind in CROSS_ENTROPIES or e.output.y is not None)
+        and (e.kind in CROSS_ENTROPIES or e.y is not None)
     ),
     "symptom",
 )
 def outputs_alike(evidence):
-    last = evidence.output.values
+    last = evidence.values
     spread, size = float(np.mean(np.std(last, axis=0))), float(np.mean(np.abs(last)))
     limit = ALIKE if evidence.classes else SAME
     if evidence.kind not in CROSS_ENTROPIES:
-        size = float(np.mean(np.std(evidence.output.y, axis=0)))
+        size = float(np.mean(np.std(evidence.y, axis=0)))
     share = spread / size if size else 0.0
     if share < limit and (size or not evidence.has_learned):
         if evidence.labels_are_of_other_rows:
@@ -614,10 +611,9 @@ def outputs_alike(evidence):
                 "a layer passes nothing on, or nothing has been learned. Try to learn ten examples "
                 "by heart."
             )
+        alike = f"exactly {'the same' if np.any(last) else 0} for all {len(last)} examples"
         if share:
             alike = f"nearly the same for all examples: they vary by {share:.1g} of their size"
-        else:
-            alike = f"exactly {'the same' if np.any(last) else 0} for all {len(last)} examples"
         text = f"The outputs are {alike}. Likely cause: {cause}"
         yield (), evidence.last_step, share, text
 
@@ -656,14 +652,13 @@ def layer_lags(evidence):
     ]
     if slow and not evidence.has_learned:
         worst = min(slow, key=fastest.get)
+        cause = (
+            "the layer starts with weights that are too large, its gradient vanishes on the way, "
+            "or its part of the loss is small. Try its initializer's default, or a normalization "
+            "layer."
+        )
         if len(evidence.saturating) > 1:
             cause = FADING.format(len(evidence.saturating))
-        else:
-            cause = (
-                "the layer starts with weights that are too large, its gradient vanishes on the "
-                "way, or its part of the loss is small. Try its initializer's default, or a "
-                "normalization layer."
-            )
         text = (
             f"No step has changed {worst} by more than {fastest[worst]:.1g} of its size"
             f"{and_others(slow)}, while other kernels' steps reach {usual:.1g}. Likely cause: "
