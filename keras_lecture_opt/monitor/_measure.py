@@ -43,7 +43,7 @@ def number(value):
 
 @np.errstate(all="ignore")  # whatever a user has set, numbers that are not finite are measured
 def measure(training, detail, event=None):
-    """Measure a step; without an `event`, which nobody foresaw then, only the state.
+    """Measure a step; only the state if there is no `event`, because nobody foresaw the step.
 
     Returns:
         A list of those of the variables that are trained, and one of tuples of variable's name,
