@@ -9,10 +9,6 @@ built-in's, with its quartiles. Prints tables and writes `benchmarks/results.csv
 - `fit`: whole training steps.
 - `epoch`: epochs of the lecture's network in several settings, beside Keras's default.
 - `size`: updates of 100 to 100 million weights; draws size.png.
-- `memory`: what an update needs.
-- `monitor`: in CPU time, a training step that is logged beside one that is not ("ours" and "keras"
-  in the table), and the time before the first event.
-- `descend`: a descent of 2000 steps, its compilation included, beside as many eager calls.
 """
 
 import argparse
@@ -23,10 +19,8 @@ import os
 import pathlib
 import platform
 import sys
-import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
-from unittest import mock
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # processes share the GPU
@@ -53,43 +47,26 @@ PAIRS = {  # name of the rule: (the rule, Keras's nearest)
 }
 BATCH = 128
 SETTINGS = {"clipnorm": {"clipnorm": 1.0}, "use_ema": {"use_ema": True}}
-COLUMNS = {  # of the table: (key, format)
-    "part": "{}",
-    "case": "{}",
-    "rule": "{}",
-    "ours_ms": "{:.2f}",
-    "keras_ms": "{:.2f}",
-    "ratio": "{:.2f}",
-    "quartile_1": "{:.2f}",
-    "quartile_3": "{:.2f}",
-    "first_ours_s": "{:.2f}",
-    "first_keras_s": "{:.2f}",
-    "first_ratio": "{:.2f}",
-    "state": "{:.2f}",
-    "peak_ours_mib": "{:.0f}",
-    "peak_keras_mib": "{:.0f}",
-    "peak_copies": "{:.2f}",
-    "gb_per_s": "{:.1f}",
-    "copy_gb_per_s": "{:.1f}",
-    "steps_per_s": "{:.0f}",
-}
+COLUMNS = {"part": 8, "case": 25, "rule": 15}  # of the table, and how wide they are
+COLUMNS |= dict.fromkeys(("ours_ms", "keras_ms", "ratio", "quartile_1", "quartile_3"), 10)
+COLUMNS |= dict.fromkeys(("first_ours_s", "first_keras_s", "first_ratio"), 13)
 
 
-def seconds(function, times, clock=time.perf_counter):
-    start = clock()
+def seconds(function, times):
+    start = time.perf_counter()
     for _ in range(times):
         function()
     tf.test.experimental.sync_devices()  # a GPU works on after the call
-    return (clock() - start) / times
+    return (time.perf_counter() - start) / times
 
 
-def in_turns(functions, times, turns, clock=time.perf_counter):
+def in_turns(functions, times, turns):
     """Return each function's seconds per call, one row per turn; the first one alternates."""
     measured = np.zeros((turns, len(functions)))
     for turn in range(turns):
         order = range(len(functions)) if turn % 2 else reversed(range(len(functions)))
         for i in order:
-            measured[turn, i] = seconds(functions[i], times, clock)
+            measured[turn, i] = seconds(functions[i], times)
     return measured
 
 
@@ -113,67 +90,32 @@ def update_of(optimizer, shapes):
     return step
 
 
-def alone(function, *arguments):
-    """Call the function in a process of its own.
+def compare_update(rule, shapes, times, turns, first_calls=1, setting=None):
+    for make in PAIRS[rule]:
+        update_of(make(), [(1,)])()  # loads what every update needs
+    first = []
+    for _ in range(first_calls):
+        steps = [update_of(make(**SETTINGS.get(setting, {})), shapes) for make in PAIRS[rule]]
+        first.append([seconds(step, 1) for step in steps])  # traces and compiles
+    first_ours, first_keras = np.median(first, axis=0)
+    in_turns(steps, 3, 1)
+    return {
+        **compare(in_turns(steps, times, turns)),
+        "first_ours_s": first_ours,
+        "first_keras_s": first_keras,
+        "first_ratio": first_ours / first_keras,
+    }
+
+
+def compare_update_alone(*arguments):
+    """Call `compare_update` in a process of its own.
 
     TensorFlow keeps the memory of each variable that any optimizer has updated in a `tf.function`,
     and what a step has allocated for the next steps.
     """
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn) as process:
-        return process.submit(function, *arguments).result()
-
-
-def peak_alone(function, *arguments):
-    """The same without oneDNN, whose allocator keeps freed memory in which a peak may hide."""
-    with mock.patch.dict(os.environ, TF_ENABLE_ONEDNN_OPTS="0"):
-        return alone(function, *arguments)
-
-
-def load_compiler(rule):
-    for make in PAIRS[rule]:
-        update_of(make(), [(1,)])()
-
-
-def peak_of(function):
-    """Return by how much the function raises the memory of this process."""
-    before = memory_mib("VmRSS")
-    pathlib.Path("/proc/self/clear_refs").write_text("5")  # resets the peak, VmHWM
-    function()
-    return memory_mib("VmHWM") - before
-
-
-def memory_mib(key):
-    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(key)) / 1024
-
-
-def peak_of_update(rule, side, shapes):
-    """Return the peak in MiB, above weights, gradients and state."""
-    load_compiler(rule)
-    step = update_of(PAIRS[rule][side](), shapes)
-    return peak_of(lambda: (step(), step()))
-
-
-def compare_update(rule, shapes, times, turns, first_calls=1, setting=None):
-    load_compiler(rule)
-    first = []
-    for _ in range(first_calls):
-        optimizers = [make(**SETTINGS.get(setting, {})) for make in PAIRS[rule]]
-        steps = [update_of(o, shapes) for o in optimizers]
-        first.append([seconds(step, 1) for step in steps])  # traces and compiles
-    first = np.median(first, axis=0)
-    seconds(steps[0], 3), seconds(steps[1], 3)
-    result = compare(in_turns(steps, times, turns))
-    state = sum(int(np.prod(v.shape)) for v in optimizers[0].variables if v.dtype == "float32")
-    return {
-        **result,
-        "first_ours_s": first[0],
-        "first_keras_s": first[1],
-        "first_ratio": first[0] / first[1],
-        # Without the learning rate, a number of its own.
-        "state": (state - 1) / sum(int(np.prod(shape)) for shape in shapes),
-    }
+        return process.submit(compare_update, *arguments).result()
 
 
 def update(settings=(None,)):
@@ -183,7 +125,7 @@ def update(settings=(None,)):
         times, turns = (10, 30) if case == "MNIST network" else (2, 15)
         for setting in settings:
             for rule in PAIRS:
-                row = alone(compare_update, rule, shapes, times, turns, 3, setting)
+                row = compare_update_alone(rule, shapes, times, turns, 3, setting)
                 yield {"case": f"{case}, {setting}" if setting else case, "rule": rule, **row}
 
 
@@ -235,33 +177,13 @@ def epoch():
         yield {"case": case, "rule": "Adam", **compare(measured[:, [i, -1]])}
 
 
-def copy_of(n):
-    """Return a function that copies n numbers within the memory of the device."""
-    if gpu_name():
-        source = tf.ones(n)
-        return lambda: tf.raw_ops.DeepCopy(x=source)
-    source, target = np.ones(n, "float32"), np.empty(n, "float32")
-    return lambda: np.copyto(target, source)
-
-
-def compare_size(rule, n):
-    times, turns = min(1000, max(10, 10**6 // n)), 11 if n < 10**8 else 5
-    copy = copy_of(n)
-    seconds(copy, 1)  # fills the source
-    copy_s = np.median([seconds(copy, times) for _ in range(11)])
-    row = compare_update(rule, [(n // 100, 100)], times, turns)
-    # An update reads g, and reads and writes w and each slot.
-    moved = 4 * n * (3 + 2 * len(PAIRS[rule][0].slot_names))
-    speed = {"gb_per_s": moved / row["ours_ms"] / 1e6, "copy_gb_per_s": 8 * n / copy_s / 1e9}
-    return row | speed
-
-
 def size():
     ratios = {rule: [] for rule in PAIRS}
     sizes = [10**exponent for exponent in range(8, 1, -1)]  # the large ones tell the most
     for n in sizes:
+        times, turns = min(1000, max(10, 10**6 // n)), 11 if n < 10**8 else 5
         for rule in PAIRS:
-            row = alone(compare_size, rule, n)
+            row = compare_update_alone(rule, [(n // 100, 100)], times, turns)
             ratios[rule].append([row[key] for key in ("quartile_1", "ratio", "quartile_3")])
             yield {"case": f"{n:.0e} parameters", "rule": rule, **row}
     with style():
@@ -277,134 +199,6 @@ def size():
         figure.savefig(pathlib.Path(__file__).with_name("size.png"), dpi=80, bbox_inches="tight")
 
 
-def memory():
-    shapes = [(500_000, 100)]  # 191 MiB
-    for rule in PAIRS:
-        peaks = [peak_alone(peak_of_update, rule, side, shapes) for side in (0, 1)]
-        peaks = dict(zip(("peak_ours_mib", "peak_keras_mib"), peaks, strict=True))
-        yield {"case": "5e7 parameters", "rule": rule, **peaks}
-
-
-def peak_of_event(shape):
-    """Return the peak of a logged step above one that is not, in MiB; the copy is part of it."""
-    for inputs, units in [(1, 1), shape]:  # the first loads what an event needs
-        layer = keras.layers.Dense(units, use_bias=False)
-        model, optimizer = keras.Sequential([keras.Input((inputs,)), layer]), ours.Adam()
-        optimizer.build([layer.kernel])
-        step = applied(optimizer, tf.random.normal((inputs, units)), layer.kernel)
-        watching = ours.EffectiveLearningRateMonitor(update_freq="batch")
-        watching.watch(model, optimizer)
-        peaks = [peak_of(step), peak_of(lambda: logged(watching, step))]  # noqa: B023
-    return peaks[1] - peaks[0]
-
-
-def applied(optimizer, gradient, variable):
-    """Return an update as one function, compiled and called once."""
-    step = tf.function(lambda: optimizer.apply([gradient], [variable]))
-    step()
-    return step
-
-
-def logged(monitor, step):
-    with monitor.step():
-        step()
-
-
-def step_of(model, optimizer, images, labels):
-    """Return a training step, compiled and taken once."""
-    images, labels = tf.constant(images), tf.constant(labels)
-    optimizer.build(model.trainable_variables)
-
-    @tf.function(autograph=False)
-    def step():
-        with tf.GradientTape() as tape:
-            losses = keras.losses.sparse_categorical_crossentropy(labels, model(images))
-            loss = tf.reduce_mean(losses)
-        gradients = tape.gradient(loss, model.trainable_variables)
-        optimizer.apply(gradients, model.trainable_variables)
-
-    step()
-    return step
-
-
-def transformer():
-    """A network of 35 variables and 23,818 weights: two blocks, 32 wide, for 100 tokens."""
-    tokens = keras.Input((16,), dtype="int32")
-    x = keras.layers.Embedding(200, 32)(tokens)
-    for _ in range(2):
-        attention = keras.layers.MultiHeadAttention(2, 16)(x, x)
-        x = keras.layers.LayerNormalization()(x + attention)
-        hidden = keras.layers.Dense(64, "relu")(x)
-        x = keras.layers.LayerNormalization()(x + keras.layers.Dense(32)(hidden))
-    x = keras.layers.GlobalAveragePooling1D()(x)
-    return keras.Model(tokens, keras.layers.Dense(10, "softmax")(x))
-
-
-def monitor():
-    """A step that is logged, beside one that is not."""
-    peak = peak_alone(peak_of_event, (100, 500_000))
-    memory = {"peak_ours_mib": peak, "peak_copies": peak * 2**20 / (4 * 5e7)}
-    yield {"case": "event, 5e7 parameters", "rule": "Adam", **memory}
-    rng = np.random.default_rng(0)
-    networks = {
-        "transformer, batch 32": (transformer, (32, 16), "int32"),
-        "MNIST network, batch 128": (mnist.mlp, (128, 28, 28), "uint8"),
-        "ResNet-50, batch 16 of 64 x 64": (
-            lambda: keras.applications.ResNet50(weights=None, input_shape=(64, 64, 3), classes=10),
-            (16, 64, 64, 3),
-            "float32",
-        ),
-    }
-    for name, (make, shape, dtype) in networks.items():
-        model, optimizer = make(), ours.Adam()
-        images = rng.integers(0, 200, size=shape).astype(dtype)
-        step = step_of(model, optimizer, images, rng.integers(0, 10, size=shape[0]))
-        for case, arguments in {"event": {}, "event, detail": {"detail": True}}.items():
-            with tempfile.TemporaryDirectory() as folder:
-                watching = ours.EffectiveLearningRateMonitor(folder, "batch", **arguments)
-                first = seconds(
-                    lambda: (watching.watch(model, optimizer), logged(watching, step)),  # noqa: B023
-                    1,
-                    time.process_time,
-                )
-                plain = seconds(step, 1, time.process_time)
-                both = [lambda: logged(watching, step), step]  # noqa: B023
-                measured = in_turns(both, 1, 15, time.process_time)
-                watching.close()
-            times = {"first_ours_s": first - plain, **compare(measured)}
-            yield {"case": f"{case}, {name}", "rule": "Adam", **times}
-        with tempfile.TemporaryDirectory() as folder:
-            histograms = keras.callbacks.TensorBoard(folder, histogram_freq=1)
-            histograms.set_model(model)
-            histograms.on_train_begin()
-
-            def with_histograms():
-                step()  # noqa: B023
-                histograms.on_epoch_end(0, {})  # noqa: B023
-
-            times = compare(in_turns([with_histograms, step], 1, 5))
-        yield {"case": f"TensorBoard's histograms, {name[:8]}", "rule": "Adam", **times}
-
-
-def descent():
-    steps, (w1, w2) = 2000, ours.landscapes.quadratic.start
-    for rule, (make, _) in PAIRS.items():
-
-        def eager(make=make):
-            optimizer, w = make(), keras.Variable([w1, w2], dtype="float64")
-            for _ in range(steps):
-                with tf.GradientTape() as tape:
-                    loss = ours.landscapes.quadratic(w[0], w[1])
-                optimizer.apply(tape.gradient(loss, [w.value]), [w])
-
-        def compiled(make=make):
-            ours.landscapes.descend(ours.landscapes.quadratic, make(), steps=steps)
-
-        result = compare(in_turns([compiled, eager], 1, 5))
-        per_s = {"steps_per_s": 1000 * steps / result["ours_ms"]}
-        yield {"case": f"{steps} steps", "rule": rule, **result, **per_s}
-
-
 def main():
     parts = {
         "update": update,
@@ -412,9 +206,6 @@ def main():
         "fit": fit,
         "epoch": epoch,
         "size": size,
-        "memory": memory,
-        "monitor": monitor,
-        "descend": descent,
     }
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     # `choices` would refuse an empty list.
@@ -437,21 +228,18 @@ def main():
         writer = csv.DictWriter(file, [*COLUMNS, *made_on])
         writer.writeheader()
         for name in names or parts:
-            headed = None
+            print("\n" + aligned({column: column for column in COLUMNS}))
             for row in parts[name]():
-                row = {"part": name, **row}
-                cells = {k: COLUMNS[k].format(row[k]) for k in COLUMNS if k in row}
-                if headed != cells.keys():
-                    headed = cells.keys()
-                    print("\n" + " ".join(f"{k:>{width(k)}}" for k in headed))
-                print(" ".join(f"{v:>{width(k)}}" for k, v in cells.items()), flush=True)
+                cells = {k: v if isinstance(v, str) else f"{v:.2f}" for k, v in row.items()}
+                cells = {"part": name, **cells}
+                print(aligned(cells), flush=True)
                 writer.writerow(cells | made_on)
                 file.flush()
     print(f"\nWritten to {path}")
 
 
-def width(key):
-    return max(len(key), {"case": 42, "rule": 15}.get(key, 0))
+def aligned(cells):
+    return " ".join(f"{text:>{COLUMNS[column]}}" for column, text in cells.items())
 
 
 if __name__ == "__main__":
