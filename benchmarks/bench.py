@@ -137,13 +137,7 @@ def images(count):
 
 
 def fitting(optimizer, data, **settings):
-    """Return a function that trains the lecture's network for an epoch.
-
-    Args:
-        optimizer: it.
-        data: dict of the arguments of `fit` that say with what.
-        settings: arguments of `compile`.
-    """
+    """Return a function that trains the lecture's network for an epoch on `fit`'s arguments."""
     model = mnist.mlp()
     loss, metrics = "sparse_categorical_crossentropy", ["accuracy"]
     model.compile(optimizer, loss, metrics=metrics, **settings)

@@ -42,9 +42,7 @@ class LectureOptimizer(CompiledUpdate):
         name: name of the optimizer, the first part of its variables' paths.
         hyperparameters: dict of the rule's own arguments; each becomes an attribute and an
             entry of `get_config()`.
-        **kwargs: every other argument of `keras.optimizers.Optimizer`: `weight_decay`,
-            `clipnorm`, `clipvalue`, `global_clipnorm`, `use_ema`, `ema_momentum`,
-            `ema_overwrite_frequency`, `loss_scale_factor`, `gradient_accumulation_steps`. And
+        **kwargs: every other argument of `keras.optimizers.Optimizer`, such as `clipnorm`, and
             `jit_compile`: whether XLA compiles the update of all variables, which is faster
             (`docs/speed.md`). This happens in graphs (in `fit`, in a `tf.function`) if all
             variables of a replica are on one device, on a CPU from 200,000 weights on. Defaults to
@@ -124,10 +122,9 @@ class LectureOptimizer(CompiledUpdate):
         if self.built:
             return
         super().build(variables)
-        if self.slot_names:
-            slots = self.add_optimizer_variables(variables, list(self.slot_names))
-            for name, one_per_variable in zip(self.slot_names, slots, strict=True):
-                setattr(self, name, one_per_variable)
+        slots = self.add_optimizer_variables(variables, list(self.slot_names))
+        for name, one_per_variable in zip(self.slot_names, slots, strict=True):
+            setattr(self, name, one_per_variable)
 
     def add_variable(self, shape, initializer="zeros", dtype=None, **kwargs):
         """Create a variable of the optimizer; the rule's state is at least in float32.

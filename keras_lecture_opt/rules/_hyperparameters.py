@@ -5,7 +5,7 @@ import math
 import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Annotated, Any, TypedDict, get_type_hints
 
 import keras
 import numpy as np
@@ -21,6 +21,8 @@ UNIT = ("a number in [0, 1]", lambda x: 0 <= x <= 1)
 BELOW_ONE = ("a number in [0, 1)", lambda x: 0 <= x < 1)
 NOT_NEGATIVE = ("a number >= 0 that float32 can hold", lambda x: 0 <= x <= LARGEST)
 POSITIVE = ("a number > 0 that float32 can hold", lambda x: 0 < x <= LARGEST)
+AT_LEAST_1 = ("an integer >= 1", lambda n: n >= 1, numbers.Integral)
+AT_LEAST_2 = ("an integer >= 2", lambda n: n >= 2, numbers.Integral)
 
 
 @dataclass(frozen=True)
@@ -53,39 +55,30 @@ ELSEWHERE = {
     "initial_accumulator_value": "`keras.optimizers.Adagrad` has it.",
 }
 
-# Arguments of every Keras optimizer, which Keras checks little: (allowed, is_allowed, kind).
-KERAS_ARGUMENTS = {
-    "weight_decay": (*NOT_NEGATIVE, numbers.Real),
-    "clipnorm": (*POSITIVE, numbers.Real),
-    "clipvalue": (*POSITIVE, numbers.Real),
-    "global_clipnorm": (*POSITIVE, numbers.Real),
-    "ema_momentum": (*UNIT, numbers.Real),
-    "ema_overwrite_frequency": ("an integer >= 1", lambda n: n >= 1, numbers.Integral),
-    "loss_scale_factor": (*POSITIVE, numbers.Real),
-    "gradient_accumulation_steps": ("an integer >= 2", lambda n: n >= 2, numbers.Integral),
-}
-SWITCHES = ("use_ema", "jit_compile")
 WITH_STATE = ("use_ema", "gradient_accumulation_steps")  # variables that `build` makes
 
 
 class KerasArguments(TypedDict, total=False):
-    """The same arguments for type checkers, which cannot read a dict."""
+    """Arguments of every Keras optimizer, with the numbers allowed, and `jit_compile`."""
 
-    weight_decay: float | None
-    clipnorm: float | None
-    clipvalue: float | None
-    global_clipnorm: float | None
     use_ema: bool
-    ema_momentum: float
-    ema_overwrite_frequency: int | None
-    loss_scale_factor: float | None
-    gradient_accumulation_steps: int | None
     jit_compile: bool
+    weight_decay: Annotated[float | None, NOT_NEGATIVE]
+    clipnorm: Annotated[float | None, POSITIVE]
+    clipvalue: Annotated[float | None, POSITIVE]
+    global_clipnorm: Annotated[float | None, POSITIVE]
+    ema_momentum: Annotated[float, UNIT]
+    ema_overwrite_frequency: Annotated[int | None, AT_LEAST_1]
+    loss_scale_factor: Annotated[float | None, POSITIVE]
+    gradient_accumulation_steps: Annotated[int | None, AT_LEAST_2]
+
+
+KERAS_ARGUMENTS = get_type_hints(KerasArguments, include_extras=True)
 
 
 def arguments_of_rule(own):
     """Return the names of all arguments of a rule, given those that only some rules have."""
-    return ["learning_rate", *own, "name", *SWITCHES, *KERAS_ARGUMENTS]
+    return ["learning_rate", *own, "name", *KERAS_ARGUMENTS]
 
 
 def check_argument(rule, argument, value):
@@ -95,13 +88,13 @@ def check_argument(rule, argument, value):
     """
     if argument == "learning_rate":
         return _check_learning_rate(rule, value)
-    if argument in SWITCHES:
-        return check_boolean(argument, value, rule)
     if argument in KERAS_ARGUMENTS:
+        if KERAS_ARGUMENTS[argument] is bool:
+            return check_boolean(argument, value, rule)
         if value is None:  # it is off
             return None
-        allowed, is_allowed, kind = KERAS_ARGUMENTS[argument]
-        return check_number(argument, value, allowed, is_allowed, rule, kind)
+        [(allowed, is_allowed, *kind)] = KERAS_ARGUMENTS[argument].__metadata__
+        return check_number(argument, value, allowed, is_allowed, rule, *kind)
     known = HYPERPARAMETERS.get(argument) or Hyperparameter("", "a finite number", math.isfinite)
     return check_number(argument, value, known.allowed, known.is_allowed, rule)
 
