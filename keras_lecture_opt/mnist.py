@@ -1,5 +1,6 @@
 """The lecture's last example: the MNIST data set, and the network 784-1000-1000-10."""
 
+import contextlib
 import hashlib
 import io
 import os
@@ -44,40 +45,32 @@ def load(data_dir: str | os.PathLike[str] | None = None) -> tuple[Arrays, Arrays
     import tensorflow_datasets as tfds  # slow, and needed by nobody else
 
     if data_dir is None:
-        data_dir = os.environ.get("TFDS_DATA_DIR") or None
-    if data_dir is not None:
-        data_dir = check_path("data_dir", data_dir)
-    builder = _builder(data_dir)
-    if not builder.is_prepared():
+        data_dir = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    data_dir = check_path("data_dir", data_dir)
+    folder = os.path.join(data_dir, "mnist", "3.0.1")
+
+    def builder():
+        with _reading(folder):  # it reads what is there already
+            return tfds.builder("mnist:3.0.1", data_dir=data_dir)
+
+    if not builder().is_prepared():
         _check_archives()
         try:
             config = tfds.download.DownloadConfig(manual_dir=ARCHIVES, try_download_gcs=False)
             _first_builder(data_dir).download_and_prepare(download_config=config)
         except Exception as error:  # TFDS passes on any exception
-            if not _builder(data_dir).is_prepared():  # another process may have built it
+            if not builder().is_prepared():  # another process may have built it
                 raise OSError(
-                    f"MNIST cannot be built in {builder.data_dir}: {error}\n"
+                    f"MNIST cannot be built in {folder}: {error}\n"
                     "Choose a writable folder with 150 MB free: "
                     "`load(data_dir=...)` or the environment variable TFDS_DATA_DIR."
                 ) from error
-        builder = _builder(data_dir)
-    try:
-        options = {"split": ["train", "test"], "batch_size": -1, "as_supervised": True}
-        parts = tfds.as_numpy(builder.as_dataset(**options))
-    except Exception as error:
-        raise _unreadable(builder.data_dir, error) from error
+    options = {"split": ["train", "test"], "batch_size": -1, "as_supervised": True}
+    prepared = builder()
+    with _reading(folder):
+        parts = tfds.as_numpy(prepared.as_dataset(**options))
     train, test = ((images[..., 0], labels.astype("uint8")) for images, labels in parts)
     return train, test
-
-
-def _builder(data_dir):
-    import tensorflow_datasets as tfds
-
-    try:
-        return tfds.builder("mnist:3.0.1", data_dir=data_dir)
-    except Exception as error:  # the builder reads what is there already
-        folder = pathlib.Path(data_dir or "~/tensorflow_datasets", "mnist", "3.0.1")
-        raise _unreadable(folder, error) from error
 
 
 def _first_builder(data_dir):
@@ -99,11 +92,15 @@ def _first_builder(data_dir):
     return MNIST(version="3.0.1", data_dir=data_dir)
 
 
-def _unreadable(folder, error):
-    return OSError(
-        f"MNIST cannot be read from {folder}: {error}\n"
-        "If its files are damaged, delete that folder: the next call builds it again."
-    )
+@contextlib.contextmanager
+def _reading(folder):
+    try:
+        yield
+    except Exception as error:
+        raise OSError(
+            f"MNIST cannot be read from {folder}: {error}\n"
+            "If its files are damaged, delete that folder: the next call builds it again."
+        ) from error
 
 
 def _check_archives():
