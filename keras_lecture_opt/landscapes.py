@@ -10,6 +10,7 @@ import tensorflow as tf
 from matplotlib.mathtext import MathTextParser
 from numpy.typing import ArrayLike
 
+from keras_lecture_opt import rules
 from keras_lecture_opt._arguments import check_integer, check_numbers, must_be
 from keras_lecture_opt.rates import (
     effective_learning_rate,
@@ -17,16 +18,6 @@ from keras_lecture_opt.rates import (
     inner_optimizers,
     missing_rate,
     next_learning_rate,
-)
-from keras_lecture_opt.rules import (
-    AdaGrad,
-    Adam,
-    LectureOptimizer,
-    Momentum,
-    Nesterov,
-    RMSProp,
-    SimplifiedAdam,
-    SteepestDescent,
 )
 from keras_lecture_opt.rules._hyperparameters import HYPERPARAMETERS
 
@@ -215,13 +206,13 @@ SURFACES = (quadratic, saddle, rosenbrock, beale, himmelblau)
 # The limit of a rule for rate times curvature: above it, on a quadratic loss, its steps grow. m is
 # a momentum whose learning rate is (1 - beta_1) times the rate.
 LIMITS: dict[type, Callable[[dict], float]] = {
-    SteepestDescent: lambda h: 2,
-    Momentum: lambda h: 2 * (1 + h["momentum"]),
-    Nesterov: lambda h: 2 * (1 + h["momentum"]) / (1 + 2 * h["momentum"]),
-    AdaGrad: lambda h: 2,
-    RMSProp: lambda h: 2,
-    SimplifiedAdam: lambda h: 2 * (1 + h["beta_1"]) / (1 - h["beta_1"]),
-    Adam: lambda h: 2 * (1 + h["beta_1"]) / (1 - h["beta_1"]),
+    rules.SteepestDescent: lambda h: 2,
+    rules.Momentum: lambda h: 2 * (1 + h["momentum"]),
+    rules.Nesterov: lambda h: 2 * (1 + h["momentum"]) / (1 + 2 * h["momentum"]),
+    rules.AdaGrad: lambda h: 2,
+    rules.RMSProp: lambda h: 2,
+    rules.SimplifiedAdam: lambda h: 2 * (1 + h["beta_1"]) / (1 - h["beta_1"]),
+    rules.Adam: lambda h: 2 * (1 + h["beta_1"]) / (1 - h["beta_1"]),
 }
 
 
@@ -280,14 +271,8 @@ class Descent:
         """Rate times curvature in each step, divided by the rule's limit, (steps,).
 
         It is the largest eigenvalue of diag(rates) H, where H is the Hessian at the point at which
-        the step took its gradient, divided by the rule's limit:
-
-        | rule | limit |
-        | --- | --- |
-        | `SteepestDescent`, `AdaGrad`, `RMSProp` | 2 |
-        | `Momentum` | 2 (1 + mu) |
-        | `Nesterov` | 2 (1 + mu) / (1 + 2 mu) |
-        | `SimplifiedAdam`, `Adam` | 2 (1 + beta_1) / (1 - beta_1) |
+        the step took its gradient, divided by the rule's limit, such as 2 for `SteepestDescent`
+        (`docs/landscapes.md` has the others).
 
         Where curvature and rates do not change, a path converges below 1 and diverges above 1. The
         path of `SteepestDescent` zigzags above 0.5. An adaptive rule lowers its rates where it
@@ -357,11 +342,10 @@ def descend(
 ) -> Descent:
     """Run an optimizer on a surface and record every step.
 
-    `optimizer.apply` updates a float64 variable of shape (2,) in one loop of a graph, without XLA,
-    which would take longer to start than the update. (TensorFlow keeps about 0.1 MB of it until
-    the process ends.) The descent ends early after the step that leaves the surface's domain,
-    whose point is the last of the path, and before a step that makes the weights or the loss
-    infinite or NaN, whose point is not in the path. `stopped` says so.
+    `optimizer.apply` updates a float64 variable of shape (2,) in one loop of a graph, without XLA.
+    It ends early after the step that leaves the surface's domain, whose point is the last of the
+    path, and before a step that makes the weights or the loss infinite or NaN, whose point is not
+    in the path. `stopped` says so.
 
     The variable of `Nesterov` holds the look-ahead point; its `path` and `start` are the slide's w.
     For Keras's optimizers `path` is what the variable holds.
@@ -424,7 +408,7 @@ def descend(
     rule = inner_optimizers(optimizer)[0]
     if velocity is not None:
         rule.velocity[0].assign(velocity)
-        if isinstance(rule, Nesterov):
+        if isinstance(rule, rules.Nesterov):
             variable.assign(start + rule.momentum * velocity)
     return _descend(surface, optimizer, rule, variable, velocity, steps)
 
@@ -433,7 +417,7 @@ def _descend(surface, optimizer, rule, variable, velocity, steps):
     eta = next_learning_rate(rule)
     hyperparameters = {name: getattr(rule, name) for name in HYPERPARAMETERS if hasattr(rule, name)}
     hyperparameters["learning_rate"] = None if eta is None else float(eta)
-    looks_ahead = isinstance(rule, Nesterov)
+    looks_ahead = isinstance(rule, rules.Nesterov)
     has_rates = has_formula(optimizer) and missing_rate(optimizer, variable) is None
 
     def row(gradient, rate):
@@ -474,7 +458,7 @@ def _descend(surface, optimizer, rule, variable, velocity, steps):
     # Without XLA: a cluster takes up to 0.1 ms to start, longer than the whole update.
     with contextlib.ExitStack() as afterwards:
         for inner in inner_optimizers(optimizer):
-            if isinstance(inner, LectureOptimizer):
+            if isinstance(inner, rules.LectureOptimizer):
                 afterwards.callback(setattr, inner, "jit_compile", inner.jit_compile)
                 inner.jit_compile = False
         # Each descent traces a function of its own: a call would count as retracing.

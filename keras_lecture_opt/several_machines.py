@@ -53,18 +53,9 @@ class DistributedModel(keras.Model):
     the gradient of its share of the batch, and the mean of these gradients updates the same weights
     everywhere. `batch_size` is that of all workers together.
 
-    - Workers that shuffle must draw the same order: `keras.utils.set_random_seed(0)`, on all.
-    - A batch that the workers cannot share evenly: Keras averages the workers' mean losses, so that
-      an example in a smaller share counts more in the gradient. Leave it out, for example by
-      `dataset.batch(size, drop_remainder=True)`. Logs weigh all examples equally.
-    - Dropout draws different masks on each worker: the seeds of the layers are made different.
-    - `BatchNormalization` computes its statistics of each worker's share, and each worker keeps its
-      own moving averages. With `synchronized=True`, they are those of the whole batch.
-    - `save` saves `network`, so that one process can load it, and the file needs no
-      `DistributedModel`.
-    - Callbacks that write files belong on the chief alone: see `is_chief`.
-      `EffectiveLearningRateMonitor` may be on all workers; it writes on the chief.
-    - In an epoch, `keras.callbacks.BackupAndRestore` is not safe if a worker dies: use `Backup`.
+    Workers must shuffle alike, and they should be able to share each batch evenly. Callbacks that
+    write files belong on the chief alone: see `is_chief`. `docs/scale.md` says more on this, and on
+    dropout, `BatchNormalization` and saving.
 
     Args:
         network: a `keras.Sequential` or functional model, created in the strategy's scope. Its
@@ -166,12 +157,10 @@ class Backup(keras.callbacks.Callback):
 
     The chief saves weights, the optimizer's state (its learning rate included) and the number of
     epochs. All workers read them, so the folder must be one that they share. The two latest backups
-    are kept: if the latest one is damaged, the one before it is used. A backup does not depend on
-    the number of workers, and one process can read it, too.
-
-    A training that goes on ends with the weights of one that never stopped, if the data of an epoch
-    depend on its number alone. (`BatchNormalization` without `synchronized=True` keeps other moving
-    averages on each worker: all go on with the chief's.)
+    are kept: if the latest one is damaged, the one before it is used. Any number of workers can
+    go on with a backup, and all with the chief's moving averages of `BatchNormalization`. The
+    training ends with the weights of one that never stopped, if the data of an epoch depend on its
+    number alone.
 
     Args:
         model: the `DistributedModel`, or any model whose variables exist, compiled.
