@@ -71,10 +71,9 @@ class Surface:
             "two finite ranges, ((smallest w1, largest w1), (smallest w2, largest w2)), each with "
             "its smaller number first"
         )
-        domain = check_numbers("domain", self.domain, (2, 2), allowed, owner)
-        with np.errstate(over="ignore"):  # from -1e308 to 1e308 there is no finite width
-            widths = domain[:, 1] - domain[:, 0]
-        if not np.all((widths > 0) & np.isfinite(widths)):
+        domain = check_numbers("domain", self.domain, (2, 2), allowed, owner).tolist()
+        # From -1e308 to 1e308 there is no finite width.
+        if not all(0 < highest - lowest < np.inf for lowest, highest in domain):
             raise ValueError(must_be("domain", allowed, self.domain, owner))
         self.point("start", self.start)
         if not isinstance(self.minima, Iterable):
@@ -396,11 +395,9 @@ def descend(
     start = surface.point("start", surface.start if start is None else start)
     if not np.isfinite(surface(*start)):
         raise ValueError(f"`start` must have a finite loss, not {start.tolist()}.")
-    if velocity is None:
-        velocity = np.zeros(2) if rolls else None
-    elif rolls:
-        velocity = check_numbers("velocity", velocity, *PAIR)
-    else:
+    if rolls:
+        velocity = check_numbers("velocity", (0, 0) if velocity is None else velocity, *PAIR)
+    elif velocity is not None:
         raise ValueError(f"`velocity` must be left out: {type(optimizer).__name__} has none.")
 
     variable = keras.Variable(start, dtype="float64", name="w")

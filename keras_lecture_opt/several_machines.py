@@ -1,9 +1,8 @@
-"""`fit` on several machines, which Keras itself cannot do.
+"""`fit` on several machines, which Keras 3.12 to 3.15 cannot do (its issue 20585).
 
-Under `tf.distribute.MultiWorkerMirroredStrategy`, Keras 3.12 to 3.15 fail in `fit` and `evaluate`,
-whatever the model and the optimizer (its issue 20585), for two reasons. A model that is created in
-the strategy's scope reduces a batch before training, which fails. And its logs are averaged over an
-axis that scalars do not have. `DistributedModel` avoids both by public names of Keras.
+A model that is created in the scope of a `tf.distribute.MultiWorkerMirroredStrategy` reduces a
+batch before training, which fails. And its logs are averaged over an axis that scalars do not have.
+`DistributedModel` avoids both by public names of Keras.
 """
 
 import inspect
@@ -143,11 +142,9 @@ class DistributedModel(keras.Model):
         return {name: value[None] for name, value in logs.items()}
 
     def save(self, filepath: str | os.PathLike[str], **kwargs: Any) -> None:
-        """Save the network and its optimizer in a `.keras` file. The chief may do so alone.
+        """Save `network` as `keras.Model.save` does: the file needs no `DistributedModel`.
 
-        Args:
-            filepath: path of a `.keras` file.
-            **kwargs: other arguments of `keras.Model.save`.
+        The chief may do so alone.
         """
         self.network.save(filepath, **kwargs)
 

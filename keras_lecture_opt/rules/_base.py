@@ -114,11 +114,7 @@ class LectureOptimizer(CompiledUpdate):
         return not (hasattr(self, name) or name in self.slot_names) and suggest(name, known)
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
-        """Create the rule's state, all zeros, once.
-
-        Args:
-            variables: list of the model variables that the optimizer will update.
-        """
+        """Create the rule's state for these model variables, all zeros, once."""
         if self.built:
             return
         super().build(variables)
@@ -137,20 +133,7 @@ class LectureOptimizer(CompiledUpdate):
         return super().add_variable(shape, initializer, dtype, **kwargs)
 
     # AutoGraph leaves Keras's own optimizers alone, too. It would take a third of the first call.
-    @tf.autograph.experimental.do_not_convert
-    def apply(
-        self, grads: Sequence[Any], trainable_variables: Sequence[keras.Variable] | None = None
-    ) -> None:
-        """Apply the gradients of one step.
-
-        Sparse gradients are converted to dense ones: repeated rows are summed, then squared.
-
-        Args:
-            grads: list of gradients: tensors, `tf.IndexedSlices` or None.
-            trainable_variables: list of the variables to update, one for each gradient. Optional
-                once the optimizer is built.
-        """
-        super().apply(grads, trainable_variables)
+    apply = tf.autograph.experimental.do_not_convert(keras.optimizers.Optimizer.apply)
 
     def slots(self, variable: keras.Variable) -> list[tf.Variable]:
         """Return the rule's state for one variable.

@@ -24,9 +24,8 @@ RANDOM = re.compile("^(?!Stateless).*(Random|TruncatedNormal|Multinomial)")
 # a third longer to compile, and its steps a fifth longer, on two cores.
 VARIABLES_PER_CLUSTER = 50
 
-# On two cores, three clusters update the lecture's network of 1.8 M weights in 0.9 to 1 of the time
-# that one takes, depending on the rule. Small networks gain nothing, and each cluster takes time to
-# compile. A GPU runs one cluster after another.
+# On two cores, three clusters update the lecture's network in 0.9 to 1 of the time that one takes.
+# Small networks gain nothing. A GPU runs one cluster after another.
 CLUSTERS_ON_CPU = 3
 WEIGHTS_PER_CLUSTER = 1 << 19
 
