@@ -17,7 +17,6 @@ import functools
 import multiprocessing
 import os
 import pathlib
-import platform
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -36,6 +35,7 @@ sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "examples"))
 import _programs
 
 from keras_lecture_opt import _batches, mnist
+from keras_lecture_opt.comparison._identity import versions
 from keras_lecture_opt.comparison._run import gpu_name, machine
 from keras_lecture_opt.plots._style import PALETTE, legend, style
 
@@ -209,20 +209,14 @@ def main():
     for name in names:
         if name not in parts:
             parser.error(f"there is no part {name!r}, only {known}")
-    made_on = {
-        "machine": machine(),
-        "gpu": gpu_name() or "none",
-        "python": platform.python_version(),
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
-    }
+    made_on = {"machine": machine(), "gpu": gpu_name() or "none", **versions()}
     print(*(f"{key}: {value}" for key, value in made_on.items()), sep="\n")
     path = pathlib.Path(__file__).with_name("results.csv")
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, [*COLUMNS, *made_on])
         writer.writeheader()
         for name in names or parts:
-            print("\n" + aligned({column: column for column in COLUMNS}))
+            print("\n" + aligned({key: key for key in COLUMNS}))
             for row in parts[name]():
                 cells = {k: v if isinstance(v, str) else f"{v:.2f}" for k, v in row.items()}
                 cells = {"part": name, **cells}
@@ -233,7 +227,7 @@ def main():
 
 
 def aligned(cells):
-    return " ".join(f"{text:>{COLUMNS[column]}}" for column, text in cells.items())
+    return " ".join(f"{cells[key]:>{width}}" for key, width in COLUMNS.items() if key in cells)
 
 
 if __name__ == "__main__":
