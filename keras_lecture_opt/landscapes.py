@@ -294,8 +294,15 @@ class Descent:
         limit = LIMITS.get(type(inner_optimizers(self.optimizer)[0]))
         if limit is None or self.rates is None:
             return None
-        points = self.path if self.lookahead is None else self.lookahead
-        h11, h12, h22 = _hessians(self.surface, points[:-1])
+        points = tf.constant((self.path if self.lookahead is None else self.lookahead)[:-1])
+        with tf.GradientTape(persistent=True) as outer:
+            outer.watch(points)
+            with tf.GradientTape() as inner:
+                inner.watch(points)
+                losses = self.surface(*tf.unstack(points, axis=1))
+            gradients = inner.gradient(losses, points)
+        hessians = outer.batch_jacobian(gradients, points, experimental_use_pfor=False).numpy()
+        (h11, h12), (_, h22) = hessians.transpose(1, 2, 0)
         # Eigenvalues of diag(r) H, from its trace and its determinant.
         r1, r2 = self.rates.T
         half_difference = (r1 * h11 - r2 * h22) / 2
@@ -318,20 +325,6 @@ def _restored(fields, state):
     return descent
 
 
-def _hessians(surface, points):
-    """Return the second derivatives of the loss at each point: 11, 12 and 22."""
-    zero = tf.UnconnectedGradients.ZERO
-    w = tf.unstack(tf.constant(points.T))
-    with tf.GradientTape(persistent=True) as outer:
-        outer.watch(w)
-        with tf.GradientTape() as inner:
-            inner.watch(w)
-            loss = surface(*w)
-        g1, g2 = inner.gradient(loss, w, unconnected_gradients=zero)
-    h11, h12 = outer.gradient(g1, w, unconnected_gradients=zero)
-    return h11.numpy(), h12.numpy(), outer.gradient(g2, w[1], unconnected_gradients=zero).numpy()
-
-
 def descend(
     surface: Surface,
     optimizer: keras.optimizers.Optimizer,
@@ -342,9 +335,9 @@ def descend(
     """Run an optimizer on a surface and record every step.
 
     `optimizer.apply` updates a float64 variable of shape (2,) in one loop of a graph, without XLA.
-    It ends early after the step that leaves the surface's domain, whose point is the last of the
-    path, and before a step that makes the weights or the loss infinite or NaN, whose point is not
-    in the path. `stopped` says so.
+    The descent ends early after the step that leaves the surface's domain, whose point is the last
+    of the path, and before a step that makes the weights or the loss infinite or NaN, whose point
+    is not in the path. `stopped` says so.
 
     The variable of `Nesterov` holds the look-ahead point; its `path` and `start` are the slide's w.
     For Keras's optimizers `path` is what the variable holds.

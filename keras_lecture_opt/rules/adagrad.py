@@ -23,7 +23,7 @@ class AdaGrad(LectureOptimizer):
 
     Args:
         learning_rate: eta; a number >= 0, a Keras schedule or a callable. Defaults to 0.01.
-        epsilon: a number >= 0; at 0, a weight without a gradient yet becomes NaN. Defaults to 1e-7.
+        epsilon: a number >= 0; at 0, a weight whose gradients are all 0 is NaN. Defaults to 1e-7.
         name: name of the optimizer.
         **kwargs: arguments of `keras.optimizers.Optimizer`, such as `clipnorm`.
 

@@ -28,7 +28,7 @@ class Adam(LectureOptimizer):
         learning_rate: eta; a number >= 0, a Keras schedule or a callable. Defaults to 0.001.
         beta_1: memory of m, in [0, 1). Defaults to 0.9.
         beta_2: memory of v, in [0, 1). Defaults to 0.999.
-        epsilon: a number >= 0; at 0, a weight without a gradient yet becomes NaN. Defaults to 1e-8.
+        epsilon: a number >= 0; at 0, a weight whose gradients are all 0 is NaN. Defaults to 1e-8.
         name: name of the optimizer.
         **kwargs: arguments of `keras.optimizers.Optimizer`, such as `clipnorm`.
 
