@@ -7,16 +7,9 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from keras_lecture_opt.landscapes import Pair
-from keras_lecture_opt.plots._labels import (
-    Descents,
-    by_label,
-    formula,
-    one_surface,
-    title,
-    with_reason,
-)
-from keras_lecture_opt.plots._style import canvas, legend, lines, log_scale, size_of, style, wrap
-from keras_lecture_opt.plots._surface import are_short, contours, marks, styled, trace
+from keras_lecture_opt.plots._labels import Descents, by_label, formula, one_surface, title
+from keras_lecture_opt.plots._style import canvas, legend, log_scale, size_of, style
+from keras_lecture_opt.plots._surface import are_short, contours, styled, trace, with_reason
 from keras_lecture_opt.rates import has_formula
 
 
@@ -61,9 +54,8 @@ def paths(
     with canvas(ax, (9, 5.4), figsize, dpi) as axes:
         contours(axes, surface)
         axes.set_title(title(named))
-        dots = are_short(named)
-        for (label, descent), line in styled(named):
-            trace(axes, descent, dots, line, with_reason(label, descent))
+        for descent, line in styled(named):
+            trace(axes, descent, line, are_short(named))
         legend(axes, beside=ax is None)
     return axes
 
@@ -90,10 +82,11 @@ def panels(
         axes = [fig.add_subplot(rows, columns, i + 1) for i in range(len(named))]
         shared = len({formula(descent.surface) for descent in named.values()}) == 1
         for ax, (label, descent) in zip(axes, named.items(), strict=True):
+            [(_, line)] = styled({label: descent})
             contours(ax, descent.surface)
-            trace(ax, descent, are_short(named), lines([descent.optimizer])[0])
+            trace(ax, descent, line, are_short(named))
             own = [] if shared else [formula(descent.surface)]
-            ax.set_title("\n".join([*own, with_reason(label, descent)]), fontsize=14)
+            ax.set_title("\n".join([*own, with_reason(descent, line)]), fontsize=14)
             ax.locator_params(nbins=5)
         fig.suptitle(title(named))
     return axes
@@ -118,8 +111,8 @@ def losses(
     """
     named = by_label(descents)
     with canvas(ax, (9, 4.8), figsize, dpi) as axes:
-        for (label, descent), line in styled(named):
-            axes.plot(descent.losses, **line, label=wrap(label), markevery=marks(descent, line))
+        for descent, line in styled(named):
+            axes.plot(descent.losses, **line)
         log_scale(axes, [descent.losses for descent in named.values()])
         axes.set(xlabel="step", ylabel="loss", title=title(named))
         legend(axes, beside=ax is None)
@@ -158,10 +151,8 @@ def rates(
             raise ValueError(f"{label}: {reason}")
     with canvas(ax, (12, 4.8), figsize, dpi, columns=2) as pair:
         for i, axes in enumerate(pair):
-            for (label, descent), line in styled(named):
-                steps = np.arange(1, descent.steps + 1)
-                mark = {"label": wrap(label), "markevery": marks(descent, line)}
-                axes.plot(steps, descent.rates[:, i], **line, **mark)
+            for descent, line in styled(named):
+                axes.plot(np.arange(1, descent.steps + 1), descent.rates[:, i], **line)
             log_scale(axes, [descent.rates[:, i] for descent in named.values()])
             axes.set(xlabel="step", title=f"$w_{i + 1}$")
         pair[0].set_ylabel("effective learning rate")

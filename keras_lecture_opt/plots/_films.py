@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from keras_lecture_opt._arguments import check_local_path, check_number, must_be
 from keras_lecture_opt._files import replacing
 from keras_lecture_opt.landscapes import Pair
-from keras_lecture_opt.plots._labels import Descents, by_label, one_surface, title, with_reason
-from keras_lecture_opt.plots._style import legend, size_of, style, wrap
-from keras_lecture_opt.plots._surface import contours, end, mark_end, mark_start, marks, styled
+from keras_lecture_opt.plots._labels import Descents, by_label, one_surface, title
+from keras_lecture_opt.plots._style import legend, size_of, style
+from keras_lecture_opt.plots._surface import contours, end, mark_ends, styled, with_reason
 
 
 class Film(animation.FuncAnimation):
@@ -153,12 +153,10 @@ def make_film(descents, fps, spacing, size):
         ax = fig.add_subplot()
         contours(ax, one_surface(descents), lines=False)  # they make a frame three times as large
         heading = ax.set_title(f"{shared}\nstep {most}")
-        trails, heads = [], []
-        for (label, descent), line in styled(descents):
-            markers = {**line, "markevery": marks(descent, line)}
-            trails += ax.plot([], [], **markers, label=with_reason(label, descent))
-            mark_start(ax, descent, line)
-            heads += mark_end(ax, descent, line)
+        drawn, trails, heads = list(styled(descents)), [], []
+        for descent, line in drawn:
+            trails += ax.plot([], [], **line | {"label": with_reason(descent, line)})
+            heads += mark_ends(ax, descent, line)
         texts = legend(ax).get_texts()
         # Place everything once, with room for the reasons: nothing moves while it plays.
         fig.draw_without_rendering()
@@ -166,14 +164,13 @@ def make_film(descents, fps, spacing, size):
 
     def draw(step):
         heading.set_text(f"{shared}\nstep {step}")
-        parts = zip(trails, heads, texts, descents.items(), strict=True)
-        for trail, head, text, (label, descent) in parts:
+        for trail, head, text, (descent, line) in zip(trails, heads, texts, drawn, strict=True):
             trail.set_data(*descent.path[: step + 1].T)
             ended = step >= descent.steps
             head.set_data(*np.transpose([end(descent) if ended else descent.path[step]]))
             if descent.stopped:
                 head.set_marker("X" if ended else "o")
-                text.set_text(with_reason(label, descent) if ended else f"{wrap(label)}\nrunning")
+                text.set_text(f"{line['label']}\n{descent.stopped if ended else 'running'}")
         return *trails, *heads
 
     return Film(fig, draw, frames, interval=1000 / fps), len(frames)

@@ -7,7 +7,6 @@ import numpy as np
 
 from keras_lecture_opt._arguments import must_be
 from keras_lecture_opt.landscapes import Descent
-from keras_lecture_opt.plots._style import wrap
 from keras_lecture_opt.rules._hyperparameters import HYPERPARAMETERS
 
 Descents = Descent | Iterable[Descent] | dict[Any, Descent]
@@ -81,11 +80,6 @@ def title(descents):
 
 def point(pair):
     return "({:.4g}, {:.4g})".format(*pair).replace("-", "\N{MINUS SIGN}")
-
-
-def with_reason(label, descent):
-    """Return the label, and why the descent ended early."""
-    return f"{wrap(label)}\n{descent.stopped}" if descent.stopped else wrap(label)
 
 
 def one_surface(descents):

@@ -4,7 +4,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib import pyplot as plt
 
-from keras_lecture_opt.plots._style import MARKS, lines
+from keras_lecture_opt.plots._style import MARKS, lines, wrap
 
 CONTOUR = "#8F8F8F"
 
@@ -41,31 +41,34 @@ def shades(surface, points=200):
 
 
 def styled(descents):
-    """Return `((label, descent), line)` for each descent."""
-    optimizers = [descent.optimizer for descent in descents.values()]
-    return zip(descents.items(), lines(optimizers), strict=True)
+    """Yield for each descent its line, with a label, and about eight marks at steps of its own."""
+    styles = lines([descent.optimizer for descent in descents.values()])
+    for (label, descent), line in zip(descents.items(), styles, strict=True):
+        every = max(descent.steps // 8, 1)
+        first = MARKS.index(line["marker"]) * every // len(MARKS)
+        yield descent, line | {"label": wrap(label), "markevery": (first, every)}
 
 
-def trace(ax, descent, dots, line, label=None):
+def with_reason(descent, line):
+    """Return the label of a descent's line, and why the descent ended early."""
+    return "\n".join(filter(None, (line["label"], descent.stopped)))
+
+
+def trace(ax, descent, line, dots):
     """Draw a path: a ring at its start, a dot for each step if wanted, its end."""
-    ax.plot(*descent.path.T, **line, markevery=marks(descent, line), label=label)
+    ax.plot(*descent.path.T, **line | {"label": with_reason(descent, line)})
     if dots:
         ax.plot(*descent.path.T, "o", color=line["color"], markersize=line["linewidth"] + 2)
-    mark_start(ax, descent, line)
-    mark_end(ax, descent, line)
+    mark_ends(ax, descent, line)
 
 
-def mark_start(ax, descent, line):
-    size = line["linewidth"] + 6
-    ring = {"markersize": size, "markerfacecolor": "#FFFFFF", "markeredgewidth": 1.5, "zorder": 3}
-    ax.plot(*descent.path[0], "o", color=line["color"], **ring)
-
-
-def mark_end(ax, descent, line):
-    """Draw a disk at the end, or a cross where the descent ended early."""
-    disk = {"color": line["color"], "markersize": line["linewidth"] + 8, "zorder": 3}
-    # Whole, at the edge of the domain.
-    return ax.plot(*end(descent), "X" if descent.stopped else "o", **disk, clip_on=False)
+def mark_ends(ax, descent, line):
+    """Draw a ring at the start, and a disk at the end, or a cross where the descent ended early."""
+    mark, width = {"color": line["color"], "zorder": 3}, line["linewidth"]
+    ring = {"markersize": width + 6, "markerfacecolor": "#FFFFFF", "markeredgewidth": 1.5}
+    ax.plot(*descent.path[0], "o", **mark, **ring)
+    disk = {"markersize": width + 8, "clip_on": False}  # whole, at the edge of the domain
+    return ax.plot(*end(descent), "X" if descent.stopped else "o", **mark, **disk)
 
 
 def end(descent):
@@ -78,12 +81,6 @@ def end(descent):
     inside = descent.path[-2]
     shares = (edge - inside)[crossed] / (outside - inside)[crossed]
     return inside + (outside - inside) * shares.min()
-
-
-def marks(descent, line):
-    """Return at which steps a line is marked: about eight, and others for another mark."""
-    every = max(descent.steps // 8, 1)
-    return MARKS.index(line["marker"]) * every // len(MARKS), every
 
 
 def are_short(descents):
