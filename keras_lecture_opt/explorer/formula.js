@@ -33,6 +33,9 @@ const OPERATIONS = {
   },
 };
 
+// How strongly an operation binds, and from which level on its parts need no parentheses.
+const LEVELS = { "+": [1, 1, 1], "-": [1, 1, 2], "*": [2, 2, 2], "/": [2, 2, 3], "^": [4, 5, 4] };
+
 const jet = (node, w1, w2) => {
   if (typeof node === "number") return [node, 0, 0, 0, 0, 0];
   if (node === "w1") return [w1, 1, 0, 0, 0, 0];
@@ -58,40 +61,30 @@ function parse(text) {
   const need = (token) => take(token) ?? refuse(found());
   const made = (...node) => (node.slice(1).every((part) => typeof part === "number") ? jet(node)[0] : node);
 
-  function sum() {
-    let node = product();
-    for (let operator; (operator = take("+", "-")); ) node = made(operator, node, product());
-    return node;
-  }
-  function product() {
-    let node = signed();
-    while (tokens.length && !["+", "-", ")", "^"].includes(tokens[0])) { // 2 w1 is a product, too
-      node = made(take("*", "/") ?? "*", node, signed());
+  // A part whose operators bind more strongly than a level.
+  function expression(least) {
+    let node = take("-") ? made("*", -1, expression(3)) : take("+") ? expression(3) : atom();
+    while (tokens.length && tokens[0] !== ")") {
+      const operator = Object.hasOwn(LEVELS, tokens[0]) ? tokens[0] : "*"; // 2 w1 is a product, too
+      const [level] = LEVELS[operator];
+      if (level <= least) break;
+      take(operator);
+      node = made(operator, node, expression(operator === "^" ? 3 : level));
     }
     return node;
   }
-  const signed = () => (take("-") ? made("*", -1, signed()) : take("+") ? signed() : power());
-  function power() {
-    const base = atom();
-    return take("^") ? made("^", base, signed()) : base;
-  }
   function atom() {
-    if (take("(")) return inParentheses();
     const token = tokens[0];
     if (/^[\d.]/.test(token) && Number.isFinite(Number(token))) return Number(tokens.shift());
     if (token === "w1" || token === "w2") return tokens.shift();
-    if (!Object.hasOwn(FUNCTIONS, token)) refuse(found());
-    tokens.shift();
+    const name = Object.hasOwn(FUNCTIONS, token) ? tokens.shift() : undefined;
     need("(");
-    return made(token, inParentheses());
-  }
-  function inParentheses() {
-    const node = sum();
+    const node = expression(0);
     need(")");
-    return node;
+    return name ? made(name, node) : node;
   }
 
-  const node = sum();
+  const node = expression(0);
   if (tokens.length) refuse(found());
   if (typeof node === "number") refuse("it has neither w1 nor w2");
   return node;
@@ -103,7 +96,7 @@ function inPython(node, outer = 0) {
   const [name, a, b] = node;
   if (Object.hasOwn(FUNCTIONS, name)) return `tf.${name === "log" ? "math.log" : name}(${inPython(a)})`;
   if (name === "*" && a === -1) return outer > 1 ? `(-${inPython(b, 2)})` : `-${inPython(b, 2)}`;
-  const [level, left, right] = { "+": [1, 1, 1], "-": [1, 1, 2], "*": [2, 2, 2], "/": [2, 2, 3], "^": [4, 5, 4] }[name];
+  const [level, left, right] = LEVELS[name];
   const operator = name === "^" ? "**" : ` ${name} `;
   const text = `${inPython(a, left)}${operator}${inPython(b, right)}`;
   return level < outer ? `(${text})` : text;
