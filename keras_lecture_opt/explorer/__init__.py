@@ -8,14 +8,11 @@ import base64
 import gzip
 import html
 import inspect
-import itertools
 import json
 import os
 import pathlib
 import re
 import unicodedata
-
-import numpy as np
 
 try:
     from bokeh.document import Document
@@ -44,29 +41,18 @@ __all__ = ["save", "show"]
 FOLDER = pathlib.Path(__file__).parent
 FORMULAS = ("rules.js", "surfaces.js", "formula.js", "contours.js", "descend.js")
 SCRIPTS = ("setting.js", "pictures.js", "page.js")
-MARKERS = ("circle", "square", "triangle", "diamond", "inverted_triangle", "hex", "plus")
-CELLS = 160  # of a picture of shades, as in contours.js
 UUID = r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"
-# What the page's script draws: the columns of each source.
-SOURCES = {
-    "shades": "image x y dw dh",
-    "contours": "xs ys",
-    "minima": "x y",
-    "paths": "xs ys color width",
-    "dots": "x y color",
-    "start": "x y",
-    "gradients": "x_start y_start x_end y_end color alpha",
-    "velocities": "x_start y_start x_end y_end color alpha",
-    "ahead": "x y w1 w2 color",
-    "ends": "x y color edge width marker",
-    "labels": "x y x_label y_label color text align dx dy",
-    "losses": "xs ys color width",
-    "loss_marks": "x y color marker",
-    "loss_ends": "x y color edge width marker",
-    "rates": "xs ys color width dash",
-    "rate_marks": "x y color marker",
-    "rate_ends": "x y color edge width marker",
-}
+# What the page's script draws. A row of a source fills the columns that its glyphs take.
+SOURCES = (
+    *("shades", "contours", "minima", "paths", "dots", "start", "gradients", "velocities", "ahead"),
+    *("ends", "labels", "losses", "losses_marks", "losses_ends"),
+    *("rates", "rates_marks", "rates_ends"),
+)
+COLUMNS = (
+    *("image", "x", "y", "dw", "dh", "xs", "ys", "x_start", "y_start", "x_end", "y_end"),
+    *("color", "edge", "alpha", "width", "dash", "marker"),
+    *("text", "align", "dx", "dy", "x_label", "y_label"),
+)
 
 # The page for a notebook: a third of its size.
 UNPACK = """<script type="module">
@@ -120,15 +106,13 @@ def show() -> None:
 
 def page():
     """Return the page as a string of HTML."""
-    sources = {
-        name: ColumnDataSource({column: [] for column in columns.split()}, name=name)
-        for name, columns in SOURCES.items()
-    }
+    columns = {column: [] for column in COLUMNS}
+    sources = {name: ColumnDataSource(columns, name=name) for name in SOURCES}
     figures = {
         "surface": surface_figure(sources),
-        "loss": loss_figure(sources, "linear"),
-        "log_loss": loss_figure(sources, "log"),
-        "rates": rates_figure(sources),
+        "loss": chart(sources, "losses", "loss", "linear"),
+        "log_loss": chart(sources, "losses", "loss", "log"),
+        "rates": chart(sources, "rates", "effective rate", "log"),
     }
     document = Document()
     for name, root in figures.items():
@@ -163,10 +147,9 @@ def lecture():
         "rules": {
             rule.__name__: {
                 "colors": [shade(color(rule), share) for share in (0, 0.35, 0.65)],
-                "marker": marker,
                 "defaults": defaults(rule),
             }
-            for rule, marker in zip(RULES, itertools.cycle(MARKERS), strict=False)
+            for rule in RULES
         },
         "hyperparameters": {
             argument: {
@@ -179,9 +162,7 @@ def lecture():
         },
         "surfaces": {
             surface.name.lower(): {
-                "domain": surface.domain,
-                "start": surface.start,
-                "minima": surface.minima,
+                key: getattr(surface, key) for key in ("domain", "start", "minima")
             }
             for surface in SURFACES
         },
@@ -218,10 +199,6 @@ def surface_figure(sources):
     """Return the figure of the surface and of the paths on it."""
     f = new_figure("w₁", "w₂", x_range=(0, 1), y_range=(0, 1))
     f.grid.visible = False
-    sources["shades"].data = {  # which the page fills
-        "image": [np.zeros((CELLS + 1, CELLS + 1), "float32")],
-        **{column: [0.0] for column in ("x", "y", "dw", "dh")},
-    }
     mapper = LinearColorMapper(palette=GREYS, low=0, high=1, nan_color="#FFFFFF")
     f.image("image", "x", "y", "dw", "dh", source=sources["shades"], color_mapper=mapper)
     f.multi_line("xs", "ys", source=sources["contours"], color=CONTOUR, width=0.6)
@@ -237,7 +214,7 @@ def surface_figure(sources):
         line = {"line_color": "color", "line_width": width, "line_dash": dash}
         f.add_layout(Arrow(source=sources[name], end=head, line_alpha="alpha", **line))
     ahead = {"source": sources["ahead"], "line_color": "color", "line_width": 3}
-    f.segment("w1", "w2", "x", "y", line_dash="dotted", **ahead)
+    f.segment("x_end", "y_end", "x", "y", line_dash="dotted", **ahead)
     f.scatter("x", "y", marker="diamond", size=18, fill_color="#FFFFFF", **ahead)
     add_ends(f, sources["ends"])
     f.segment("x", "y", "x_label", "y_label", source=sources["labels"], color="color")
@@ -263,25 +240,12 @@ def add_ends(f, source):
     f.scatter("x", "y", source=source, marker="marker", size=15, fill_color="color", **line)
 
 
-def add_marks(f, source):
-    """Mark lines, to tell them apart without colors."""
-    f.scatter("x", "y", source=source, marker="marker", size=9, color="color")
-
-
-def loss_figure(sources, scale):
-    """Return a figure of the loss; a log axis shows none below 0."""
-    f = new_figure("step", "loss", y_axis_type=scale, x_range=(0, 1), y_range=(0.1, 1))
-    f.multi_line("xs", "ys", source=sources["losses"], color="color", width="width")
-    add_marks(f, sources["loss_marks"])
-    add_ends(f, sources["loss_ends"])
-    return f
-
-
-def rates_figure(sources):
-    """Return a figure of the effective learning rate of each weight."""
-    f = new_figure("step", "effective rate", y_axis_type="log", x_range=(0, 1), y_range=(0.1, 1))
+def chart(sources, name, y_label, scale):
+    """Return a figure of curves against steps; a log axis shows none below 0."""
+    f = new_figure("step", y_label, y_axis_type=scale, x_range=(0, 1), y_range=(0.1, 1))
     line = {"color": "color", "width": "width", "line_dash": "dash"}
-    f.multi_line("xs", "ys", source=sources["rates"], **line)
-    add_marks(f, sources["rate_marks"])
-    add_ends(f, sources["rate_ends"])
+    f.multi_line("xs", "ys", source=sources[name], **line)
+    marks = {"marker": "marker", "color": "color"}  # which tell lines apart without colors
+    f.scatter("x", "y", source=sources[f"{name}_marks"], size=9, **marks)
+    add_ends(f, sources[f"{name}_ends"])
     return f

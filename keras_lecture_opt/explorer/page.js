@@ -1,7 +1,7 @@
 // The page: its controls, its numbers, its play. The setting is changed here only.
 
 let setting = {};
-let runs = []; // of the paths, in their order: { path, stopped }
+let runs = []; // the paths of the setting, described, each with its descent
 let surface = {}; // of the setting
 let playing = false;
 let dragging = false; // the box stays while the start is dragged
@@ -19,32 +19,18 @@ function shown(x, digits = 4) {
 const rounded = (x) => (Math.abs(x) < 1000 ? x.toFixed(2).replace("-", "−") : shown(x, 3));
 const pair = (values) => (values.some((x) => x === undefined) ? "" : `(${values.map((x) => shown(x)).join(", ")})`);
 const python = (values) => `(${values.join(", ")})`;
-const html = (text) => text.replace(/[&<>"]/g, (character) => `&#${character.charCodeAt(0)};`);
 
 // ---- The paths
 
-const named = ({ values }) =>
-  Object.fromEntries(Object.entries(values).map(([name, value]) => [LECTURE.hyperparameters[name].name, value]));
-
-function run() {
-  surface = surfaceIn(setting);
-  const { start, velocity, steps } = setting;
-  runs = setting.paths.map((path) => descend(surface, surface.domain, RULES[path.rule], named(path), start, velocity, steps));
-}
-
-// The step that is not finite has no point in the path.
-const isNotFinite = ({ stopped }) => Boolean(stopped?.endsWith("finite"));
-const endStep = (run) => run.path.length - 1 + isNotFinite(run);
-const lastStep = () => Math.max(0, ...runs.map(endStep));
+const lastStep = () => Math.max(0, ...runs.map(({ last }) => last));
 
 // Why a path ended: the weight that crossed an edge of the surface.
-function reason(run) {
-  if (isNotFinite(run)) return "A weight or the loss would be infinite or NaN";
-  const crossings = run.path.at(-1).w.flatMap((x, i) => {
-    const name = `w${"₁₂"[i]}`; // without its value, which rounds to the limit's
+function reason({ path, last }) {
+  if (path.length === last) return "A weight or the loss would be infinite or NaN"; // such a step has no point
+  const crossings = path.at(-1).w.flatMap((x, i) => {
     const [low, high] = surface.domain[i];
-    if (x < low) return [`${name} went below ${shown(low)}`];
-    return x > high ? [`${name} went above ${shown(high)}`] : [];
+    if (low <= x && x <= high) return [];
+    return `w${"₁₂"[i]} went ${x < low ? `below ${shown(low)}` : `above ${shown(high)}`}`; // x rounds to the limit
   });
   return `${crossings.join(" and ")}, where the surface ends`;
 }
@@ -52,23 +38,20 @@ function reason(run) {
 // Which paths have ended, and in which step, by the reason.
 function endings(drawn) {
   const steps = {};
-  for (const { label, run } of drawn.filter(({ ended }) => ended)) (steps[reason(run)] ??= []).push(`${label} in step ${endStep(run)}`);
+  for (const run of drawn.filter(({ ended }) => ended)) (steps[reason(run)] ??= []).push(`${run.label} in step ${run.last}`);
   return Object.entries(steps).map(([why, which]) => `${why}: ${which.join(", ")}.`).join(" ");
 }
 
 // What is drawn of each path at the setting's step.
 function drawnPaths() {
-  const looks = describe(setting.paths);
   return runs.map((run, i) => {
-    const { rule } = setting.paths[i];
-    const { label, color, marker } = looks[i];
-    const k = Math.min(setting.step, run.path.length - 1);
-    const ended = run.stopped && setting.step >= endStep(run);
-    const hyperparameters = named(setting.paths[i]);
+    const { rule, h, color, marker, path } = run;
+    const k = Math.min(setting.step, path.length - 1);
+    const ended = run.stopped && setting.step >= run.last;
     return {
-      rule, run, label, ended, hyperparameters, point: run.path[k], past: run.path.slice(0, k + 1),
-      stability: k ? stability(surface, RULES[rule], hyperparameters, run.path, k) : undefined,
-      line: { color, marker, width: 3 + Math.min(runs.length - 1 - i, 4) }, // what lies below stays visible
+      ...run, ended, point: path[k], past: path.slice(0, k + 1),
+      stability: k ? stability(surface, RULES[rule], h, path, k) : undefined,
+      line: { color, marker, dash: "solid", width: 3 + Math.min(runs.length - 1 - i, 4) }, // what lies below stays visible
       mark: ended ? { color, edge: color, width: 5, marker: "x" } : { color, edge: "#000000", width: 1, marker },
     };
   });
@@ -89,19 +72,17 @@ function drawStep() {
 }
 
 function drawTable(drawn) {
-  // A velocity and a mean square are both called v on the slides.
-  const states = { v: "velocity v", G: "G", m: "m", v2: "v, mean of g²" };
-  const state = (rule, name) => (RULES[rule].state.includes("m") ? { m: "m", v2: "v" }[name] : { v: "v", G: "G" }[name]);
-  const shownStates = Object.keys(states).filter((name) => drawn.some(({ rule }) => RULES[rule].state.includes(state(rule, name))));
-  const rows = drawn.map(({ rule, label, past, point, stability, line: { color } }) => {
-    const column = (name) => (name ? pair(point.weights.map((weight) => weight[name])) : "");
+  const states = [...new Set(drawn.flatMap(({ rule }) => Object.values(RULES[rule].state)))];
+  const rows = drawn.map(({ rule, label, color, past, point, stability }) => {
+    const { state } = RULES[rule];
+    const column = (name) => pair(point.weights.map((weight) => weight[name]));
     const values = [
-      past.length - 1, shown(point.loss), pair(point.w), pair(point.g), ...shownStates.map((name) => column(state(rule, name))),
-      column("rate"), shown(stability),
+      past.length - 1, shown(point.loss), pair(point.w), pair(point.g),
+      ...states.map((head) => column(Object.keys(state).find((name) => state[name] === head))), column("rate"), shown(stability),
     ];
     return `<tr><th scope="row"><i style="background:${color}"></i>${label}</th>${values.map((x) => `<td>${x}</td>`).join("")}</tr>`;
   });
-  const heads = ["path", "step", "loss", "w", "g", ...shownStates.map((name) => states[name]), "effective rate", "rate × curvature / limit"];
+  const heads = ["path", "step", "loss", "w", "g", ...states, "effective rate", "rate × curvature / limit"];
   $("#numbers table").innerHTML =
     `<thead><tr>${heads.map((head) => `<th scope="col">${head}</th>`).join("")}</tr></thead><tbody>${rows.join("")}</tbody>`;
 }
@@ -110,40 +91,40 @@ function drawTable(drawn) {
 function drawMarks() {
   const [ticks, text] = [$(".ticks"), $("#bounds")];
   ticks.innerHTML = text.textContent = "";
-  const i = setting.paths.findIndex((path) => selected().includes(path) && RULES[path.rule].zigzag);
-  if (i < 0 || runs[i].path.length < 2) return;
-  const { rule, values } = setting.paths[i];
-  const h = named(setting.paths[i]);
-  const k = Math.min(Math.max(setting.step, 1), runs[i].path.length - 1);
-  const diverges = values.learning_rate / stability(surface, RULES[rule], h, runs[i].path, k);
+  const run = runs.find(({ rule, index }) => isMoved(index) && RULES[rule].zigzag);
+  if (!run || run.path.length < 2) return;
+  const { label, values, h, path } = run;
+  const { limit, zigzag } = RULES[run.rule];
+  const k = Math.min(Math.max(setting.step, 1), path.length - 1);
+  const diverges = values.learning_rate / stability(surface, RULES[run.rule], h, path, k);
   if (!(diverges > 0 && Number.isFinite(diverges))) return;
-  const zigzags = (diverges * RULES[rule].zigzag(h)) / RULES[rule].limit(h);
+  const zigzags = (diverges * zigzag(h)) / limit(h);
   const places = [zigzags, diverges].map((eta) => 100 * (1 - Math.log10(eta) / LOWEST.learning_rate));
   ticks.innerHTML = places.filter((x) => 0 <= x && x <= 100).map((x) => `<i style="left:${x}%"></i>`).join("");
   const from = zigzags ? `above η = ${shown(zigzags, 2)}` : "at every η";
-  text.textContent = `${describe(setting.paths)[i].label}, here: zigzags ${from}, diverges above ${shown(diverges, 2)}.`;
+  text.textContent = `${label}, here: zigzags ${from}, diverges above ${shown(diverges, 2)}.`;
 }
 
 function drawPython() {
-  const { paths, start, steps } = setting;
+  const { paths, start, velocity, steps, domain } = setting;
   const own = surface.python;
-  const call = ({ rule, values }) => {
+  const calls = paths.map(({ rule, values }) => {
     const given = Object.entries(values).map(([name, value]) => `${name}=${value}`).join(", ");
-    const velocity = "momentum" in values && setting.velocity.some((v) => v) ? `, velocity=${python(setting.velocity)}` : "";
-    return `    descend(${own ? "surface" : setting.surface}, ${rule}(${given}), start=${python(start)}, steps=${steps}${velocity}),\n`;
-  };
-  const rules = [...new Set(paths.map(({ rule }) => rule))];
-  const limit = setting.domain;
-  $("#python code").textContent = paths.length
-    ? (own?.includes("tf.") ? "import tensorflow as tf\n" : "") +
-      `from keras_lecture_opt import ${rules.join(", ")}, plots\n` +
-      `from keras_lecture_opt.landscapes import ${own ? "Surface, descend" : `descend, ${setting.surface}`}\n\n` +
-      (own
-        ? `surface = Surface(\n    "surface",\n    lambda w1, w2: ${own},\n` +
-          `    domain=((-${limit}, ${limit}), (-${limit}, ${limit})),\n    start=${python(start)},\n)\n`
-        : "") +
-      `descents = [\n${paths.map(call).join("")}]\nplots.paths(descents)\n`
-    : "# No rule is switched on.\n";
+    const moving = "momentum" in values && velocity.some((v) => v) ? `, velocity=${python(velocity)}` : "";
+    return `    descend(${own ? "surface" : setting.surface}, ${rule}(${given}), start=${python(start)}, steps=${steps}${moving}),`;
+  });
+  const limits = `(-${domain}, ${domain})`;
+  const definition = [
+    "surface = Surface(", '    "surface",', `    lambda w1, w2: ${own},`, `    domain=(${limits}, ${limits}),`,
+    `    start=${python(start)},`, ")",
+  ];
+  const code = [
+    ...(own?.includes("tf.") ? ["import tensorflow as tf"] : []),
+    `from keras_lecture_opt import ${[...new Set(paths.map(({ rule }) => rule))].join(", ")}, plots`,
+    `from keras_lecture_opt.landscapes import ${own ? "Surface, descend" : `descend, ${setting.surface}`}`, "",
+    ...(own ? definition : []), "descents = [", ...calls, "]", "plots.paths(descents)",
+  ];
+  $("#python code").textContent = `${paths.length ? code.join("\n") : "# No rule is switched on."}\n`;
 }
 
 // ---- Changes
@@ -151,18 +132,19 @@ function drawPython() {
 function change(changes) {
   const wasAtEnd = setting.step === lastStep();
   setting = { ...setting, ...changes };
-  const { surface: name, paths } = setting;
+  const { paths, start, velocity, steps } = setting;
   const example = EXAMPLES[setting.example]; // its sentence belongs to its surface and to its rules
-  const isShown = example?.surface === name && example.paths.every(({ rule }) => paths.some((path) => path.rule === rule));
-  if (!isShown) setting.example = "";
-  run();
-  if (!("step" in changes)) setting.step = wasAtEnd && !playing ? lastStep() : setting.step;
-  setting.step = Math.min(setting.step, lastStep());
+  const isShown = example?.paths.every(({ rule }) => paths.some((path) => path.rule === rule));
+  if (!isShown || example.surface !== setting.surface) setting.example = "";
+  if (!(setting.moved < paths.length)) setting.moved = "all";
+  surface = surfaceIn(setting);
+  runs = describe(paths).map((path) =>
+    ({ ...path, ...descend(surface, surface.domain, RULES[path.rule], path.h, start, velocity, steps) }));
   if (!dragging) box = boxOf(setting, surface, runs);
   drawSurface(setting, surface, box);
   drawControls();
-  goTo(setting.step);
   drawPython();
+  goTo("step" in changes || playing || !wasAtEnd ? setting.step : lastStep());
 }
 
 function goTo(step) {
@@ -193,9 +175,7 @@ function play(isPlaying) {
 // ---- The controls
 
 const LOWEST = { learning_rate: -4, epsilon: -10 }; // exponents, of logarithmic sliders
-const SYMBOLS = { circle: "●", square: "■", triangle: "▲", diamond: "◆", inverted_triangle: "▼", hex: "⬢", plus: "✚" };
-const moved = () => $("#moved").value; // the index of the path that the sliders move, or "all"
-const selected = () => setting.paths.filter((_, i) => moved() === "all" || Number(moved()) === i);
+const isMoved = (index) => ["all", String(index)].includes(setting.moved);
 
 // Let the controls show the setting; a field with the focus is left as it is typed.
 function drawControls() {
@@ -203,8 +183,8 @@ function drawControls() {
     if (document.activeElement !== input || input.type === "range") input.value = value;
   };
   drawRules();
-  for (const argument of Object.keys(LECTURE.hyperparameters)) {
-    const values = [...new Set(selected().flatMap(({ values }) => values[argument] ?? []))];
+  for (const argument of ARGUMENTS) {
+    const values = [...new Set(runs.flatMap(({ index, values }) => (isMoved(index) ? values[argument] ?? [] : [])))];
     $(`#${argument}`).closest(".slider").hidden = !values.length;
     put($(`#${argument}`), values.length === 1 ? values[0] : "");
     $(`#${argument}`).placeholder = values.length > 1 ? "mixed" : "";
@@ -234,28 +214,25 @@ function drawControls() {
 
 // The rules with their paths, and which of them the sliders move.
 function drawRules() {
-  const looks = describe(setting.paths);
   const rows = RULE_NAMES.flatMap((rule) => {
-    const { colors, marker } = LECTURE.rules[rule];
-    const own = setting.paths.flatMap((path, i) => (path.rule === rule ? [i] : []));
-    const row = (id, label, color, isOn, end) =>
-      `<p><label><input type="checkbox" id="${id}" ${isOn ? "checked" : ""}><i style="background:${color}"></i>` +
-      `<span>${SYMBOLS[marker]}</span>${html(label)}</label>${end}</p>`;
-    if (!own.length) return [row(`rule-${rule}`, rule, colors[0], false, "")];
-    const more = `<button class="more" id="more-${rule}" aria-label="A second setting of ${rule}" title="A second setting of ${rule}">+</button>`;
-    return own.map((i, k) => row(
-      k ? `rule-${rule}-${k}` : `rule-${rule}`, looks[i].label, looks[i].color, true,
-      `<output id="stability-${i}" title="rate × curvature, divided by the rule's limit"></output>` +
-      (k === own.length - 1 && own.length < MOST_PATHS ? more : ""),
-    ));
+    const own = runs.filter((run) => run.rule === rule);
+    const rows = own.length ? own : [{ label: rule, color: LECTURE.rules[rule].colors[0] }];
+    return rows.map(({ label, color, index }, k) => {
+      const id = `rule-${rule}${k ? `-${k}` : ""}`;
+      const title = `A second setting of ${rule}`;
+      const hasMore = k === own.length - 1 && own.length < MOST_PATHS;
+      return `<p><label><input type="checkbox" id="${id}" ${own.length ? "checked" : ""}><i style="background:${color}"></i>` +
+        `<span>${SYMBOLS[markerOf(rule)]}</span>${label}</label>` +
+        (own.length ? `<output id="stability-${index}" title="rate × curvature, divided by the rule's limit"></output>` : "") +
+        (hasMore ? `<button class="more" id="more-${rule}" aria-label="${title}" title="${title}">+</button>` : "") + "</p>";
+    });
   });
   const focused = document.activeElement?.id;
   $("#rules div").innerHTML = rows.join("");
   if (focused && document.activeElement?.id !== focused) document.getElementById(focused)?.focus();
-  const before = moved();
-  const options = looks.map(({ label }, i) => `<option value="${i}">${html(label)}</option>`);
+  const options = runs.map(({ label, index }) => `<option value="${index}">${label}</option>`);
   $("#moved").innerHTML = `<option value="all">all paths</option>${options.join("")}`;
-  if (before && (before === "all" || before < setting.paths.length)) $("#moved").value = before;
+  $("#moved").value = setting.moved;
 }
 
 function forgetErrors() {
@@ -276,9 +253,9 @@ function makeControls() {
 
   $("#rules").onchange = ({ target: { id, checked } }) => {
     const [, rule, k = 0] = id.split("-");
-    $("#moved").value = "all";
     const path = setting.paths.filter((path) => path.rule === rule)[k];
-    change({ paths: checked ? sorted([...setting.paths, likeOthers(rule)]) : setting.paths.filter((other) => other !== path) });
+    const others = setting.paths.filter((other) => other !== path);
+    change({ paths: checked ? sorted([...others, likeOthers(rule)]) : others, moved: "all" });
   };
   $("#rules").onclick = ({ target: { id } }) => {
     if (!id.startsWith("more-")) return;
@@ -286,14 +263,10 @@ function makeControls() {
     const { values } = setting.paths.findLast((path) => path.rule === rule);
     const added = newPath(rule, values);
     const paths = sorted([...setting.paths, added]);
-    change({ paths });
-    $("#moved").value = paths.indexOf(added); // the sliders move the new one
-    change({});
+    change({ paths, moved: String(paths.indexOf(added)) });
   };
-  const set = (argument, value) => change({
-    paths: setting.paths.map((path) =>
-      (selected().includes(path) && argument in path.values ? { ...path, values: { ...path.values, [argument]: value } } : path)),
-  });
+  const set = (argument, value) =>
+    change({ paths: setting.paths.map((path, i) => (isMoved(i) ? withValue(path, argument, value) : path)) });
   const attempt = (input, action) => { // what is wrong is said, and the setting stays
     try {
       action();
@@ -304,48 +277,44 @@ function makeControls() {
       input.setAttribute("aria-invalid", true);
     }
   };
-  const onNumber = (input, name, allowed, isAllowed, action) => (input.oninput = () => attempt(input, () => {
-    const value = input.value === "" ? NaN : Number(input.value);
-    check(isAllowed(value), name, input.value || "empty", allowed);
-    action(value);
-  }));
-  for (const argument of Object.keys(LECTURE.hyperparameters)) {
-    onNumber($(`#${argument}`), LECTURE.hyperparameters[argument].symbol, ...limits(argument), (value) => set(argument, value));
+  const onNumber = (input, name, read, action) =>
+    (input.oninput = () => attempt(input, () => action(read(input.value, name))));
+  for (const argument of ARGUMENTS) {
+    onNumber($(`#${argument}`), LECTURE.hyperparameters[argument].symbol, READ[argument], (value) => set(argument, value));
     $(`#${argument}-range`).oninput = ({ target }) =>
       set(argument, argument in LOWEST ? Number((10 ** target.value).toPrecision(2)) : Number(target.value));
   }
   for (const i of [0, 1]) {
     const name = "₁₂"[i];
-    onNumber($(`#w${i + 1}`), `w${name}`, "a number", Number.isFinite, (value) => {
+    onNumber($(`#w${i + 1}`), `w${name}`, number("a number", Number.isFinite), (value) => {
       const [low, high] = surface.domain[i];
       check(low <= value && value <= high, `w${name}`, value, `from ${shown(low)} to ${shown(high)}`);
       const start = setting.start.with(i, value);
       checkStart(surface, start);
       change({ start });
     });
-    onNumber($(`#v${i + 1}`), `v${name}`, "a number", Number.isFinite, (value) => change({ velocity: setting.velocity.with(i, value) }));
+    onNumber($(`#v${i + 1}`), `v${name}`, number("a number", Number.isFinite), (value) => change({ velocity: setting.velocity.with(i, value) }));
   }
-  onNumber($("#steps"), "Steps", ...limits("steps"), (steps) => change({ steps }));
+  onNumber($("#steps"), "Steps", READ.steps, (steps) => change({ steps }));
   const setSurface = (name, domain) => {
     const changes = { surface: name, domain };
     const next = surfaceIn(changes); // or an error
-    const stays = isInside(next, setting.start) && Number.isFinite(next.loss(...setting.start));
-    const start = stays && name !== setting.surface && !isLectures(name) ? setting.start : defaults(name, domain).start;
+    const stays = canStart(next, setting.start) && name !== setting.surface && !isLectures(name);
+    const start = stays ? setting.start : next.start;
     checkStart(next, start);
     change({ ...changes, start });
   };
   $("#surfaces").onchange = ({ target }) => attempt(target, () => (target.value === "a formula"
     ? setSurface(surface.formula, Math.max(...surface.domain.flat())) : setSurface(target.value, setting.domain)));
   $("#own-formula").oninput = ({ target }) => attempt(target, () => setSurface(target.value, setting.domain));
-  onNumber($("#domain"), "The domain", ...limits("domain"), (domain) => setSurface(setting.surface, domain));
+  onNumber($("#domain"), "The domain", READ.domain, (domain) => setSurface(setting.surface, domain));
   $("#speed").onchange = ({ target }) => change({ speed: target.value });
-  $("#moved").onchange = () => change({});
+  $("#moved").onchange = ({ target }) => change({ moved: target.value });
   $("#zoom").onclick = () => change({ zoom: !setting.zoom });
   $("#examples").onclick = ({ target: { value } }) => {
     if (!value) return;
     play(false);
     forgetErrors();
-    $("#moved").value = "all";
     change(exampleSetting(value));
     if (matchMedia("(prefers-reduced-motion: reduce)").matches) goTo(lastStep());
     else play(true);
@@ -411,31 +380,26 @@ function makePointer() {
     const at = [x_scale.invert(event.clientX - x), y_scale.invert(event.clientY - y)].map((value) => Number(value.toPrecision(3)));
     if ($("[name=click]:checked").value === "velocity" && !$(".velocity").hidden) {
       change({ velocity: at.map((value, i) => Number((value - setting.start[i]).toPrecision(3))) });
-    } else if (isInside(surface, at) && Number.isFinite(surface.loss(...at))) {
+    } else if (canStart(surface, at)) {
       change({ start: at });
     }
   };
-  place.addEventListener("pointerdown", (event) => {
+  place.onpointerdown = (event) => {
     if (event.button !== 0) return;
     dragging = true;
     place.setPointerCapture(event.pointerId);
     put(event);
-  });
-  place.addEventListener("pointermove", (event) => dragging && put(event));
-  for (const type of ["pointerup", "pointercancel"]) {
-    place.addEventListener(type, () => {
-      if (!dragging) return;
-      dragging = false;
-      if (setting.zoom) change({});
-    });
-  }
+  };
+  place.onpointermove = (event) => dragging && put(event);
+  place.onpointerup = place.onpointercancel = () => {
+    dragging = false;
+    if (setting.zoom) change({});
+  };
 }
 
 function load() {
   try {
-    const read = readAddress();
-    $("#moved").value = "all";
-    change(read); // at its step
+    change(readAddress());
     forgetErrors();
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;

@@ -37,10 +37,8 @@ function drawSurface({ surface }, { loss, minima, domain }, box) {
     const { shades, lines } = shadesOf(loss, filled);
     // The points of the grid are the centers of the picture's pixels.
     const [[x, x_end], [y, y_end]] = filled.map((range) => widened(range, 0.5 / CELLS));
-    const { data } = sources.shades;
-    data.image[0].set(shades.flat());
-    sources.shades.data = { image: data.image, x: [x], y: [y], dw: [x_end - x], dh: [y_end - y] };
-    sources.shades.change.emit(); // the array is the same one, and Bokeh compares arrays
+    const image = Object.assign(Float32Array.from(shades.flat()), { dimension: 2, shape: [CELLS + 1, CELLS + 1] });
+    fill("shades", [{ image, x, y, dw: x_end - x, dh: y_end - y }]);
     fill("contours", lines);
   }
   fill("minima", minima.map(([x, y]) => ({ x, y })));
@@ -55,7 +53,7 @@ function arrow(box, from, vector, look, isTrue) {
 }
 
 // The last point, or where the path crosses the edge of the domain.
-function endOf({ path }, domain) {
+function endOf(path, domain) {
   const outside = path.at(-1).w;
   const inside = path.at(-2)?.w ?? outside;
   const share = Math.min(...outside.map((x, i) => {
@@ -65,11 +63,15 @@ function endOf({ path }, domain) {
   return inside.map((x, i) => x + share * (outside[i] - x));
 }
 
-// Marks on a line, about five, at other places for another line.
-function marks(xs, ys, { color, marker }, i) {
-  const every = Math.ceil(xs.length / 5);
-  const first = Math.floor(((i % 7) / 7) * every);
-  return xs.flatMap((x, k) => (k && k % every === first ? [{ x, y: ys[k], color, marker }] : []));
+// Curves with marks on them, about five, at other places for another path, and with their ends.
+function drawCurves(name, curves) {
+  fill(name, curves);
+  fill(`${name}_marks`, curves.flatMap(({ xs, ys, color, marker, index }) => {
+    const every = Math.ceil(xs.length / 5);
+    const first = Math.floor(((index % 7) / 7) * every);
+    return xs.flatMap((x, k) => (k && k % every === first ? [{ x, y: ys[k], color, marker }] : []));
+  }));
+  fill(`${name}_ends`, curves.flatMap(({ xs, ys, mark }) => (xs.length ? [{ x: xs.at(-1), y: ys.at(-1), ...mark }] : [])));
 }
 
 // Labels beside points, moved apart where they would cover each other; then a line leads to the point.
@@ -97,26 +99,26 @@ function drawPaths(drawn, { domain }, start, box) {
   fill("start", [{ x: start[0], y: start[1] }]);
   fill("paths", drawn.map(({ past, line }) => ({ xs: past.map(({ w }) => w[0]), ys: past.map(({ w }) => w[1]), ...line })));
   fill("dots", drawn.flatMap(({ past, line }) => (past.length > 101 ? [] : past.map(({ w: [x, y] }) => ({ x, y, ...line })))));
-  const ends = drawn.map(({ run, point, ended, mark, label }) => {
-    const [x, y] = ended ? endOf(run, domain) : point.w;
+  const ends = drawn.map(({ path, point, ended, mark, label }) => {
+    const [x, y] = ended ? endOf(path, domain) : point.w;
     return { x, y, text: label, ...mark };
   });
   fill("ends", ends);
   fill("labels", labels(ends, box));
 
   const moving = drawn.filter(({ ended }) => !ended);
-  fill("gradients", moving.flatMap(({ run, point: { w, ahead, g }, line: { color } }) => {
-    const steepest = Math.max(...run.path.slice(0, -1).map((point) => Math.hypot(...point.g)), 1e-300);
+  fill("gradients", moving.flatMap(({ path, point: { w, ahead, g }, color }) => {
+    const steepest = Math.max(...path.slice(0, -1).map((point) => Math.hypot(...point.g)), 1e-300);
     const alpha = Math.min(1, Math.max(0.1, Math.sqrt(Math.hypot(...g) / steepest)));
     return arrow(box, ahead ?? w, g.map((x) => -x), { color, alpha }, false);
   }));
-  fill("velocities", moving.flatMap(({ rule, point: { w, weights }, line: { color } }) => {
-    const has = (name) => RULES[rule].state.includes(name);
-    if (has("m")) return arrow(box, w, weights.map(({ m }) => -m), { color }, false);
-    return has("v") ? arrow(box, w, weights.map(({ v }) => v), { color }, true) : [];
+  fill("velocities", moving.flatMap(({ rule, point: { w, weights }, color }) => {
+    const { m, v } = RULES[rule].state;
+    if (m) return arrow(box, w, weights.map((weight) => -weight.m), { color }, false);
+    return v ? arrow(box, w, weights.map((weight) => weight.v), { color }, true) : [];
   }));
   fill("ahead", moving.flatMap(({ point: { w, ahead }, line }) =>
-    (ahead ? [{ x: ahead[0], y: ahead[1], w1: w[0], w2: w[1], ...line }] : [])));
+    (ahead ? [{ x: ahead[0], y: ahead[1], x_end: w[0], y_end: w[1], ...line }] : [])));
 }
 
 // The losses and the effective learning rates, at the same steps.
@@ -126,23 +128,17 @@ function drawCharts(drawn, step, last, isLog) {
   figures.log_loss.visible = isLog;
   figures.loss.visible = !isLog;
 
-  const losses = drawn.flatMap(({ past }) => past.map(({ loss }) => loss));
-  figures.log_loss.y_range.setv(decades(losses));
-  const [low, high] = widened(asRange(extent(losses)), 0.05);
+  const losses = drawn.map(({ past, line, mark, index }) =>
+    ({ xs: past.map((_, t) => t), ys: past.map(({ loss }) => loss), ...line, mark, index }));
+  figures.log_loss.y_range.setv(decades(losses.flatMap(({ ys }) => ys)));
+  const [low, high] = widened(asRange(extent(losses.flatMap(({ ys }) => ys))), 0.05);
   figures.loss.y_range.setv({ start: low, end: high });
-  const curves = drawn.map(({ past, line }) => ({ xs: past.map((_, t) => t), ys: past.map(({ loss }) => loss), ...line }));
-  fill("losses", curves);
-  fill("loss_marks", curves.flatMap(({ xs, ys }, i) => marks(xs, ys, drawn[i].line, i)));
-  fill("loss_ends", drawn.map(({ past, point, mark }) => ({ x: past.length - 1, y: point.loss, ...mark })));
+  drawCurves("losses", losses);
 
-  const rates = drawn.flatMap(({ past, line }) => [0, 1].map((i) => ({
-    xs: past.slice(1).map((_, t) => t + 1), ys: past.slice(1).map(({ weights }) => weights[i].rate), ...line,
-    width: i ? 3 : line.width, dash: i ? "7 5" : "solid",
-  })));
+  const rates = drawn.flatMap(({ past: [, ...past], line, mark, index }) => [line, { ...line, width: 3, dash: "7 5" }].map((look, i) =>
+    ({ xs: past.map((_, t) => t + 1), ys: past.map(({ weights }) => weights[i].rate), ...look, mark, index })));
   figures.rates.y_range.setv(decades(rates.flatMap(({ ys }) => ys)));
-  fill("rates", rates);
-  fill("rate_marks", rates.flatMap(({ xs, ys }, i) => marks(xs, ys, drawn[i >> 1].line, i >> 1)));
-  fill("rate_ends", rates.flatMap(({ xs, ys }, i) => (xs.length ? [{ x: xs.at(-1), y: ys.at(-1), ...drawn[i >> 1].mark }] : [])));
+  drawCurves("rates", rates);
 }
 
 // A log axis for the numbers, with one decade at least.
@@ -179,11 +175,11 @@ function exportPicture(formula, { start, step }, drawn) {
     context.drawImage(chart, surface.width + 2 * edge, y);
     y += chart.height;
   }
-  drawn.forEach(({ rule, hyperparameters, line: { color } }, i) => {
+  drawn.forEach(({ rule, h, color }, i) => {
     const at = canvas.height - edge - line * (drawn.length - 1 - i);
     context.fillStyle = color;
     context.fillRect(edge, at - 8 * scale, 30 * scale, 6 * scale);
-    const values = Object.entries(hyperparameters).map(([name, value]) => `${name} = ${value}`).join(", ");
+    const values = Object.entries(h).map(([name, value]) => `${name} = ${value}`).join(", ");
     write(`${rule}, ${values}`, edge + 40 * scale, at, "#000000", "normal");
   });
   return canvas;

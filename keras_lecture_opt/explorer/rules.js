@@ -3,13 +3,14 @@
 // `step` takes the weight with its state (0 at the start), its gradient g, the hyperparameters and, where the rule
 // counts, the number t of the step, from 1. It returns the new weight and state, and the effective learning rate: the
 // factor on g, m or m̂. Operations have the order of the class in keras_lecture_opt/rules: a test compares the paths.
+// `state` has the heads of its columns in the table of numbers.
 //
 // `limit` is above which rate × curvature its steps grow, as in keras_lecture_opt.landscapes.LIMITS. `zigzag`, for rules
 // whose rate is η, is where its path begins to swing across a valley.
 
 const RULES = {
   SteepestDescent: {
-    state: [],
+    state: {},
     limit: () => 2,
     zigzag: () => 1,
     step({ w }, g, { η }) {
@@ -19,7 +20,7 @@ const RULES = {
   },
 
   Momentum: {
-    state: ["v"],
+    state: { v: "velocity v" },
     limit: ({ μ }) => 2 * (1 + μ),
     zigzag: ({ μ }) => (1 - Math.sqrt(μ)) ** 2,
     step({ w, v }, g, { η, μ }) {
@@ -30,7 +31,7 @@ const RULES = {
   },
 
   Nesterov: {
-    state: ["v"],
+    state: { v: "velocity v" },
     limit: ({ μ }) => (2 * (1 + μ)) / (1 + 2 * μ),
     zigzag: ({ μ }) => ((1 - μ) / (1 + μ)) ** 2,
     lookAhead: ({ w, v }, { μ }) => w + μ * v, // θ at the start; g is taken at θ
@@ -43,7 +44,7 @@ const RULES = {
   },
 
   AdaGrad: {
-    state: ["G"],
+    state: { G: "G" },
     limit: () => 2,
     step({ w, G }, g, { η, ε }) {
       G = G + g * g;
@@ -54,7 +55,7 @@ const RULES = {
   },
 
   RMSProp: {
-    state: ["G"],
+    state: { G: "G" },
     limit: () => 2,
     step({ w, G }, g, { η, γ, ε }) {
       G = γ * G + (1 - γ) * (g * g);
@@ -65,7 +66,7 @@ const RULES = {
   },
 
   SimplifiedAdam: {
-    state: ["m", "v"],
+    state: { m: "m", v: "v, mean of g²" },
     limit: ({ β1 }) => (2 * (1 + β1)) / (1 - β1),
     step({ w, m, v }, g, { η, β1, β2, ε }) {
       m = β1 * m + (1 - β1) * g;
@@ -77,7 +78,7 @@ const RULES = {
   },
 
   Adam: {
-    state: ["m", "v"],
+    state: { m: "m", v: "v, mean of g²" },
     limit: ({ β1 }) => (2 * (1 + β1)) / (1 - β1),
     step({ w, m, v }, g, { η, β1, β2, ε }, t) {
       m = β1 * m + (1 - β1) * g;

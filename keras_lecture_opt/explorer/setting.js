@@ -3,6 +3,9 @@
 
 const $ = (selector) => document.querySelector(selector);
 const RULE_NAMES = Object.keys(LECTURE.rules).filter((name) => name in RULES);
+const ARGUMENTS = Object.keys(LECTURE.hyperparameters);
+const SYMBOLS = { circle: "●", square: "■", triangle: "▲", diamond: "◆", inverted_triangle: "▼", hex: "⬢", plus: "✚" };
+const markerOf = (rule) => Object.keys(SYMBOLS)[RULE_NAMES.indexOf(rule) % 7];
 const MOST_PATHS = LECTURE.rules.Adam.colors.length; // of one rule
 
 // A path with the defaults of its rule; η is the same for all rules.
@@ -47,12 +50,21 @@ const EXAMPLES = {
 
 const isLectures = (surface) => Object.hasOwn(SURFACES, surface);
 
-// Everything that a link may leave out. A surface that is not the lecture's is a formula on [−domain, domain]².
+// The surface of a setting, with its domain, its start and its minima. One that is not the lecture's is a formula on
+// [−domain, domain]². Its start is halfway to a corner, where the loss is finite.
+function surfaceIn({ surface, domain }) {
+  if (isLectures(surface)) return { ...SURFACES[surface], ...LECTURE.surfaces[surface] };
+  const own = surfaceOf(surface);
+  const x = domain / 2;
+  const start = [[-x, -x], [x, -x], [-x, x], [x, x]].find((point) => Number.isFinite(own.loss(...point))) ?? [-x, -x];
+  return { ...own, domain: [[-domain, domain], [-domain, domain]], start, minima: [] };
+}
+
+// Everything that a link may leave out. The sliders move all paths, or the one with an index.
 function defaults(surface, domain = 2) {
-  const start = isLectures(surface) ? LECTURE.surfaces[surface].start : startOf(surfaceIn({ surface, domain }));
   return {
-    surface, domain, paths: [newPath("SteepestDescent")], start, velocity: [0, 0], steps: 100, step: 0, speed: "5",
-    zoom: false, example: "",
+    surface, domain, paths: [newPath("SteepestDescent")], start: surfaceIn({ surface, domain }).start, velocity: [0, 0],
+    steps: 100, step: 0, speed: "5", zoom: false, example: "", moved: "all",
   };
 }
 const exampleSetting = (example) => {
@@ -60,45 +72,92 @@ const exampleSetting = (example) => {
   return { ...defaults(own.surface), ...own, example };
 };
 
-// The surface of a setting, with its domain and its minima. The latest formula is parsed once.
-let latest = {};
-function surfaceIn({ surface, domain }) {
-  if (isLectures(surface)) return { ...SURFACES[surface], ...LECTURE.surfaces[surface] };
-  if (latest.formula !== surface) latest = surfaceOf(surface);
-  return { ...latest, domain: [[-domain, domain], [-domain, domain]], minima: [] };
-}
-
-// Halfway to a corner, where the loss is finite.
-function startOf({ loss, domain: [[, end]] }) {
-  const x = end / 2;
-  return [[-x, -x], [x, -x], [-x, x], [x, x]].find((point) => Number.isFinite(loss(...point))) ?? [-x, -x];
-}
-
-const isInside = ({ domain }, point) => point.every((x, i) => domain[i][0] <= x && x <= domain[i][1]);
-
-// What a path is called, and drawn with: its rule, and what tells it from the rule's other paths.
+// The paths with their hyperparameters by the slides' names, and what each is called and drawn with: its rule, and what
+// tells it from the rule's other paths.
 function describe(paths) {
-  return paths.map(({ rule, values }) => {
+  return paths.map(({ rule, values }, index) => {
+    const h = Object.fromEntries(Object.entries(values).map(([name, value]) => [LECTURE.hyperparameters[name].name, value]));
     const same = paths.filter((path) => path.rule === rule);
     const k = same.findIndex((path) => path.values === values);
     const differing = Object.keys(values).filter((name) => same.some((path) => path.values[name] !== values[name]));
     const names = differing.map((name) => `${LECTURE.hyperparameters[name].symbol} ${values[name]}`);
     const label = [rule, ...(names.length || k === 0 ? names : [`(${k + 1})`])].join(" ");
-    return { label, color: LECTURE.rules[rule].colors[k], marker: LECTURE.rules[rule].marker, index: k };
+    return { rule, values, h, index, label, color: LECTURE.rules[rule].colors[k], marker: markerOf(rule) };
   });
 }
 const sorted = (paths) => RULE_NAMES.flatMap((rule) => paths.filter((path) => path.rule === rule));
 
+// A path with another value of a hyperparameter, if its rule has it.
+const withValue = ({ rule, values }, argument, value) =>
+  ({ rule, values: argument in values ? { ...values, [argument]: value } : values });
+
+// ---- From a text to a value of the setting: a RangeError says which value is not allowed, and what is.
+
+function check(isAllowed, name, value, allowed) {
+  if (!isAllowed) throw new RangeError(`${name} must be ${allowed}, not ${value}.`);
+}
+
+const canStart = ({ domain, loss }, point) => isInside(domain, point) && Number.isFinite(loss(...point));
+function checkStart(surface, start) {
+  check(isInside(surface.domain, start), "start", start, "a point of the domain");
+  check(canStart(surface, start), "start", start, "a point with a finite loss");
+}
+
+const number = (allowed, isAllowed) => (text, name) => {
+  check(text.trim() && isAllowed(Number(text)), name, text || "empty", allowed);
+  return Number(text);
+};
+const whole = (low, high) =>
+  number(`a whole number from ${low} to ${high}`, (x) => Number.isInteger(x) && low <= x && x <= high);
+const choice = (allowed) => (text, name) => {
+  check(allowed.includes(text), name, text, allowed.join(", "));
+  return text;
+};
+
+function readSurface(text, name) {
+  const isWord = /^(?!w\d)[a-z_]\w*$/i.test(text); // which no formula is
+  check(isLectures(text) || !isWord, name, text, `${Object.keys(SURFACES).join(", ")} or a formula`);
+  return text;
+}
+
+function readRules(text, name) {
+  const rules = text.split(",").filter((rule) => rule);
+  for (const rule of rules) {
+    choice(RULE_NAMES)(rule, name);
+    check(rules.filter((other) => other === rule).length <= MOST_PATHS, name, rules, `at most ${MOST_PATHS} of one rule`);
+  }
+  return pathsOf(rules);
+}
+
+function readPair(text, name) {
+  const pair = text.split(",").map(Number);
+  check(pair.length === 2 && pair.every(Number.isFinite), name, text, "two numbers");
+  return pair;
+}
+
 // ---- The address: a hyperparameter has one value for all paths that have it, or one for each path.
 
-const KEYS = ["surface", "domain", "rules", ...Object.keys(LECTURE.hyperparameters), "start", "velocity", "steps", "step", "speed", "zoom", "example"];
+const READ = {
+  surface: readSurface,
+  domain: number("a number > 0, at most 1000", (x) => 0 < x && x <= 1000),
+  rules: readRules,
+  ...Object.fromEntries(Object.entries(LECTURE.hyperparameters).map(([argument, { allowed, most }]) =>
+    [argument, number(allowed, (x) => 0 <= x && x <= most)])),
+  start: readPair,
+  velocity: readPair,
+  steps: whole(1, 10000),
+  step: whole(0, 10000),
+  speed: choice([...$("#speed").options].map(({ value }) => value)),
+  zoom: (text, name) => choice(["true", "false"])(text, name) === "true",
+  example: choice(Object.keys(EXAMPLES)),
+};
 const hasAddress = location.protocol !== "about:"; // a notebook's frame has none
 
-function writeAddress({ paths, domain, zoom, example, ...rest }) {
+function writeAddress({ paths, domain, zoom, example, moved, ...rest }) {
   if (!hasAddress) return;
   const parameters = new URLSearchParams({ ...rest, rules: paths.map(({ rule }) => rule) });
   if (!isLectures(rest.surface)) parameters.set("domain", domain);
-  for (const argument of Object.keys(LECTURE.hyperparameters)) {
+  for (const argument of ARGUMENTS) {
     const values = paths.map((path) => path.values[argument] ?? "");
     const given = new Set(values.filter((value) => value !== ""));
     if (given.size) parameters.set(argument, given.size === 1 ? [...given] : values);
@@ -108,87 +167,23 @@ function writeAddress({ paths, domain, zoom, example, ...rest }) {
   history.replaceState(null, "", `#${parameters.toString().replaceAll("%2C", ",")}`);
 }
 
-// Return the setting that the address holds; a value that is not allowed is an error, with its name.
+// Return the setting that the address holds.
 function readAddress() {
-  if (!location.hash.slice(1)) {
-    const first = exampleSetting("zigzag"); // a finished lesson
-    return { ...first, step: first.steps };
+  const given = {}, lists = {};
+  for (const [key, text] of new URLSearchParams(location.hash.slice(1) || "example=zigzag&step=60")) { // a finished lesson
+    check(Object.hasOwn(READ, key), "a name", key, Object.keys(READ).join(", "));
+    if (ARGUMENTS.includes(key)) lists[key] = text.split(",");
+    else given[key] = READ[key](text, key);
   }
-  const given = new URLSearchParams(location.hash.slice(1));
-  const number = (key) => {
-    const text = given.get(key);
-    const [allowed, isAllowed] = limits(key);
-    check(text.trim() !== "" && isAllowed(Number(text)), key, text, allowed);
-    return Number(text);
-  };
-  for (const key of given.keys()) check(KEYS.includes(key), "a name", key, KEYS.join(", "));
-  const choose = (key, allowed) => {
-    if (given.has(key)) check(allowed.includes(given.get(key)), key, given.get(key), allowed.join(", "));
-    return given.get(key);
-  };
-  const example = choose("example", Object.keys(EXAMPLES));
-  const name = given.get("surface") ?? EXAMPLES[example]?.surface ?? "quadratic";
-  const domain = given.has("domain") ? number("domain") : 2;
-  let read, surface;
-  try {
-    read = defaults(name, domain);
-    surface = surfaceIn(read);
-  } catch (error) {
-    if (error instanceof RangeError && /^\w+$/.test(name)) {
-      check(false, "surface", name, `${Object.keys(SURFACES).join(", ")} or a formula`);
-    }
-    throw error;
+  const { rules, ...own } = given;
+  const first = own.example && !own.surface ? exampleSetting(own.example) : defaults(own.surface ?? "quadratic", own.domain);
+  const setting = { ...first, ...own, paths: rules ?? first.paths };
+  for (const [argument, items] of Object.entries(lists)) {
+    check([1, setting.paths.length].includes(items.length), argument, items, "one number, or one for each rule");
+    setting.paths = setting.paths.map((path, i) => (argument in path.values
+      ? withValue(path, argument, READ[argument](items.at(items.length === 1 ? 0 : i), argument)) : path));
   }
-  if (example && !given.has("surface")) read = exampleSetting(example); // the rest may change it
-  if (given.has("rules")) {
-    const rules = given.get("rules").split(",").filter((rule) => rule);
-    for (const rule of rules) {
-      check(RULE_NAMES.includes(rule), "rules", rule, RULE_NAMES.join(", "));
-      check(rules.filter((other) => other === rule).length <= MOST_PATHS, "rules", rules, `at most ${MOST_PATHS} of one rule`);
-    }
-    read.paths = pathsOf(rules);
-  }
-  for (const [argument, { allowed }] of Object.entries(LECTURE.hyperparameters)) {
-    if (!given.has(argument)) continue;
-    const items = given.get(argument).split(",");
-    check(items.length === 1 || items.length === read.paths.length, argument, items, "one number, or one for each rule");
-    read.paths.forEach(({ values }, i) => {
-      if (!(argument in values)) return;
-      const text = items.length === 1 ? items[0] : items[i];
-      check(text.trim() !== "" && limits(argument)[1](Number(text)), argument, text, allowed);
-      values[argument] = Number(text);
-    });
-  }
-  read.paths = sorted(read.paths);
-  for (const key of ["steps", "step"]) if (given.has(key)) read[key] = number(key);
-  for (const key of ["start", "velocity"]) {
-    if (!given.has(key)) continue;
-    const text = given.get(key);
-    read[key] = text.split(",").map(Number);
-    check(read[key].length === 2 && read[key].every(Number.isFinite), key, text, "two numbers");
-  }
-  checkStart(surface, read.start);
-  read.speed = choose("speed", [...$("#speed").options].map(({ value }) => value)) ?? read.speed;
-  read.zoom = given.has("zoom") ? choose("zoom", ["true", "false"]) === "true" : read.zoom;
-  read.example = example ?? "";
-  return read;
-}
-
-function check(isAllowed, name, value, allowed) {
-  if (!isAllowed) throw new RangeError(`${name} must be ${allowed}, not ${value}.`);
-}
-
-function checkStart(surface, start) {
-  check(isInside(surface, start), "start", start, "a point of the domain");
-  check(Number.isFinite(surface.loss(...start)), "start", start, "a point with a finite loss");
-}
-
-// What a number of the setting may be, in words and as a function.
-function limits(key) {
-  const whole = (low, high) => [`a whole number from ${low} to ${high}`, (x) => Number.isInteger(x) && low <= x && x <= high];
-  if (key === "steps") return whole(1, 10000);
-  if (key === "step") return whole(0, 10000);
-  if (key === "domain") return ["a number > 0, at most 1000", (x) => 0 < x && x <= 1000];
-  const { allowed, most } = LECTURE.hyperparameters[key];
-  return [allowed, (x) => 0 <= x && x <= most];
+  setting.paths = sorted(setting.paths);
+  checkStart(surfaceIn(setting), setting.start);
+  return setting;
 }
