@@ -20,7 +20,7 @@ from _pages import rows_of
 
 from keras_lecture_opt import rules
 from keras_lecture_opt.comparison._tables import markdown_table
-from keras_lecture_opt.plots._style import canvas, legend, lines
+from keras_lecture_opt.plots._style import canvas, color, legend, line_styles
 
 HERE = pathlib.Path(__file__).parent
 SIZES = (32, 64, 128)
@@ -111,7 +111,8 @@ def in_words(best):
 
 def picture(results, file):
     with canvas(None, (9, 6), None, 100) as ax:
-        for rule, line in zip(rules.RULES, lines(rules.RULES), strict=True):
+        styles = line_styles([color(rule) for rule in rules.RULES])
+        for rule, line in zip(rules.RULES, styles, strict=True):
             losses = np.transpose([results[size][rule.__name__][1] for size in SIZES])
             line["marker"] = "o"
             ax.plot(SIZES, losses.mean(axis=0), **line, label=rule.__name__)

@@ -14,25 +14,26 @@ Descents = Descent | Iterable[Descent] | dict[Any, Descent]
 
 def by_label(descents):
     """Return the descents as a dict; labels, unless given, name the rules and what differs."""
-    if isinstance(descents, Descent):
-        descents = [descents]
-    given = descents.values() if isinstance(descents, dict) else descents
-    values = list(given) if isinstance(given, Iterable) else []
+    labels, values = labeled("descents", [descents] if isinstance(descents, Descent) else descents)
+    values = list(values) if isinstance(values, Iterable) else []
     if not values or not all(isinstance(value, Descent) for value in values):
-        raise TypeError(f"`descents` must be one or more Descents, not {descents!r}.")
-    if isinstance(descents, dict):
-        return dict(zip(labels_of("descents", descents), values, strict=True))
-    return dict(zip(names_of(values), values, strict=True))
+        raise TypeError(must_be("descents", "one or more Descents", descents))
+    return dict(zip(labels or names_of(values), values, strict=True))
 
 
-def labels_of(argument, groups):
-    """Return a dict's labels as texts; raise if matplotlib would leave one out of legends."""
-    labels = list(map(str, groups))
+def labeled(argument, given):
+    """Return a dict's labels as texts, which matplotlib shows in legends, and its values.
+
+    What is no dict has no labels.
+    """
+    if not isinstance(given, dict):
+        return [], given
+    labels = list(map(str, given))
     for label in labels:
         if not label or label.startswith("_"):
             allowed = 'a dict from labels that are not empty and do not begin with "_"'
             raise ValueError(must_be(argument, allowed, label))
-    return labels
+    return labels, list(given.values())
 
 
 def names_of(descents):

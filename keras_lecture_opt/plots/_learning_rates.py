@@ -11,7 +11,7 @@ from keras_lecture_opt._resolve import known_optimizers
 from keras_lecture_opt.finder import FoundLearningRate
 from keras_lecture_opt.finder._search import end
 from keras_lecture_opt.landscapes import Pair
-from keras_lecture_opt.plots._labels import labels_of
+from keras_lecture_opt.plots._labels import labeled
 from keras_lecture_opt.plots._style import OTHERS, canvas, color, legend, line_styles, log_scale
 
 Found = FoundLearningRate | Sequence[FoundLearningRate]
@@ -55,9 +55,8 @@ def learning_rates(
     >>> found = find_learning_rate(model, x, x.sum(axis=1), verbose=0)
     >>> learning_rates(found).figure.savefig("rates.png")
     """
-    labels = labels_of("found", found) if isinstance(found, dict) else None
-    given: Any = found.values() if isinstance(found, dict) else found
-    several = [*given] if isinstance(found, (dict, list, tuple)) else [given]
+    labels, given = labeled("found", found)
+    several = given if isinstance(given, (list, tuple)) else [given]
     allowed = "what `find_learning_rate` returned, several of them, or a dict of them"
     if not all(isinstance(one, FoundLearningRate) for one in several):
         raise TypeError(must_be("found", allowed, found))

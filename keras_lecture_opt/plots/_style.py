@@ -89,11 +89,6 @@ def size_of(default, figsize, dpi):
     return {"figsize": default if figsize is None else figsize, "dpi": dpi}
 
 
-def lines(optimizers):
-    """Return for each optimizer a line in the color of its rule."""
-    return line_styles([color(optimizer) for optimizer in optimizers])
-
-
 def line_styles(colors):
     """Return a line for each color; where a color repeats, shade and mark differ."""
     widths = 2.2 + min(0.9, 5.4 / len(colors)) * np.arange(len(colors))[::-1]

@@ -4,7 +4,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib import pyplot as plt
 
-from keras_lecture_opt.plots._style import MARKS, lines, wrap
+from keras_lecture_opt.plots._style import MARKS, color, line_styles, wrap
 
 CONTOUR = "#8F8F8F"
 
@@ -42,7 +42,7 @@ def shades(surface, points=200):
 
 def styled(descents):
     """Yield for each descent its line, with a label, and about eight marks at steps of its own."""
-    styles = lines([descent.optimizer for descent in descents.values()])
+    styles = line_styles([color(descent.optimizer) for descent in descents.values()])
     for (label, descent), line in zip(descents.items(), styles, strict=True):
         every = max(descent.steps // 8, 1)
         first = MARKS.index(line["marker"]) * every // len(MARKS)

@@ -12,7 +12,7 @@ from keras_lecture_opt._arguments import must_be
 from keras_lecture_opt.landscapes import Pair
 from keras_lecture_opt.monitor import EffectiveLearningRateMonitor, _pictures
 from keras_lecture_opt.monitor._quantities import QUANTITIES, SCALES
-from keras_lecture_opt.plots._labels import labels_of
+from keras_lecture_opt.plots._labels import labeled
 from keras_lecture_opt.plots._style import legend, size_of, style
 
 ROW = 0.2  # inches that the name of a layer needs
@@ -103,15 +103,13 @@ def medians(tables):
 
 def histories_by_label(runs):
     """Return the histories of monitors as a dict of lists; one monitor has the label ""."""
-    labels, given = [""], [runs]
-    if isinstance(runs, dict):
-        labels, given = labels_of("runs", runs), runs.values()
-    groups = [list(group) if isinstance(group, (list, tuple)) else [group] for group in given]
+    labels, given = labeled("runs", runs)
+    given = given if isinstance(runs, dict) else [given]
+    groups = [group if isinstance(group, (list, tuple)) else [group] for group in given]
     monitors = [monitor for group in groups for monitor in group]
-    if not (groups and all(groups)) or not all(
-        isinstance(m, EffectiveLearningRateMonitor) for m in monitors
-    ):
+    are_monitors = all(isinstance(m, EffectiveLearningRateMonitor) for m in monitors)
+    if not (groups and all(groups) and are_monitors):
         allowed = "a monitor, or a dict from labels to monitors or to lists of them"
         raise TypeError(must_be("runs", allowed, runs))
     histories = [[monitor.history for monitor in group] for group in groups]
-    return dict(zip(labels, histories, strict=True))
+    return dict(zip(labels or [""], histories, strict=True))
