@@ -277,25 +277,26 @@ function makeControls() {
       input.setAttribute("aria-invalid", true);
     }
   };
-  const onNumber = (input, name, read, action) =>
-    (input.oninput = () => attempt(input, () => action(read(input.value, name))));
+  const onField = (id, name, read, action) =>
+    ($(`#${id}`).oninput = ({ target }) => attempt(target, () => action(read(target.value, name))));
   for (const argument of ARGUMENTS) {
-    onNumber($(`#${argument}`), LECTURE.hyperparameters[argument].symbol, READ[argument], (value) => set(argument, value));
+    onField(argument, LECTURE.hyperparameters[argument].symbol, READ[argument], (value) => set(argument, value));
     $(`#${argument}-range`).oninput = ({ target }) =>
       set(argument, argument in LOWEST ? Number((10 ** target.value).toPrecision(2)) : Number(target.value));
   }
   for (const i of [0, 1]) {
-    const name = "₁₂"[i];
-    onNumber($(`#w${i + 1}`), `w${name}`, number("a number", Number.isFinite), (value) => {
+    const [w, v] = [`w${"₁₂"[i]}`, `v${"₁₂"[i]}`];
+    onField(`w${i + 1}`, w, number("a number", Number.isFinite), (value) => {
       const [low, high] = surface.domain[i];
-      check(low <= value && value <= high, `w${name}`, value, `from ${shown(low)} to ${shown(high)}`);
+      check(low <= value && value <= high, w, value, `from ${shown(low)} to ${shown(high)}`);
       const start = setting.start.with(i, value);
       checkStart(surface, start);
       change({ start });
     });
-    onNumber($(`#v${i + 1}`), `v${name}`, number("a number", Number.isFinite), (value) => change({ velocity: setting.velocity.with(i, value) }));
+    onField(`v${i + 1}`, v, number("a number", Number.isFinite), (value) =>
+      change({ velocity: setting.velocity.with(i, value) }));
   }
-  onNumber($("#steps"), "Steps", READ.steps, (steps) => change({ steps }));
+  onField("steps", "Steps", READ.steps, (steps) => change({ steps }));
   const setSurface = (name, domain) => {
     const changes = { surface: name, domain };
     const next = surfaceIn(changes); // or an error
@@ -306,8 +307,8 @@ function makeControls() {
   };
   $("#surfaces").onchange = ({ target }) => attempt(target, () => (target.value === "a formula"
     ? setSurface(surface.formula, Math.max(...surface.domain.flat())) : setSurface(target.value, setting.domain)));
-  $("#own-formula").oninput = ({ target }) => attempt(target, () => setSurface(target.value, setting.domain));
-  onNumber($("#domain"), "The domain", READ.domain, (domain) => setSurface(setting.surface, domain));
+  onField("own-formula", "The formula", String, (formula) => setSurface(formula, setting.domain));
+  onField("domain", "The domain", READ.domain, (domain) => setSurface(setting.surface, domain));
   $("#speed").onchange = ({ target }) => change({ speed: target.value });
   $("#moved").onchange = ({ target }) => change({ moved: target.value });
   $("#zoom").onclick = () => change({ zoom: !setting.zoom });

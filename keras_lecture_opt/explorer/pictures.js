@@ -6,6 +6,7 @@ function fill(name, rows) {
   sources[name].data = Object.fromEntries(columns.map((column) => [column, rows.map((row) => row[column])]));
 }
 
+const setRange = (range, [start, end]) => range.setv({ start, end });
 const widened = ([low, high], share) => [low - share * (high - low), high + share * (high - low)];
 const asRange = ([low, high]) => (low < high ? [low, high] : [low - 0.5 * Math.abs(low) - 1e-9, low + 0.5 * Math.abs(low) + 1e-9]);
 
@@ -27,9 +28,8 @@ function boxOf({ zoom }, { domain }, runs) {
 
 let shaded = ""; // of which surface and box the contours are
 function drawSurface({ surface }, { loss, minima, domain }, box) {
-  const [[left, right], [bottom, top]] = box;
-  figures.surface.x_range.setv({ start: left, end: right });
-  figures.surface.y_range.setv({ start: bottom, end: top });
+  setRange(figures.surface.x_range, box[0]);
+  setRange(figures.surface.y_range, box[1]);
   const filled = box.map(([low, high], i) => [Math.max(low, domain[i][0]), Math.min(high, domain[i][1])]);
   const key = JSON.stringify([surface, filled]);
   if (key !== shaded) {
@@ -124,20 +124,21 @@ function drawPaths(drawn, { domain }, start, box) {
 // The losses and the effective learning rates, at the same steps.
 function drawCharts(drawn, step, last, isLog) {
   const [, end] = widened([0, Math.max(step, Math.min(last, 20), 1)], 0.04);
-  for (const f of [figures.loss, figures.log_loss, figures.rates]) f.x_range.setv({ start: 0, end });
+  for (const f of [figures.loss, figures.log_loss, figures.rates]) setRange(f.x_range, [0, end]);
   figures.log_loss.visible = isLog;
   figures.loss.visible = !isLog;
 
   const losses = drawn.map(({ past, line, mark, index }) =>
     ({ xs: past.map((_, t) => t), ys: past.map(({ loss }) => loss), ...line, mark, index }));
-  figures.log_loss.y_range.setv(decades(losses.flatMap(({ ys }) => ys)));
-  const [low, high] = widened(asRange(extent(losses.flatMap(({ ys }) => ys))), 0.05);
-  figures.loss.y_range.setv({ start: low, end: high });
+  setRange(figures.log_loss.y_range, decades(losses.flatMap(({ ys }) => ys)));
+  setRange(figures.loss.y_range, widened(asRange(extent(losses.flatMap(({ ys }) => ys))), 0.05));
   drawCurves("losses", losses);
 
-  const rates = drawn.flatMap(({ past: [, ...past], line, mark, index }) => [line, { ...line, width: 3, dash: "7 5" }].map((look, i) =>
-    ({ xs: past.map((_, t) => t + 1), ys: past.map(({ weights }) => weights[i].rate), ...look, mark, index })));
-  figures.rates.y_range.setv(decades(rates.flatMap(({ ys }) => ys)));
+  const rates = drawn.flatMap(({ past: [, ...past], line, mark, index }) => [0, 1].map((i) => ({
+    xs: past.map((_, t) => t + 1), ys: past.map(({ weights }) => weights[i].rate), ...line, mark, index,
+    ...(i === 1 && { width: 3, dash: "7 5" }),
+  })));
+  setRange(figures.rates.y_range, decades(rates.flatMap(({ ys }) => ys)));
   drawCurves("rates", rates);
 }
 
@@ -145,42 +146,38 @@ function drawCharts(drawn, step, last, isLog) {
 function decades(numbers) {
   const [low, high] = extent(numbers, (x) => x > 0 && Number.isFinite(x));
   const room = Math.max(1.6, Math.sqrt(10 / (high / low)));
-  return { start: low / room, end: high * room };
+  return [low / room, high * room];
 }
 
 // Save what is on the screen: the surface, the losses and the rates beside it, the hyperparameters of each path below.
 function exportPicture(formula, { start, step }, drawn) {
-  const shot = (f) => Bokeh.index.get_one(f).export("png").canvas;
-  const surface = shot(figures.surface);
-  const charts = [figures.loss, figures.log_loss].filter((f) => f.visible).concat(figures.rates).map(shot);
+  const shown = [figures.surface, figures.loss.visible ? figures.loss : figures.log_loss, figures.rates];
+  const [surface, loss, rates] = shown.map((f) => Bokeh.index.get_one(f).export("png").canvas);
   const scale = devicePixelRatio;
-  const line = 26 * scale, edge = 12 * scale;
-  const heights = charts.reduce((sum, { height }) => sum + height, 0);
+  const line = 26 * scale, edge = 12 * scale, top = line + edge, right = surface.width + 2 * edge;
   const canvas = document.createElement("canvas");
-  canvas.width = surface.width + charts[0].width + 3 * edge;
-  canvas.height = Math.max(surface.height, heights) + line * (drawn.length + 1) + 3 * edge;
+  canvas.width = right + loss.width + edge;
+  canvas.height = Math.max(surface.height, loss.height + rates.height) + line * drawn.length + top + 2 * edge;
   const context = canvas.getContext("2d");
-  context.fillStyle = "#FFFFFF";
-  context.fillRect(0, 0, canvas.width, canvas.height);
-  const write = (text, x, y, color, weight) => {
-    context.font = `${weight} ${17 * scale}px sans-serif`;
+  const draw = (color, width, height, x, y) => {
     context.fillStyle = color;
+    context.fillRect(x, y, width, height);
+  };
+  const write = (weight, text, x, y) => {
+    context.font = `${weight} ${17 * scale}px sans-serif`;
+    context.fillStyle = "#000000";
     context.fillText(text, x, y);
   };
-  const title = `L(w) = ${formula}, from ${pair(start)}, step ${step}. Rates: w₁ solid, w₂ dashed`;
-  write(title, edge, line, "#000000", "bold");
-  context.drawImage(surface, edge, line + edge);
-  let y = line + edge;
-  for (const chart of charts) {
-    context.drawImage(chart, surface.width + 2 * edge, y);
-    y += chart.height;
-  }
+  draw("#FFFFFF", canvas.width, canvas.height, 0, 0);
+  write("bold", `L(w) = ${formula}, from ${pair(start)}, step ${step}. Rates: w₁ solid, w₂ dashed`, edge, line);
+  context.drawImage(surface, edge, top);
+  context.drawImage(loss, right, top);
+  context.drawImage(rates, right, top + loss.height);
   drawn.forEach(({ rule, h, color }, i) => {
-    const at = canvas.height - edge - line * (drawn.length - 1 - i);
-    context.fillStyle = color;
-    context.fillRect(edge, at - 8 * scale, 30 * scale, 6 * scale);
+    const y = canvas.height - edge - line * (drawn.length - 1 - i);
+    draw(color, 30 * scale, 6 * scale, edge, y - 8 * scale);
     const values = Object.entries(h).map(([name, value]) => `${name} = ${value}`).join(", ");
-    write(`${rule}, ${values}`, edge + 40 * scale, at, "#000000", "normal");
+    write("normal", `${rule}, ${values}`, edge + 40 * scale, y);
   });
   return canvas;
 }
