@@ -177,8 +177,10 @@ function play(isPlaying) {
 const LOWEST = { learning_rate: -4, epsilon: -10 }; // exponents, of logarithmic sliders
 const isMoved = (index) => ["all", String(index)].includes(setting.moved);
 
-// Let the controls show the setting; a field with the focus is left as it is typed.
+// Let the controls show the setting, which is right; a field with the focus is left as it is typed.
 function drawControls() {
+  $("#error").textContent = "";
+  for (const input of document.querySelectorAll("[aria-invalid=true]")) input.setAttribute("aria-invalid", false);
   const put = (input, value) => {
     if (document.activeElement !== input || input.type === "range") input.value = value;
   };
@@ -235,173 +237,163 @@ function drawRules() {
   $("#moved").value = setting.moved;
 }
 
-function forgetErrors() {
-  $("#error").textContent = "";
-  for (const input of document.querySelectorAll("[aria-invalid=true]")) input.setAttribute("aria-invalid", false);
+// ---- What the controls do
+
+// What is wrong is said, and the setting stays.
+function attempt(input, action) {
+  try {
+    action();
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    $("#error").textContent = error.message;
+    input.setAttribute("aria-invalid", true);
+  }
 }
 
-function makeControls() {
-  $("#examples").innerHTML = Object.entries(EXAMPLES).map(([key, { name }]) => `<button value="${key}">${name}</button>`).join("");
-  $("#surfaces").innerHTML = [...Object.keys(SURFACES), "a formula"].map((name) => `<option>${name}</option>`).join("");
-  $("#sliders").insertAdjacentHTML("beforeend", Object.entries(LECTURE.hyperparameters).map(([argument, { symbol, allowed, most }]) => {
-    const ends = argument in LOWEST ? `min="${LOWEST[argument]}" max="0" step="0.05"` : `min="0" max="${most}" step="0.001"`;
-    return `<div class="slider"><b>${symbol}</b><span><input type="range" id="${argument}-range" ${ends} aria-label="${symbol}, ${argument}">
-      ${argument === "learning_rate" ? '<span class="ticks"></span>' : ""}</span>
-      <input type="number" id="${argument}" step="any" title="${argument}: ${allowed}" aria-label="${symbol}, as a number"></div>
-      ${argument === "learning_rate" ? '<small id="bounds"></small>' : ""}`;
-  }).join(""));
+$("#examples").innerHTML = Object.entries(EXAMPLES).map(([key, { name }]) => `<button value="${key}">${name}</button>`).join("");
+$("#surfaces").innerHTML = [...Object.keys(SURFACES), "a formula"].map((name) => `<option>${name}</option>`).join("");
+$("#sliders").insertAdjacentHTML("beforeend", Object.entries(LECTURE.hyperparameters).map(([argument, { symbol, allowed, most }]) => {
+  const ends = argument in LOWEST ? `min="${LOWEST[argument]}" max="0" step="0.05"` : `min="0" max="${most}" step="0.001"`;
+  return `<div class="slider"><b>${symbol}</b><span><input type="range" id="${argument}-range" ${ends} aria-label="${symbol}, ${argument}">
+    ${argument === "learning_rate" ? '<span class="ticks"></span>' : ""}</span>
+    <input type="number" id="${argument}" step="any" title="${argument}: ${allowed}" aria-label="${symbol}, as a number"></div>
+    ${argument === "learning_rate" ? '<small id="bounds"></small>' : ""}`;
+}).join(""));
 
-  $("#rules").onchange = ({ target: { id, checked } }) => {
-    const [, rule, k = 0] = id.split("-");
-    const path = setting.paths.filter((path) => path.rule === rule)[k];
-    const others = setting.paths.filter((other) => other !== path);
-    change({ paths: checked ? sorted([...others, likeOthers(rule)]) : others, moved: "all" });
-  };
-  $("#rules").onclick = ({ target: { id } }) => {
-    if (!id.startsWith("more-")) return;
-    const rule = id.slice(5);
-    const { values } = setting.paths.findLast((path) => path.rule === rule);
-    const added = newPath(rule, values);
-    const paths = sorted([...setting.paths, added]);
-    change({ paths, moved: String(paths.indexOf(added)) });
-  };
-  const set = (argument, value) =>
-    change({ paths: setting.paths.map((path, i) => (isMoved(i) ? withValue(path, argument, value) : path)) });
-  const attempt = (input, action) => { // what is wrong is said, and the setting stays
-    try {
-      action();
-      forgetErrors();
-    } catch (error) {
-      if (!(error instanceof RangeError)) throw error;
-      $("#error").textContent = error.message;
-      input.setAttribute("aria-invalid", true);
-    }
-  };
-  const onField = (id, name, read, action) =>
-    ($(`#${id}`).oninput = ({ target }) => attempt(target, () => action(read(target.value, name))));
-  for (const argument of ARGUMENTS) {
-    onField(argument, LECTURE.hyperparameters[argument].symbol, READ[argument], (value) => set(argument, value));
-    $(`#${argument}-range`).oninput = ({ target }) =>
-      set(argument, argument in LOWEST ? Number((10 ** target.value).toPrecision(2)) : Number(target.value));
-  }
-  for (const i of [0, 1]) {
-    const [w, v] = [`w${"₁₂"[i]}`, `v${"₁₂"[i]}`];
-    onField(`w${i + 1}`, w, number("a number", Number.isFinite), (value) => {
-      const [low, high] = surface.domain[i];
-      check(low <= value && value <= high, w, value, `from ${shown(low)} to ${shown(high)}`);
-      const start = setting.start.with(i, value);
-      checkStart(surface, start);
-      change({ start });
-    });
-    onField(`v${i + 1}`, v, number("a number", Number.isFinite), (value) =>
-      change({ velocity: setting.velocity.with(i, value) }));
-  }
-  onField("steps", "Steps", READ.steps, (steps) => change({ steps }));
-  const setSurface = (name, domain) => {
-    const changes = { surface: name, domain };
-    const next = surfaceIn(changes); // or an error
-    const stays = canStart(next, setting.start) && name !== setting.surface && !isLectures(name);
-    const start = stays ? setting.start : next.start;
-    checkStart(next, start);
-    change({ ...changes, start });
-  };
-  $("#surfaces").onchange = ({ target }) => attempt(target, () => (target.value === "a formula"
-    ? setSurface(surface.formula, Math.max(...surface.domain.flat())) : setSurface(target.value, setting.domain)));
-  onField("own-formula", "The formula", String, (formula) => setSurface(formula, setting.domain));
-  onField("domain", "The domain", READ.domain, (domain) => setSurface(setting.surface, domain));
-  $("#speed").onchange = ({ target }) => change({ speed: target.value });
-  $("#moved").onchange = ({ target }) => change({ moved: target.value });
-  $("#zoom").onclick = () => change({ zoom: !setting.zoom });
-  $("#examples").onclick = ({ target: { value } }) => {
-    if (!value) return;
-    play(false);
-    forgetErrors();
-    change(exampleSetting(value));
-    if (matchMedia("(prefers-reduced-motion: reduce)").matches) goTo(lastStep());
-    else play(true);
-  };
+$("#rules").onchange = ({ target: { id, checked } }) => {
+  const [, rule, k = 0] = id.split("-");
+  const path = setting.paths.filter((path) => path.rule === rule)[k];
+  const others = setting.paths.filter((other) => other !== path);
+  const rates = new Set(others.map(({ values }) => values.learning_rate)); // a new path has the one that all share
+  const added = checked ? [newPath(rule, rates.size === 1 ? { learning_rate: [...rates][0] } : {})] : [];
+  change({ paths: sorted([...others, ...added]), moved: "all" });
+};
+$("#rules").onclick = ({ target: { id } }) => {
+  if (!id.startsWith("more-")) return;
+  const rule = id.slice(5);
+  const { values } = setting.paths.findLast((path) => path.rule === rule);
+  const added = newPath(rule, values);
+  const paths = sorted([...setting.paths, added]);
+  change({ paths, moved: String(paths.indexOf(added)) });
+};
 
-  const moves = {
-    reset: () => goTo(0), back: () => goTo(setting.step - 1), forward: () => goTo(setting.step + 1),
-  };
-  for (const [id, move] of Object.entries(moves)) $(`#${id}`).onclick = () => { play(false); move(); };
-  $("#play").onclick = () => play(!playing);
-  $("#step").oninput = ({ target }) => { play(false); goTo(Number(target.value)); };
-  $("#copy").onclick = async () => {
-    getSelection().selectAllChildren($("#python code")); // to see what is copied, or to copy it by hand
-    await navigator.clipboard?.writeText($("#python code").textContent);
-  };
-  $("#save").onclick = () => exportPicture(surface.formula, setting, drawnPaths()).toBlob((blob) => {
-    const link = document.createElement("a");
-    [link.href, link.download] = [URL.createObjectURL(blob), "explorer.png"];
-    link.click();
-    URL.revokeObjectURL(link.href);
+const setArgument = (argument, value) =>
+  change({ paths: setting.paths.map((path, i) => (isMoved(i) ? withValue(path, argument, value) : path)) });
+const onField = (id, name, read, action) =>
+  ($(`#${id}`).oninput = ({ target }) => attempt(target, () => action(read(target.value, name))));
+for (const argument of ARGUMENTS) {
+  onField(argument, LECTURE.hyperparameters[argument].symbol, READ[argument], (value) => setArgument(argument, value));
+  $(`#${argument}-range`).oninput = ({ target }) =>
+    setArgument(argument, argument in LOWEST ? Number((10 ** target.value).toPrecision(2)) : Number(target.value));
+}
+for (const i of [0, 1]) {
+  const [w, v] = [`w${"₁₂"[i]}`, `v${"₁₂"[i]}`];
+  onField(`w${i + 1}`, w, number("a number", Number.isFinite), (value) => {
+    const [low, high] = surface.domain[i];
+    check(low <= value && value <= high, w, value, `from ${shown(low)} to ${shown(high)}`);
+    const start = setting.start.with(i, value);
+    checkStart(surface, start);
+    change({ start });
   });
-  makeKeys();
-  makePointer();
+  onField(`v${i + 1}`, v, number("a number", Number.isFinite), (value) =>
+    change({ velocity: setting.velocity.with(i, value) }));
 }
+onField("steps", "Steps", READ.steps, (steps) => change({ steps }));
 
-// A new path has the learning rate that the others share.
-function likeOthers(rule) {
-  const rates = new Set(setting.paths.map(({ values }) => values.learning_rate));
-  return newPath(rule, rates.size === 1 ? { learning_rate: [...rates][0] } : {});
-}
+const setSurface = (name, domain) => {
+  const changes = { surface: name, domain };
+  const next = surfaceIn(changes); // or an error
+  const stays = canStart(next, setting.start) && name !== setting.surface && !isLectures(name);
+  const start = stays ? setting.start : next.start;
+  checkStart(next, start);
+  change({ ...changes, start });
+};
+$("#surfaces").onchange = ({ target }) => attempt(target, () => (target.value === "a formula"
+  ? setSurface(surface.formula, Math.max(...surface.domain.flat())) : setSurface(target.value, setting.domain)));
+onField("own-formula", "The formula", String, (formula) => setSurface(formula, setting.domain));
+onField("domain", "The domain", READ.domain, (domain) => setSurface(setting.surface, domain));
 
-// Keys work wherever the pointer has been, but in fields, and on sliders that Tab has reached. Who moves with Tab presses
+$("#speed").onchange = ({ target }) => change({ speed: target.value });
+$("#moved").onchange = ({ target }) => change({ moved: target.value });
+$("#zoom").onclick = () => change({ zoom: !setting.zoom });
+$("#examples").onclick = ({ target: { value } }) => {
+  if (!value) return;
+  play(false);
+  change(exampleSetting(value));
+  if (matchMedia("(prefers-reduced-motion: reduce)").matches) goTo(lastStep());
+  else play(true);
+};
+
+const stopAt = (step) => {
+  play(false);
+  goTo(step);
+};
+$("#reset").onclick = () => stopAt(0);
+$("#back").onclick = () => stopAt(setting.step - 1);
+$("#forward").onclick = () => stopAt(setting.step + 1);
+$("#step").oninput = ({ target }) => stopAt(Number(target.value));
+$("#play").onclick = () => play(!playing);
+$("#copy").onclick = async () => {
+  getSelection().selectAllChildren($("#python code")); // to see what is copied, or to copy it by hand
+  await navigator.clipboard?.writeText($("#python code").textContent);
+};
+$("#save").onclick = () => exportPicture(surface.formula, setting, drawnPaths()).toBlob((blob) => {
+  const link = document.createElement("a");
+  [link.href, link.download] = [URL.createObjectURL(blob), "explorer.png"];
+  link.click();
+  URL.revokeObjectURL(link.href);
+});
+
+// ---- Keys work wherever the pointer has been, but in fields, and on sliders that Tab has reached. Who moves with Tab presses
 // a button with Space.
-function makeKeys() {
-  const KEYS = {
-    " ": "play", ArrowLeft: "back", PageUp: "back", ArrowRight: "forward", PageDown: "forward", Home: "reset",
-  };
-  let byTab = false;
-  document.addEventListener("pointerdown", () => (byTab = false), true);
-  for (const type of ["keydown", "keyup"]) {
-    document.addEventListener(type, (event) => {
-      if (event.key === "Tab") byTab = true;
-      const { target, key, ctrlKey, metaKey, altKey } = event;
-      if (!(key in KEYS) || ctrlKey || metaKey || altKey) return;
-      if (target.matches("select, input:not([type=checkbox], [type=radio])")) return;
-      if (key === " " && byTab && target.matches("button, input")) return;
-      event.preventDefault(); // a button is pressed when Space is released
-      if (type === "keydown") $(`#${KEYS[key]}`).click();
-    });
-  }
-  for (const control of document.querySelectorAll("select, input[type=range]")) {
-    control.addEventListener("change", () => byTab || control.blur());
-  }
+const KEYS = {
+  " ": "play", ArrowLeft: "back", PageUp: "back", ArrowRight: "forward", PageDown: "forward", Home: "reset",
+};
+let byTab = false;
+document.addEventListener("pointerdown", () => (byTab = false), true);
+for (const type of ["keydown", "keyup"]) {
+  document.addEventListener(type, (event) => {
+    if (event.key === "Tab") byTab = true;
+    const { target, key, ctrlKey, metaKey, altKey } = event;
+    if (!(key in KEYS) || ctrlKey || metaKey || altKey) return;
+    if (target.matches("select, input:not([type=checkbox], [type=radio])")) return;
+    if (key === " " && byTab && target.matches("button, input")) return;
+    event.preventDefault(); // a button is pressed when Space is released
+    if (type === "keydown") $(`#${KEYS[key]}`).click();
+  });
+}
+for (const control of document.querySelectorAll("select, input[type=range]")) {
+  control.addEventListener("change", () => byTab || control.blur());
 }
 
-// A click on the surface, or a drag, with a mouse, a finger or a pen.
-function makePointer() {
-  const place = $("#surface");
-  const put = (event) => {
-    const view = Bokeh.index.get_one(figures.surface);
-    const { x, y } = view.el.getBoundingClientRect();
-    const { x_scale, y_scale } = view.frame;
-    const at = [x_scale.invert(event.clientX - x), y_scale.invert(event.clientY - y)].map((value) => Number(value.toPrecision(3)));
-    if ($("[name=click]:checked").value === "velocity" && !$(".velocity").hidden) {
-      change({ velocity: at.map((value, i) => Number((value - setting.start[i]).toPrecision(3))) });
-    } else if (canStart(surface, at)) {
-      change({ start: at });
-    }
-  };
-  place.onpointerdown = (event) => {
-    if (event.button !== 0) return;
-    dragging = true;
-    place.setPointerCapture(event.pointerId);
-    put(event);
-  };
-  place.onpointermove = (event) => dragging && put(event);
-  place.onpointerup = place.onpointercancel = () => {
-    dragging = false;
-    if (setting.zoom) change({});
-  };
+// ---- A click on the surface, or a drag, with a mouse, a finger or a pen.
+const place = $("#surface");
+function point(event) {
+  const view = Bokeh.index.get_one(figures.surface);
+  const { x, y } = view.el.getBoundingClientRect();
+  const { x_scale, y_scale } = view.frame;
+  const at = [x_scale.invert(event.clientX - x), y_scale.invert(event.clientY - y)].map((value) => Number(value.toPrecision(3)));
+  if ($("[name=click]:checked").value === "velocity" && !$(".velocity").hidden) {
+    change({ velocity: at.map((value, i) => Number((value - setting.start[i]).toPrecision(3))) });
+  } else if (canStart(surface, at)) {
+    change({ start: at });
+  }
 }
+place.onpointerdown = (event) => {
+  if (event.button !== 0) return;
+  dragging = true;
+  place.setPointerCapture(event.pointerId);
+  point(event);
+};
+place.onpointermove = (event) => dragging && point(event);
+place.onpointerup = place.onpointercancel = () => {
+  dragging = false;
+  if (setting.zoom) change({});
+};
 
 function load() {
   try {
     change(readAddress());
-    forgetErrors();
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
     const { hash } = location;
@@ -411,7 +403,6 @@ function load() {
   }
 }
 
-makeControls();
 load();
 window.onhashchange = load;
 window.onresize = () => drawStep(); // labels have a size on the screen
