@@ -113,34 +113,29 @@ const choice = (allowed) => (text, name) => {
   check(allowed.includes(text), name, text, allowed.join(", "));
   return text;
 };
-
-function readSurface(text, name) {
-  const isWord = /^(?!w\d)[a-z_]\w*$/i.test(text); // which no formula is
-  check(isLectures(text) || !isWord, name, text, `${Object.keys(SURFACES).join(", ")} or a formula`);
-  return text;
-}
-
-function readRules(text, name) {
-  const rules = text.split(",").filter((rule) => rule);
-  for (const rule of rules) {
-    choice(RULE_NAMES)(rule, name);
-    check(rules.filter((other) => other === rule).length <= MOST_PATHS, name, rules, `at most ${MOST_PATHS} of one rule`);
-  }
-  return pathsOf(rules);
-}
-
-function readPair(text, name) {
+const readPair = (text, name) => {
   const pair = text.split(",").map(Number);
   check(pair.length === 2 && pair.every(Number.isFinite), name, text, "two numbers");
   return pair;
-}
+};
 
 // ---- The address: a hyperparameter has one value for all paths that have it, or one for each path.
 
 const READ = {
-  surface: readSurface,
+  surface(text, name) {
+    const isWord = /^(?!w\d)[a-z_]\w*$/i.test(text); // which no formula is
+    check(isLectures(text) || !isWord, name, text, `${Object.keys(SURFACES).join(", ")} or a formula`);
+    return text;
+  },
   domain: number("a number > 0, at most 1000", (x) => 0 < x && x <= 1000),
-  rules: readRules,
+  rules(text, name) {
+    const rules = text.split(",").filter((rule) => rule);
+    for (const rule of rules) {
+      choice(RULE_NAMES)(rule, name);
+      check(rules.filter((other) => other === rule).length <= MOST_PATHS, name, rules, `at most ${MOST_PATHS} of one rule`);
+    }
+    return pathsOf(rules);
+  },
   ...Object.fromEntries(Object.entries(LECTURE.hyperparameters).map(([argument, { allowed, most }]) =>
     [argument, number(allowed, (x) => 0 <= x && x <= most)])),
   start: readPair,

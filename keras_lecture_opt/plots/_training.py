@@ -103,8 +103,7 @@ def medians(tables):
 
 def histories_by_label(runs):
     """Return the histories of monitors as a dict of lists; one monitor has the label ""."""
-    labels, given = labeled("runs", runs)
-    given = given if isinstance(runs, dict) else [given]
+    labels, given = labeled("runs", runs) if isinstance(runs, dict) else ([""], [runs])
     groups = [group if isinstance(group, (list, tuple)) else [group] for group in given]
     monitors = [monitor for group in groups for monitor in group]
     are_monitors = all(isinstance(m, EffectiveLearningRateMonitor) for m in monitors)
@@ -112,4 +111,4 @@ def histories_by_label(runs):
         allowed = "a monitor, or a dict from labels to monitors or to lists of them"
         raise TypeError(must_be("runs", allowed, runs))
     histories = [[monitor.history for monitor in group] for group in groups]
-    return dict(zip(labels or [""], histories, strict=True))
+    return dict(zip(labels, histories, strict=True))
