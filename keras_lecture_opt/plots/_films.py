@@ -140,11 +140,8 @@ def make_film(descents, fps, spacing, size):
     """Return the film, and its number of frames."""
     most = max(descent.steps for descent in descents.values())
     count = min(most + 1, 100)
-    if spacing == "linear":
-        frames = np.linspace(0, most, count)
-    else:
-        frames = np.geomspace(1, most + 1, count) - 1
-    frames = np.unique(frames.round().astype(int))
+    spread = {"linear": np.linspace, "log": np.geomspace}[spacing]
+    frames = np.unique((spread(1, most + 1, count) - 1).round().astype(int))
     frames = np.append(frames, np.full(round(fps), most))  # time to read how it ends
     shared = title(descents)
     with style():
