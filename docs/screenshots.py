@@ -252,7 +252,7 @@ def take_explorer(folder):
     explorer.save(folder / "page.html")
     with browser(1200, 1000) as driver:
         driver.get(f"{(folder / 'page.html').as_uri()}#{SADDLE}")
-        wait_for(driver, "left the domain in step 26")
+        wait_for(driver, "SimplifiedAdam in step 26")
         time.sleep(2)
         picture = Image.open(io.BytesIO(driver.get_screenshot_as_png()))
     picture = _programs.in_256_colors(picture)  # the notebook holds it
