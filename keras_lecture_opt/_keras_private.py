@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras.src.backend.common.global_state import get_global_attribute, set_global_attribute
-from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR, global_seed_generator
+from keras.src.random.seed_generator import global_seed_generator
 from keras.src.trainers.compile_utils import CompileLoss
 from keras.src.utils.tracking import DotNotTrackScope
 from tensorflow.python.eager import context as tf_context
@@ -210,7 +210,7 @@ def random_numbers_kept():
     Keras makes its global generator at its first use, from a number of Python's. TensorFlow draws
     the seeds of eager operations from a generator of its context.
     """
-    generator = get_global_attribute(GLOBAL_SEED_GENERATOR)
+    generator = get_global_attribute("global_seed_generator")
     keras_state = generator and generator.state.numpy()
     tf_generator = getattr(tf_context.context(), "_rng", None)
     tf_state = tf_generator and tf_generator.getstate()
@@ -218,7 +218,7 @@ def random_numbers_kept():
     try:
         yield
     finally:
-        set_global_attribute(GLOBAL_SEED_GENERATOR, generator)
+        set_global_attribute("global_seed_generator", generator)
         if generator:
             generator.state.assign(keras_state)
         if tf_generator:
