@@ -294,7 +294,7 @@ class Descent:
         limit = LIMITS.get(type(inner_optimizers(self.optimizer)[0]))
         if limit is None or self.rates is None:
             return None
-        points = tf.constant((self.path if self.lookahead is None else self.lookahead)[:-1])
+        points = tf.constant(self.path if self.lookahead is None else self.lookahead)
         with tf.GradientTape(persistent=True) as outer:
             outer.watch(points)
             with tf.GradientTape() as inner:
@@ -302,7 +302,7 @@ class Descent:
                 losses = self.surface(*tf.unstack(points, axis=1))
             gradients = inner.gradient(losses, points)
         hessians = outer.batch_jacobian(gradients, points, experimental_use_pfor=False).numpy()
-        (h11, h12), (_, h22) = hessians.transpose(1, 2, 0)
+        (h11, h12), (_, h22) = hessians[:-1].transpose(1, 2, 0)  # no step is taken at the last
         # Eigenvalues of diag(r) H, from its trace and its determinant.
         r1, r2 = self.rates.T
         half_difference = (r1 * h11 - r2 * h22) / 2
