@@ -11,16 +11,8 @@ from keras_lecture_opt.comparison import _costs
 from keras_lecture_opt.comparison._differences import SIGNIFICANT, blocks
 from keras_lecture_opt.comparison._run import diverged
 from keras_lecture_opt.comparison._search import text
-from keras_lecture_opt.comparison._tables import moment
-from keras_lecture_opt.plots._style import (
-    PALETTE,
-    canvas,
-    color,
-    legend,
-    line_styles,
-    log_scale,
-    wrap,
-)
+from keras_lecture_opt.comparison._tables import at_end
+from keras_lecture_opt.plots import _style
 
 
 def curves(study, quantity, ax, over, figsize, dpi):
@@ -32,8 +24,8 @@ def curves(study, quantity, ax, over, figsize, dpi):
     if over not in ("epoch", "steps", "seconds"):
         raise ValueError(must_be("over", '"epoch", "steps" or "seconds"', over))
     names = [name for name in study.names if not all(map(diverged, study.runs(name)))]
-    lines = dict(zip(study.names, lines_of(study), strict=True))
-    with canvas(ax, (10, 6), figsize, dpi) as axes:
+    lines = lines_of(study)
+    with _style.canvas(ax, (10, 6), figsize, dpi) as axes:
         if names:
             table = np.array([measured(study, name, quantity) for name in names])
             for name, runs, (mean, low, high) in zip(names, table, intervals(table), strict=True):
@@ -41,11 +33,11 @@ def curves(study, quantity, ax, over, figsize, dpi):
                 label = f"{name}, η {text(study.hyperparameters[name])}"
                 label += f", {out} of {len(runs)} diverged" * bool(out)
                 ends = study.ends_of_epochs(name, over)
-                axes.plot(ends, mean, **lines[name], label=wrap(label))
+                axes.plot(ends, mean, **lines[name], label=_style.wrap(label))
                 band = {"color": lines[name]["color"], "alpha": 0.2, "linewidth": 0}
                 axes.fill_between(ends, low, high, **band)
-            log_scale(axes, [table.ravel()])
-            legend(axes, beside=ax is None)
+            _style.log_scale(axes, [table.ravel()])
+            _style.legend(axes, beside=ax is None)
         axes.set(xlabel=over, ylabel=quantity)
         if over != "seconds":
             axes.xaxis.get_major_locator().set_params(integer=True)
@@ -80,14 +72,14 @@ def sensitivity(study, ax, figsize, dpi):
     if not study.is_grid:
         raise ValueError("`sensitivity` shows a grid of learning rates. `costs` shows a search.")
     rates = np.array(study.rates)
-    with canvas(ax, (10, 6), figsize, dpi) as axes:
+    with _style.canvas(ax, (10, 6), figsize, dpi) as axes:
         drawn = []
-        for i, (name, line) in enumerate(zip(study.names, lines_of(study), strict=True)):
+        for i, (name, line) in enumerate(lines_of(study).items()):
             values = study.values(name, 0)
             values = study.sign * np.where(np.isfinite(values).all(axis=1)[:, None], values, np.nan)
             line["marker"] = line["marker"] or "o"  # each rate that was tried
             mean = values.mean(axis=1)
-            axes.plot(rates, mean, **line, label=wrap(name))
+            axes.plot(rates, mean, **line, label=_style.wrap(name))
             axes.plot(rates, values, ".", color=line["color"], alpha=0.5)
             drawn.append(values.ravel())
             ring = {"color": line["color"], "markersize": 14, "markerfacecolor": "none"}
@@ -96,11 +88,10 @@ def sensitivity(study, ax, figsize, dpi):
             draw_diverged(axes, rates[np.isnan(mean)], i, line, study.sign)
         if np.isnan(np.concatenate(drawn)).any():
             axes.plot([], [], "X", color="#000000", markersize=8, label="diverged")
-        log_scale(axes, drawn)
+        _style.log_scale(axes, drawn)
         axes.set_xscale("log")
-        label = moment(study.choose_by, study.rungs[0][0], study.average_last)
-        axes.set(xlabel="learning rate η", ylabel=label)
-        legend(axes, beside=ax is None)
+        axes.set(xlabel="learning rate η", ylabel=at_end(study, 0))
+        _style.legend(axes, beside=ax is None)
     return axes
 
 
@@ -116,13 +107,13 @@ def draw_diverged(axes, places, i, line, sign):
 def costs(study, figsize, dpi):
     """Draw `Study.costs`."""
     names = _costs.searched(study)
-    with canvas(None, (4 + 3.5 * len(names), 5), figsize, dpi, columns=len(names)) as panels:
+    with _style.canvas(None, (4 + 3.5 * len(names), 5), figsize, dpi, columns=len(names)) as panels:
         panels, drawn = np.atleast_1d(panels), []
         for hyperparameter, axes in zip(names, panels, strict=True):
             place = places(study, hyperparameter, axes)
-            for i, (name, line) in enumerate(zip(study.names, lines_of(study), strict=True)):
+            for i, (name, line) in enumerate(lines_of(study).items()):
                 line["marker"] = line["marker"] or "o"
-                label = wrap(name) if axes is panels[-1] else None
+                label = _style.wrap(name) if axes is panels[-1] else None
                 found = _costs.parts(study, name, hyperparameter)
                 middles = [np.median([*map(place, values)]) for values, _ in found]
                 best = study.sign * np.array([value for _, value in found])
@@ -136,9 +127,9 @@ def costs(study, figsize, dpi):
                     draw_diverged(axes, at[~np.isfinite(means)], i, line, study.sign)
                     drawn.append(finite(means))
             axes.set_xlabel(hyperparameter)
-        log_scale(panels[0], drawn)
-        panels[0].set_ylabel(moment(study.choose_by, study.rungs[0][0], study.average_last))
-        legend(panels[-1])
+        _style.log_scale(panels[0], drawn)
+        panels[0].set_ylabel(at_end(study, 0))
+        _style.legend(panels[-1])
     return panels[0].figure
 
 
@@ -167,7 +158,7 @@ def finite(values):
 
 
 def lines_of(study):
-    """Return for each optimizer a line: in the color of its class, or by position if some share it.
+    """Return each optimizer's line: in the color of its class, or by position if some share it.
 
     The classes are those that are imported: a loaded study has their names alone.
     """
@@ -175,8 +166,9 @@ def lines_of(study):
     for description in study.optimizers.values():
         module, _, name = description["class"].rpartition(".")
         cls = getattr(sys.modules.get(module), name, None)
-        is_known = isinstance(cls, type) and issubclass(cls, keras.optimizers.Optimizer)
-        colors.append(color(cls if is_known else type(name, (keras.optimizers.Optimizer,), {})))
+        if not isinstance(cls, type) or not issubclass(cls, keras.optimizers.Optimizer):
+            cls = type(name, (keras.optimizers.Optimizer,), {})
+        colors.append(_style.color(cls))
     if len({*colors}) < len(colors):
-        colors = [PALETTE[i % len(PALETTE)] for i in range(len(colors))]
-    return line_styles(colors)
+        colors = [_style.PALETTE[i % len(_style.PALETTE)] for i in range(len(colors))]
+    return dict(zip(study.names, _style.line_styles(colors), strict=True))

@@ -6,26 +6,12 @@ import numpy as np
 
 from keras_lecture_opt._arguments import check_local_path
 from keras_lecture_opt._files import make_folder, replacing
-from keras_lecture_opt.comparison import _costs, _proposals, _search
+from keras_lecture_opt.comparison import _costs, _proposals, _search, _tables
 from keras_lecture_opt.comparison._differences import POWER, SIGNIFICANT, seeds_for, spread, visible
 from keras_lecture_opt.comparison._engine import duration
+from keras_lecture_opt.comparison._run import diverged
 from keras_lecture_opt.comparison._statistics import MOST
-from keras_lecture_opt.comparison._tables import (
-    factor,
-    listed,
-    markdown_table,
-    matrix,
-    moment,
-    neighbors,
-    others,
-    pairs,
-    plural,
-    ranking_table,
-    sensitivity,
-    size,
-    targets,
-    unit,
-)
+from keras_lecture_opt.comparison._tables import at_end, listed, markdown_table, plural, size
 
 MARK = "<!-- Written by keras_lecture_opt.comparison -->"
 FILES = ("README.md", "protocol.json", "results.csv", "curves.png", "sensitivity.png", "costs.png")
@@ -45,7 +31,8 @@ def report(study, folder):
         raise FileExistsError(f"{folder} has {names}, not of a report. Use another folder.")
     make_folder("folder", folder)
     with replacing(page) as part:
-        part.write_text("\n\n".join([MARK, *sections(study)]) + "\n", encoding="utf-8")
+        parts = [part.rstrip() for part in (MARK, *sections(study))]
+        part.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     study.save(folder)
     drawn = {"curves.png": study.curves}
     drawn |= {"sensitivity.png": study.sensitivity} if study.is_grid else {"costs.png": study.costs}
@@ -61,8 +48,8 @@ def sections(study):
     """Yield the paragraphs of the page."""
     ranking, differences = study.ranking(), study.differences()
     yield "# Which optimizer trains this network best?"
-    yield " ".join(answer(study, ranking, differences))
-    yield markdown_table(*ranking_table(study, ranking)).rstrip()
+    yield " ".join(answer(study, ranking))
+    yield markdown_table(*_tables.ranking_table(study, ranking))
     if len(study.names) > 2:
         yield "\n".join(order(ranking, differences))
     if len(study.names) > 1:
@@ -73,12 +60,7 @@ def sections(study):
         "Lines are means over the seeds that did not diverge. Bands are their 95% intervals, by "
         "the spread of all optimizers together, without what a seed does to all of them alike."
     )
-    yield "## How long does it take, and what else was measured?"
-    if study.target:
-        yield targets(study, ranking)
-        yield " ".join(about_target(study))
-    yield others(study, ranking)
-    yield "Means over the seeds that did not diverge, and their standard deviations."
+    yield from measured(study, [entry for entry in ranking if entry["hyperparameters"]])
     yield from rates(study) if study.is_grid else costs(study)
     yield "## What if the search had been shorter?"
     sizes = sorted({min(size, len(study.rates)) for size in BUDGETS})
@@ -89,62 +71,10 @@ def sections(study):
     yield configurations(study)
     yield " ".join(provenance(study))
     if len(study.names) > 1:
-        yield "## Every pair"
-        yield pairs(differences)
-        yield " ".join(about_pairs(study))
-        yield "## Probabilities"
-        yield from probabilities(study, [entry["optimizer"] for entry in ranking], found)
+        yield from pairs(study, [entry["optimizer"] for entry in ranking], differences, found)
 
 
-def rates(study):
-    """Yield paragraphs on what each learning rate of a grid reached."""
-    yield "## What does a wrong learning rate cost?"
-    yield f"![{study.choose_by} against the learning rate](sensitivity.png)"
-    yield (
-        "Lines are means over the seeds, and dots the seeds. A ring is the rate that was chosen in "
-        "the end, in a later rung perhaps. A cross is a rate at which a seed diverged. In the "
-        "tables are means of the seeds that did not diverge, and in brackets how many did."
-    )
-    epochs, _ = study.rungs[0]
-    yield f"Mean {moment(study.choose_by, epochs, study.average_last)}, at each η:"
-    yield sensitivity(study)
-    for rung, (epochs, count) in enumerate(study.rungs):
-        if count > 1:
-            at = moment(study.choose_by, epochs, study.average_last)
-            yield f"The η with the best mean {at}, and the values of its neighbors over its own:"
-            yield neighbors(study, rung)
-
-
-def costs(study):
-    """Yield paragraphs on what each hyperparameter of a search costs when it is wrong."""
-    at = moment(study.choose_by, study.rungs[0][0], study.average_last)
-    yield "## What does a wrong hyperparameter cost?"
-    yield "![What each hyperparameter costs](costs.png)"
-    yield (
-        "A dot is a trial, and a cross one that diverged with a seed. Each range is cut into parts "
-        "with equally many trials; each value of a list is a part. A cell is what the best trial "
-        "of a part reached, over what the best trial of the optimizer reached: mean "
-        f"{at}, where every trial was trained."
-    )
-    for hyperparameter in _costs.searched(study):
-        rows = []
-        for name in study.names:
-            found = _costs.parts(study, name, hyperparameter)
-            best = min((value for _, value in found), default=0)
-            cells = [f"{part(values)}: {factor(value, best)}" for values, value in found]
-            rows += [[name, *cells]] if found else []
-        width = max(map(len, rows))
-        rows = [row + [""] * (width - len(row)) for row in rows]
-        yield markdown_table([hyperparameter, *[""] * (width - 1)], rows).rstrip()
-
-
-def part(values):
-    """Return a part of a range in words."""
-    first, last = (_search.text({"learning_rate": value}) for value in (values[0], values[-1]))
-    return first if first == last else f"{first} to {last}"
-
-
-def answer(study, ranking, differences):
+def answer(study, ranking):
     """Yield the sentences that answer the title."""
     best, *others = ranking
     name = best["optimizer"]
@@ -152,29 +82,23 @@ def answer(study, ranking, differences):
         tried = "at every learning rate" if study.is_grid else "in every trial"
         yield f"No optimizer ended: each diverged with every seed {tried}."
         return
-    carried = [e["optimizer"] for e in others if e["difference"].carries and is_worse(e)]
-    lower = [e for e in others if e["difference"].carries and not is_worse(e)]
-    untold = [e["optimizer"] for e in others if not e["difference"].carries]
-    at = moment(study.choose_by, study.rungs[-1][0], study.average_last)
     chosen = _search.text(best["hyperparameters"])
-    yield f"**{name}** ends best: {at} is {best['mean']:.4g}, at η {chosen}."
-    several = len(others) > 1
-    if carried:
-        named = "all others" if several and not untold else listed(carried)
+    yield f"**{name}** ends best: {at_end(study, -1)} is {best['mean']:.4g}, at η {chosen}."
+    told = [entry for entry in others if entry["difference"].carries]
+    worse = [e["optimizer"] for e in told if e["difference"].better == name]
+    untold = [e["optimizer"] for e in others if not e["difference"].carries]
+    if worse:
+        named = "all others" if len(worse) == len(others) > 1 else listed(worse)
         yield f"It ends better than {named}."
     if untold:
-        named = "any other" if several and len(untold) == len(others) else listed(untold)
+        named = "any other" if len(untold) == len(others) > 1 else listed(untold)
         yield f"The seeds do not tell whether it ends better than {named}."
-    for entry in lower:  # fewer diverged runs decide the order, even if that does not carry
-        yield (
-            f"Where it ends, **{entry['optimizer']}** is better ({size(entry['difference'])}), but "
-            f"{entry['diverged']} of its {len(study.seeds)} runs diverged."
-        )
-
-
-def is_worse(entry):
-    """Return whether an optimizer is worse than the best one of the ranking, by the test."""
-    return entry["difference"].better != entry["optimizer"]
+    for entry in told:
+        if entry["difference"].better != name:  # its runs that diverged put it below, carry or not
+            yield (
+                f"Where it ends, **{entry['optimizer']}** is better ({size(entry['difference'])}), "
+                f"but {entry['diverged']} of its {len(study.seeds)} runs diverged."
+            )
 
 
 def order(ranking, differences):
@@ -230,15 +154,14 @@ def more(study):
 
 def percent(logarithm):
     share = math.expm1(min(logarithm, 7))
-    return f"{share:.{0 if share >= 0.1 else 1}%}"
+    return f"{share:.0%}" if share >= 0.1 else f"{share:.1%}"
 
 
 def legend(study, ranking):
     """Yield sentences on the table, and on what limits it."""
-    epochs, _ = study.rungs[-1]
-    at = moment(study.choose_by, epochs, study.average_last)
-    kind = "geometric mean" if all_positive(study) else "mean"
-    yield f"{study.choose_by}: {at}, the {kind} over the seeds that did not diverge."
+    ends = np.concatenate([*study.ends().values()])
+    kind = "geometric mean" if np.all(ends[np.isfinite(ends)] > 0) else "mean"
+    yield f"{study.choose_by}: {at_end(study, -1)}, the {kind} over the seeds that did not diverge."
     if not study.choose_by.startswith("val_"):
         yield (
             "It is the mean over an epoch's batches, while the weights change, with dropout where "
@@ -263,51 +186,148 @@ def legend(study, ranking):
         if entry.get("same_choice", 1) < 0.9
     ]
     if again:
-        same = "η" if study.is_grid else "trial"
-        again = ", ".join(again)
+        same, again = "η" if study.is_grid else "trial", ", ".join(again)
         yield f"With resampled seeds, the search chooses the same {same} less often: {again}."
 
 
-def all_positive(study):
-    return all(np.all(values[np.isfinite(values)] > 0) for values in study.ends().values())
+def measured(study, ranking):
+    """Yield paragraphs on the target, and on the quantities by which nothing was chosen."""
+    yield "## How long does it take, and what else was measured?"
+    if study.target:
+        quantity, goal, mode = study.target
+        reached = f"{quantity} {'≥' if mode == 'max' else '≤'} {goal:g}"
+        rows = []
+        for entry in ranking:
+            epochs, steps, seconds = entry["to_target"]
+            row = [entry["optimizer"], f"{entry['reached']} of {len(study.seeds)}"]
+            row += [f"{epochs:g}", f"{steps:g}", f"{seconds:.1f}"]
+            rows.append(row if epochs < math.inf else [*row[:2], *["not reached"] * 3])
+        yield markdown_table(["optimizer", reached, "after epochs", "steps", "seconds"], rows)
+        chosen = "η was" if study.is_grid else "Hyperparameters were"
+        yield (
+            "How many seeds reach the target, and the medians over all seeds; not reached, if no "
+            "more than half do. Seconds are epochs times the median epoch, and depend on the "
+            f"machine and on what else ran there. {chosen} chosen for {study.choose_by}, not for "
+            "the target."
+        )
+    names = [name for name in study.quantities if name != study.choose_by]
+    rows = []
+    for entry in ranking:
+        ends = [rows[-1] for rows in study.runs(entry["optimizer"]) if not diverged(rows)]
+        if ends:
+            values = [with_deviation([end[quantity] for end in ends]) for quantity in names]
+            rows.append([entry["optimizer"], *values, f"{entry['epoch_seconds']:.1f}"])
+    yield markdown_table(["optimizer", *names, "s per epoch"], rows)
+    yield "Means over the seeds that did not diverge, and their standard deviations."
 
 
-def about_target(study):
-    """Yield sentences on the table of the target."""
+def with_deviation(values):
+    """Return the mean of the values that are not NaN, and their standard deviation."""
+    values = [value for value in values if not math.isnan(value)]
+    if not values:
+        return "NaN"
+    deviation = f" ± {np.std(values, ddof=1):.1g}" if len(values) > 1 else ""
+    return f"{np.mean(values):.4g}{deviation}"
+
+
+def rates(study):
+    """Yield paragraphs on what each learning rate of a grid reached."""
+    yield "## What does a wrong learning rate cost?"
+    yield f"![{study.choose_by} against the learning rate](sensitivity.png)"
     yield (
-        "How many seeds reach the target, and the medians over all seeds; not reached, if no more "
-        "than half do. Seconds are epochs times the median epoch, and depend on the machine and on "
-        "what else ran there."
+        "Lines are means over the seeds, and dots the seeds. A ring is the rate that was chosen in "
+        "the end, in a later rung perhaps. A cross is a rate at which a seed diverged. In the "
+        "tables are means of the seeds that did not diverge, and in brackets how many did."
     )
-    chosen = "η was" if study.is_grid else "Hyperparameters were"
-    yield f"{chosen} chosen for {study.choose_by}, not for the target."
+    yield f"Mean {at_end(study, 0)}, at each η:"
+    rows = [[name, *map(cell, study.sign * study.values(name, 0))] for name in study.names]
+    yield markdown_table(["η", *(f"{rate:g}" for rate in study.rates)], rows)
+    for rung, (_, count) in enumerate(study.rungs):
+        if count > 1:
+            at = at_end(study, rung)
+            yield f"The η with the best mean {at}, and the values of its neighbors over its own:"
+            yield neighbors(study, rung)
 
 
-def about_pairs(study):
-    """Yield sentences on how pairs are compared."""
+def cell(values):
+    """Return the mean of the seeds that did not diverge, and how many did, in words."""
+    ended = values[np.isfinite(values)]
+    mean, out = f"{ended.mean():.3g}" if len(ended) else "", len(values) - len(ended)
+    return f"{mean} ({out} ✕)".strip() if out else mean
+
+
+def neighbors(study, rung):
+    """Return the table of the best rate of a rung, and of what the rates beside it cost."""
+    rows = []
+    for name in study.names:
+        trained = zip(study.alive[rung][name], study.values(name, rung), strict=True)
+        means = {rate: values.mean() for rate, values in trained}
+        best = min(means, key=means.get, default=math.nan)
+        if not np.isfinite(means.get(best, math.inf)):
+            rows.append([name, "none", "", "", ""])
+            continue
+        i = study.rates.index(best)
+        beside = [study.rates[k] if 0 <= k < len(study.rates) else None for k in (i - 1, i + 1)]
+        costs = [factor(means.get(rate), means[best]) for rate in beside]
+        rows.append([name, f"{best:g}", f"{study.sign * means[best]:.4g}", *costs])
+    return markdown_table(["optimizer", "η", study.choose_by, "one η lower", "one η higher"], rows)
+
+
+def factor(value, best):
+    """Return a value over the best one, in words; None was not trained."""
+    if value is None:
+        return ""
+    if np.isinf(value):
+        return "diverged"
+    return f"{value / best:.2f}" if value * best > 0 else ""  # zero, or another sign, makes none
+
+
+def costs(study):
+    """Yield paragraphs on what each hyperparameter of a search costs when it is wrong."""
+    yield "## What does a wrong hyperparameter cost?"
+    yield "![What each hyperparameter costs](costs.png)"
     yield (
-        "*A better*: the share of all pairs of runs, whatever their seeds, in which A's ends "
-        "better. Sizes and p are of `comparison.differences`: runs of one seed are compared, in "
-        "logarithms where all values of the pair are positive. The spread is that of all pairs; if "
-        "spreads differ, it is the pair's own, but no less than the common one. How many runs "
-        "diverged is compared by Fisher's exact test, and decides if that carries. Holm's method "
-        "corrects all p together, and the intervals with them."
+        "A dot is a trial, and a cross one that diverged with a seed. Each range is cut into parts "
+        "with equally many trials; each value of a list is a part. A cell is what the best trial "
+        "of a part reached, over what the best trial of the optimizer reached: mean "
+        f"{at_end(study, 0)}, where every trial was trained."
     )
+    for hyperparameter in _costs.searched(study):
+        rows = []
+        for name in study.names:
+            found = _costs.parts(study, name, hyperparameter)
+            best = min((value for _, value in found), default=0)
+            cells = [f"{part(values)}: {factor(value, best)}" for values, value in found]
+            rows += [[name, *cells]] if found else []
+        width = max(map(len, rows))
+        rows = [row + [""] * (width - len(row)) for row in rows]
+        yield markdown_table([hyperparameter, *[""] * (width - 1)], rows)
 
 
-def probabilities(study, names, found):
-    """Yield the matrices of probabilities, of the results and of shorter searches."""
-    ends = {name: study.sign * values for name, values in study.ends().items()}
+def part(values):
+    """Return a part of a range in words."""
+    first, last = (_search.text({"learning_rate": value}) for value in (values[0], values[-1]))
+    return first if first == last else f"{first} to {last}"
+
+
+def budgets(study, found):
+    """Yield what searches of few trials would have found."""
+    noun = unit(study)
     yield (
-        "The probability that a run of the row's optimizer ends better than one of the column's, "
-        f"over all pairs of seeds. With {plural(len(study.seeds), 'seed')} it is a coarse number."
+        f"The search is repeated in every possible way, with as many of the {noun}s as said and "
+        f"with the seeds resampled; in {MOST:,} ways by chance, where there are more. What it "
+        f"reaches ({at_end(study, 0)}, where every {noun} was trained): the median, and in "
+        "brackets the 10% and the 90% quantile. This says nothing about later epochs, and no more "
+        f"than the seeds do. Other {noun}s give other numbers."
     )
-    yield matrix(
-        names, {name: np.where(np.isfinite(ends[name]), ends[name], np.inf) for name in names}
-    )
-    for size_, values in found.items():
-        yield f"After a search of {plural(size_, unit(study))}, in epoch {study.rungs[0][0]}:"
-        yield matrix(names, values)
+
+    def cell(values):
+        ends = np.quantile(values, (0.1, 0.5, 0.9), method="lower")[:: study.sign]
+        low, middle, high = ("diverged" if np.isinf(x) else f"{study.sign * x:.4g}" for x in ends)
+        return f"{middle} [{low}, {high}]"
+
+    rows = [[name, *(cell(values[name]) for values in found.values())] for name in study.names]
+    yield markdown_table(["", *(plural(size, noun) for size in found)], rows)
 
 
 def protocol(study):
@@ -353,8 +373,8 @@ def protocol(study):
     compared = [epochs for epochs, count in study.rungs if count > 1]
     if compared and compared[-1] < study.rungs[-1][0]:
         yield f"{noun.capitalize()}s are not compared after epoch {compared[-1]}."
-    yield "A run of one seed starts from the same weights and sees the same batches for every rule."
     yield (
+        "A run of one seed starts from the same weights and sees the same batches for every rule. "
         "A run has diverged, and ends, when its training loss over an epoch is not finite or more "
         "than twice that of the untrained network on 10 batches. It counts as worse than every "
         "other, even if its first steps explode and it recovers within the epoch."
@@ -395,29 +415,6 @@ def configurations(study):
     return "\n".join(lines)
 
 
-def budgets(study, found):
-    """Yield what searches of few trials would have found."""
-    at = moment(study.choose_by, study.rungs[0][0], study.average_last)
-    noun = unit(study)
-    yield (
-        f"The search is repeated in every possible way, with as many of the {noun}s as said and "
-        f"with the seeds resampled; in {MOST:,} ways by chance, where there are more. What it "
-        f"reaches ({at}, where every {noun} was trained): the median, and in brackets the 10% and "
-        "the 90% quantile. This says nothing about later epochs, and no more than the seeds do. "
-        f"Other {noun}s give other numbers."
-    )
-
-    def cell(values):
-        ends = [
-            "diverged" if np.isinf(value) else f"{study.sign * value:.4g}"
-            for value in np.quantile(values, (0.1, 0.5, 0.9), method="lower")
-        ][:: study.sign]
-        return f"{ends[1]} [{ends[0]}, {ends[2]}]"
-
-    rows = [[name, *(cell(values[name]) for values in found.values())] for name in study.names]
-    yield markdown_table(["", *(plural(size, noun) for size in found)], rows).rstrip()
-
-
 def provenance(study):
     """Yield sentences on command, machine, versions and time."""
     rows = [row for rows in study.results.values() for row in rows]
@@ -427,9 +424,35 @@ def provenance(study):
     yield f"`{study.command}`, on {devices}; {named}."
     yield (
         f"The seconds of all epochs of training add up to {hours:.2f} hours, with pauses and other "
-        "load. All results: [results.csv](results.csv)."
-    )
-    yield (
+        "load. All results: [results.csv](results.csv). "
         f"The seeds that chose the {unit(study)}s are those that are reported, so the reported "
         "values are slightly too good."
     )
+
+
+def pairs(study, names, differences, found):
+    """Yield paragraphs on every pair of optimizers, by the results and after shorter searches."""
+    yield "## Every pair"
+    yield _tables.pairs(differences)
+    yield (
+        "*A better*: the share of all pairs of runs, whatever their seeds, in which A's ends "
+        "better. Sizes and p are of `comparison.differences`: runs of one seed are compared, in "
+        "logarithms where all values of the pair are positive. The spread is that of all pairs; if "
+        "spreads differ, it is the pair's own, but no less than the common one. How many runs "
+        "diverged is compared by Fisher's exact test, and decides if that carries. Holm's method "
+        "corrects all p together, and the intervals with them."
+    )
+    yield "## Probabilities"
+    yield (
+        "The probability that a run of the row's optimizer ends better than one of the column's, "
+        f"over all pairs of seeds. With {plural(len(study.seeds), 'seed')} it is a coarse number."
+    )
+    yield _tables.matrix(names, {name: study.sign * ends for name, ends in study.ends().items()})
+    for trials, values in found.items():
+        yield f"After a search of {plural(trials, unit(study))}, in epoch {study.rungs[0][0]}:"
+        yield _tables.matrix(names, values)
+
+
+def unit(study):
+    """Return what a study tries: rates of a grid, or trials of a search."""
+    return "rate" if study.is_grid else "trial"

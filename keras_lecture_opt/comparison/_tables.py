@@ -2,11 +2,8 @@
 
 import math
 
-import numpy as np
-
 from keras_lecture_opt.comparison import _search
 from keras_lecture_opt.comparison._differences import probability
-from keras_lecture_opt.comparison._run import diverged
 
 LATEX = {"\\": r"\textbackslash{}", "η": r"$\eta$", "≥": r"$\geq$", "≤": r"$\leq$"}
 LATEX |= {"<": r"$<$", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
@@ -66,45 +63,6 @@ def flat(ranking):
     return result
 
 
-def targets(study, ranking):
-    """Return the table of how long each optimizer takes to the target."""
-    rows = []
-    for entry in ranking:
-        if entry["learning_rate"] is not None:
-            epochs, steps, seconds = entry["to_target"]
-            medians = [f"{epochs:g}", f"{steps:g}", f"{seconds:.1f}"]
-            reached = f"{entry['reached']} of {len(study.seeds)}"
-            rows.append([entry["optimizer"], reached, *medians])
-            if epochs == math.inf:
-                rows[-1][2:] = ["not reached"] * 3
-    quantity, goal, mode = study.target
-    head = ["optimizer", f"{quantity} {'≥' if mode == 'max' else '≤'} {goal:g}", "after epochs"]
-    return markdown_table([*head, "steps", "seconds"], rows).rstrip()
-
-
-def others(study, ranking):
-    """Return the table of the quantities by which no rate was chosen."""
-    names = [name for name in study.quantities if name != study.choose_by]
-    rows = []
-    for entry in ranking:
-        name = entry["optimizer"]
-        ends = [rows[-1] for rows in study.runs(name) if not diverged(rows)]
-        if not ends:
-            continue
-        values = [np.array([row[quantity] for row in ends]) for quantity in names]
-        rows.append([name, *map(with_deviation, values), f"{entry['epoch_seconds']:.1f}"])
-    return markdown_table(["optimizer", *names, "s per epoch"], rows).rstrip()
-
-
-def with_deviation(values):
-    """Return the mean of the values that are not NaN, and their standard deviation."""
-    values = values[~np.isnan(values)]
-    if not len(values):
-        return "NaN"
-    deviation = f" ± {np.std(values, ddof=1):.1g}" if len(values) > 1 else ""
-    return f"{np.mean(values):.4g}{deviation}"
-
-
 def pairs(differences):
     """Return the table of all pairs, the better optimizer first."""
     rows = []
@@ -113,7 +71,7 @@ def pairs(differences):
         told = carries(d, d.first)
         rows.append([d.second, d.first, size(d), p_value(d), told, f"{1 - d.share:.0%}", out])
     head = ["A", "B", "B over A [95%]", "p", "carries", "A better", "diverged"]
-    return markdown_table(head, rows).rstrip()
+    return markdown_table(head, rows)
 
 
 def size(difference):
@@ -150,52 +108,12 @@ def matrix(names, values):
     for i, one in enumerate(names, start=1):
         cells = ["" if a == one else f"{probability(values[one], values[a]):.0%}" for a in names]
         rows.append([f"{i} {one}", *cells])
-    return markdown_table(["", *range(1, len(names) + 1)], rows).rstrip()
+    return markdown_table(["", *range(1, len(names) + 1)], rows)
 
 
-def sensitivity(study):
-    """Return the table of the first rung: each optimizer at each rate."""
-    rows = []
-    for name in study.names:
-        rows.append([name])
-        for values in study.values(name, 0):
-            out = int(np.isinf(values).sum())
-            ended = study.sign * values[np.isfinite(values)]
-            cells = [f"{ended.mean():.3g}"] if len(ended) else []
-            rows[-1].append(" ".join([*cells, *[f"({out} ✕)"] * bool(out)]))
-    return markdown_table(["η", *(f"{rate:g}" for rate in study.rates)], rows).rstrip()
-
-
-def neighbors(study, rung):
-    """Return the table of the best rate of a rung, and of what the rates beside it cost."""
-    rows = []
-    for name in study.names:
-        trained = zip(study.alive[rung][name], study.values(name, rung), strict=True)
-        means = {rate: values.mean() for rate, values in trained}
-        best = min(means, key=means.get, default=math.nan)
-        if not np.isfinite(means.get(best, math.inf)):
-            rows.append([name, "none", "", "", ""])
-            continue
-        i = study.rates.index(best)
-        beside = [study.rates[k] if 0 <= k < len(study.rates) else None for k in (i - 1, i + 1)]
-        costs = [factor(means.get(rate), means[best]) for rate in beside]
-        rows.append([name, f"{best:g}", f"{study.sign * means[best]:.4g}", *costs])
-    head = ["optimizer", "η", study.choose_by, "one η lower", "one η higher"]
-    return markdown_table(head, rows).rstrip()
-
-
-def factor(value, best):
-    """Return a value over the best one, in words; None was not trained."""
-    if value is None:
-        return ""
-    if np.isinf(value):
-        return "diverged"
-    return f"{value / best:.2f}" if value * best > 0 else ""  # zero, or another sign, makes none
-
-
-def unit(study):
-    """Return what a study tries: rates of a grid, or trials of a search."""
-    return "rate" if study.is_grid else "trial"
+def at_end(study, rung):
+    """Return in words what is compared at the end of a rung, such as "loss in epoch 3"."""
+    return moment(study.choose_by, study.rungs[rung][0], study.average_last)
 
 
 def moment(quantity, epochs, average_last):
