@@ -24,14 +24,8 @@ from keras_lecture_opt._arguments import (
     must_be,
 )
 from keras_lecture_opt._files import make_folder, replacing
-from keras_lecture_opt.comparison import _proposals, _run, _search
+from keras_lecture_opt.comparison import _identity, _proposals, _run, _search
 from keras_lecture_opt.comparison._engine import Engine, check_executor, say
-from keras_lecture_opt.comparison._identity import (
-    describe_optimizer,
-    differences,
-    versions,
-    without_comments,
-)
 from keras_lecture_opt.comparison._study import Study
 from keras_lecture_opt.comparison._workload import Workload
 
@@ -59,43 +53,37 @@ def compare(
 
     In the first rung all learning rates, or all trials of a search, are trained for a few epochs.
     The better ones go on in the next rung, for every optimizer equally many. Each finished epoch is
-    saved: after an interruption, even a kill, the same call continues. Several processes may make
-    the same call with one folder at the same time, on several machines, too: each run is trained by
-    one of them.
+    saved: after an interruption, even a kill, the same call continues. Several processes, on
+    several machines, too, may make the same call with one folder at the same time and share the
+    runs. Training is deterministic: TensorFlow's op determinism is on while runs are trained.
 
     Args:
         workload: a `Workload`.
         optimizers: dict from names to functions that make an optimizer from a learning rate, such
             as classes of optimizers. In a search they get the other hyperparameters by name.
-        learning_rates: the learning rates to try, the same for every optimizer. Defaults to None:
-            `search` says what to try; without it five rates for each optimizer, half a power of
-            ten apart, around the one that `find_learning_rate` finds with the first seed.
+        learning_rates: the rates to try, the same for every optimizer. Defaults to None: those of
+            `search`; without it five for each optimizer, half a power of ten apart, around the one
+            that `find_learning_rate` finds with the first seed.
         rungs: list of `(epochs, trials)`: so many learning rates, or trials of a search, of each
-            optimizer are trained up to this epoch. The first rung has all of them.
-            `[(20, len(learning_rates))]` is a plain grid.
+            optimizer are trained up to this epoch. The first rung has all of them; alone it is a
+            plain grid.
         folder: where to keep the runs.
-        seeds: number of seeds, or list of integers. Each trial is trained with each seed. Defaults
-            to 3.
+        seeds: number of seeds, or list of integers; each trial is trained with each. Defaults to 3.
         choose_by: the quantity of the workload by which trials are chosen, as a mean over the
-            seeds: "loss", the training loss of an epoch, or one of the validation, such as
-            "val_loss". Defaults to "loss".
-        executor: a `concurrent.futures.Executor` to run on, such as `process_pool()`, or Dask's
-            `Client.get_executor()`. All processes must see the folder. Defaults to None: this
-            process.
+            seeds: "loss", the training loss of an epoch, or such as "val_loss". Defaults to "loss".
+        executor: a `concurrent.futures.Executor` to run on, such as `process_pool()` or Dask's
+            `Client.get_executor()`. All processes must see the folder. Defaults to this process.
         average_last: over how many of a rung's last epochs `choose_by` is averaged, for the choice
             and for the results. One epoch may be as noisy as the seeds. Defaults to 1.
         search: dict from names of hyperparameters, with "learning_rate", to what to try. A tuple
             `(low, high)` is a range, on a log scale if `low` > 0. A list has the values
             themselves. An optimizer gets those that its function takes by name. Ranges for one
-            optimizer alone are a dict of their own, under the optimizer's name. Defaults to None.
+            optimizer alone are a dict under the optimizer's name. Defaults to None.
         trials: in a search, how many points each optimizer gets: quasi-random ones, the first of
             Halton's sequence. More trials begin with those of fewer.
-        seconds: stop after this time and return what is complete: in the first rung the trials
-            that every optimizer has with all seeds, later the epochs that all runs have. The same
-            call continues. Where learning rates are found first, that counts, too. Defaults to
-            None: no limit.
-
-    Training is deterministic: TensorFlow's op determinism is on while runs are trained.
+        seconds: stop after this time, finding rates included, and return what is complete: in the
+            first rung the trials that every optimizer has with all seeds, later the epochs that all
+            runs have. The same call continues. Defaults to None: no limit.
 
     Returns:
         A `Study`.
@@ -103,12 +91,11 @@ def compare(
     Raises:
         TypeError, ValueError: an argument is not valid, or the folder belongs to another workload
             or to other versions.
-        TimeoutError: after `seconds`, not every optimizer has a learning rate, or not even one
-            trial is complete for every optimizer. What is saved stays.
+        TimeoutError: after `seconds`, not every optimizer has a learning rate, or no trial is
+            complete for every optimizer. After this and the next ones, what is saved stays.
         RuntimeError: a process of the executor does not see the folder.
         OSError: the folder cannot be written to, its file system has no locks, or the disk is full.
-            What is saved stays.
-        concurrent.futures.BrokenExecutor: a process of the executor died. What is saved stays.
+        concurrent.futures.BrokenExecutor: a process of the executor died.
 
     Example:
 
@@ -130,19 +117,8 @@ def compare(
     >>> study.learning_rates
     {'SGD': 0.1, 'Adam': 0.1}
 
-    The same with a search for more than the learning rate:
-
-    >>> study = compare(
-    ...     workload,
-    ...     optimizers,
-    ...     search={"learning_rate": (0.01, 0.3), "momentum": [0.0, 0.9], "beta_1": (0.5, 0.95)},
-    ...     trials=4,
-    ...     rungs=[(1, 4), (3, 1)],
-    ...     seeds=2,
-    ...     folder="runs/linear",
-    ... )
-    >>> [list(values) for values in study.hyperparameters.values()]
-    [['learning_rate', 'momentum'], ['learning_rate', 'beta_1']]
+    With `search={"learning_rate": (0.01, 0.3), "momentum": [0.0, 0.9]}, trials=4` instead of
+    `learning_rates`, `SGD` is trained at four points of both, and `Adam` at four rates.
     """
     begun = time.monotonic()
     if not isinstance(workload, Workload):
@@ -150,15 +126,14 @@ def compare(
     optimizers = _check_optimizers(optimizers)
     if learning_rates is not None and search is not None:
         raise TypeError("`compare` must get either `learning_rates` or `search`.")
-    if search is None:
-        if trials is not None:
-            raise TypeError(must_be("trials", "None without a `search`", trials))
-        if learning_rates is None:  # those around the proposals come later: the same number
-            tried = {name: _proposals.around(_proposals.BASIS) for name in optimizers}
-        else:
-            tried = _search.grid(learning_rates, optimizers)
-    else:
+    if search is not None:
         tried = _search.quasi_random(search, trials, optimizers)
+    elif trials is not None:
+        raise TypeError(must_be("trials", "None without a `search`", trials))
+    elif learning_rates is not None:
+        tried = _search.grid(learning_rates, optimizers)
+    else:  # those around the proposals come later: the same number
+        tried = {name: _proposals.around(_proposals.BASIS) for name in optimizers}
     made = _make_once(optimizers, tried)
     rungs = _check_rungs(rungs, len(tried[next(iter(tried))]))
     seeds = _check_seeds(seeds)
@@ -173,7 +148,8 @@ def compare(
     proposals = {}
     try:
         if learning_rates is None and search is None:
-            proposals = _propose(workload, optimizers, made, seeds[0], folder, begun + seconds)
+            end = begun + seconds
+            proposals = _proposals.propose(workload, optimizers, made, seeds[0], folder, end)
             tried = {name: _proposals.around(found["rate"]) for name, found in proposals.items()}
         runs = _make_runs(folder, workload, optimizers, tried, seeds)
         study = Study(workload, made, tried, rungs, seeds, choose_by, mode, average_last)
@@ -300,21 +276,16 @@ def _check_seeds(seeds: int | Sequence[int]) -> list[int]:
     return checked
 
 
-def _conditions(workload):
-    """Return what all runs of a study have in common."""
-    return {"workload": workload.description, "versions": versions()}
-
-
 def _claim(folder, workload):
     """Make the folder this workload's, or raise a ValueError if it is another's."""
-    path, description = folder / "study.json", _conditions(workload)
+    path, here = folder / "study.json", _identity.conditions(workload)
     make_folder("folder", folder)
     _check_locks(folder)
     with filelock.FileLock(folder / "lock"):
         if path.exists():
             try:
                 there = json.loads(path.read_text(encoding="utf-8"))
-                found = differences(without_comments(there), without_comments(description))
+                found = _identity.differences(*map(_identity.without_comments, (there, here)))
             except ValueError as error:
                 raise ValueError(f"{path} is not, or not completely, a study's file.") from error
             if found:
@@ -324,7 +295,7 @@ def _claim(folder, workload):
                 )
         else:
             with replacing(path) as part:
-                part.write_text(json.dumps(description, indent=1), encoding="utf-8")
+                part.write_text(json.dumps(here, indent=1), encoding="utf-8")
 
 
 def _check_locks(folder):
@@ -343,52 +314,32 @@ def _check_locks(folder):
             raise OSError(error.errno, f"{message}. Use a folder on another one.") from error
 
 
-def _propose(workload, optimizers, made, seed, folder, end):
-    """Return what is proposed for each optimizer, by name; `end` is a `time.monotonic()`."""
-    result = {}
-    say("First, a learning rate is found for each optimizer, in at most 500 steps.")
-    for name, make in optimizers.items():
-        if time.monotonic() >= end:
-            raise TimeoutError(
-                f"`seconds` were too few: {len(result)} of {len(optimizers)} learning rates are "
-                "found. They are saved: the same call continues."
-            )
-        own = {"optimizer": describe_optimizer(made[name]), "seed": seed, **_conditions(workload)}
-        key = _digest(without_comments(own))
-        result[name] = found = _proposals.propose(workload, make, seed, folder, key)
-        say(_proposals.text(name, found))
-    return result
-
-
 def _make_runs(folder, workload, optimizers, tried, seeds):
     """Return all runs by (name, trial, seed); their folders' names hold all that determines them.
 
     Warns of those that are trained again because a function now makes another optimizer.
     """
-    common, runs, again = _conditions(workload), {}, []
+    runs, again = {}, []
     starts = {seed: folder / "starts" / f"seed-{seed}.npz" for seed in seeds}
     hashes = {seed: _start(folder, starts[seed], workload, seed) for seed in seeds}
     there = {path.name for path in (folder / "runs").glob("*")}
     for name, make in optimizers.items():
         readable = re.sub(r"[^\w.]+", "-", name)[:40]
         for trial, values in tried[name].items():
-            optimizer = describe_optimizer(_run.make_optimizer(make, values))
-            rate, *others = values.items()
+            optimizer = _identity.describe_optimizer(_run.make_optimizer(make, values))
+            (_, rate), *others = values.items()
+            named = "".join(f",{key}={value}" for key, value in others)
+            named = re.sub(r"[^\w.,=+-]+", "-", f"eta={rate:g}{named}")[:100]
             for seed in seeds:
-                own = {"name": name, "optimizer": optimizer, "learning_rate": rate[1], "seed": seed}
+                own = {"name": name, "optimizer": optimizer, "learning_rate": rate, "seed": seed}
                 own |= {"hyperparameters": dict(others)} if others else {}
-                own |= {"start": hashes[seed], **common}
-                named = "".join(f",{key}={value}" for key, value in others)
-                named = re.sub(r"[^\w.,=+-]+", "-", f"eta={rate[1]:g}{named}")[:100]
+                own |= {"start": hashes[seed], **_identity.conditions(workload)}
                 begin = f"{readable},{named},seed={seed},"
-                place = begin + _digest(without_comments(own))
-                if place not in there:
-                    place = begin + _digest(own) if begin + _digest(own) in there else place
+                place = begin + _identity.digest(own)
                 if place not in there and any(other.startswith(begin) for other in there):
                     again.append(place)
-                place = folder / "runs" / place
                 runs[name, trial, seed] = _run.Run(
-                    name, (*values.items(),), seed, place, starts[seed]
+                    name, (*values.items(),), seed, folder / "runs" / place, starts[seed]
                 )
     if again:
         warnings.warn(
@@ -400,37 +351,26 @@ def _make_runs(folder, workload, optimizers, tried, seeds):
     return runs
 
 
-def _digest(description):
-    """Return a short hash of what determines a run."""
-    text = json.dumps(description, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
 def _start(folder, path, workload, seed):
-    """Write the start of a seed, if it is not there; return its hash."""
+    """Return the hash of a seed's start, which is written if it is not there."""
     with filelock.FileLock(folder / "lock"):
         saved = _run.read(path)
-        if not saved:
-            if path.exists():
-                raise ValueError(f"{path} is damaged, or not of a study. Move it away.")
+        if saved:
+            for i, variable in enumerate(workload.new_model("sgd", seed).variables):
+                # Another machine may round otherwise.
+                if not np.allclose(saved[f"v{i}"], variable.numpy(), rtol=1e-3, atol=1e-6):
+                    raise ValueError(
+                        f"`build` makes a {variable.path} other than that in {path}, where the "
+                        "runs of this folder start. Use another folder. If `build` draws random "
+                        "numbers, let Keras draw them, from the seed."
+                    )
+        elif path.exists():
+            raise ValueError(f"{path} is damaged, or not of a study. Move it away.")
+        else:
             values, loss = workload.start(seed)
             _run.save(path, values, loss=loss)
             saved = _run.read(path)
-        else:
-            _check_start(path, saved, workload.new_model("sgd", seed))
     digest = hashlib.sha256()
     for name in sorted({*saved} - {"loss"}):  # the loss differs by a bit between kinds of CPUs
         digest.update(np.ascontiguousarray(saved[name]).data)
     return digest.hexdigest()
-
-
-def _check_start(path, saved, model):
-    """Raise a ValueError if the function `build` makes other weights than those of the folder."""
-    for i, variable in enumerate(model.variables):
-        # Another machine may round otherwise.
-        if not np.allclose(saved[f"v{i}"], variable.numpy(), rtol=1e-3, atol=1e-6):
-            raise ValueError(
-                f"`build` makes a {variable.path} other than that in {path}, where the runs of "
-                "this folder start. Use another folder. If `build` draws random numbers, let "
-                "Keras draw them, from the seed."
-            )

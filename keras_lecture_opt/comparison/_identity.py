@@ -2,13 +2,12 @@
 
 import ast
 import contextlib
+import hashlib
 import inspect
-import io
 import json
 import re
 import sys
 import textwrap
-import tokenize
 
 import keras
 import numpy as np
@@ -45,11 +44,8 @@ def describe(thing):
 
 def describe_optimizer(optimizer):
     """Return an optimizer's description without its names, which Keras may number."""
-
-    def without_name(part):
-        return {key: value for key, value in part.items() if key != "name"}
-
-    return json.loads(json.dumps(describe(optimizer)), object_hook=without_name)
+    text = json.dumps(describe(optimizer))
+    return json.loads(text, object_hook=lambda part: {k: part[k] for k in part if k != "name"})
 
 
 def describe_callback(callback):
@@ -88,6 +84,11 @@ def _layers(model):
     for layer in getattr(model, "layers", ()):
         yield layer
         yield from _layers(layer)
+
+
+def conditions(workload):
+    """Return what all runs of a study have in common."""
+    return {"workload": workload.description, "versions": versions()}
 
 
 def versions():
@@ -185,37 +186,30 @@ def without_comments(description):
         return [without_comments(part) for part in description]
     if not isinstance(description, dict):
         return description
-    result = {}
-    for key, value in description.items():
-        if key == "layers" and isinstance(value, dict):  # the sources of a model's own layers
-            result[key] = {kind: [*map(_code, sources)] for kind, sources in value.items()}
-        elif key == "source" and isinstance(value, list):
-            result[key] = [*map(_code, value)]
-        else:
-            result[key] = without_comments(value)
+    result = {key: without_comments(value) for key, value in description.items()}
+    if isinstance(sources := description.get("source"), list):
+        result["source"] = [*map(_code, sources)]
+    if isinstance(layers := description.get("layers"), dict):  # a model's own ones
+        result["layers"] = {kind: [*map(_code, sources)] for kind, sources in layers.items()}
     return result
 
 
+def digest(description):
+    """Return a short hash of what determines a run."""
+    text = json.dumps(without_comments(description), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def _code(source):
-    text = textwrap.dedent(source)
-    lines = text.splitlines()
     try:
-        nodes = ast.walk(ast.parse(text))
-        tokens = [*tokenize.generate_tokens(io.StringIO(text).readline)]
-    except (SyntaxError, tokenize.TokenError):  # a lambda within another expression
+        tree = ast.parse(textwrap.dedent(source))
+    except SyntaxError:  # a lambda within another expression
         return source
-    for node in nodes:
-        if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-            first = node.body[0]
-            is_text = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
-            if is_text and not lines[first.lineno - 1][: first.col_offset].strip():
-                lines[first.lineno - 1 : first.end_lineno] = [""] * (
-                    first.end_lineno - first.lineno + 1
-                )
-    for token in tokens:
-        if token.type == tokenize.COMMENT and lines[token.start[0] - 1]:
-            lines[token.start[0] - 1] = lines[token.start[0] - 1][: token.start[1]]
-    return "\n".join(line.rstrip() for line in lines if line.strip())
+    documented = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for node in ast.walk(tree):
+        if isinstance(node, documented) and ast.get_docstring(node) is not None:
+            del node.body[0]
+    return ast.unparse(tree)
 
 
 def _short(value):
