@@ -11,13 +11,7 @@ import tensorflow as tf
 
 
 class Callbacks:
-    """The callbacks of one run.
-
-    Args:
-        callbacks: list of new callbacks.
-        model: the model that is trained.
-        epochs: up to which epoch it is trained.
-    """
+    """The callbacks of one run, which trains a model up to an epoch."""
 
     def __init__(self, callbacks, model, epochs):
         self.callbacks = callbacks
@@ -48,8 +42,8 @@ class Callbacks:
             file = io.BytesIO()
             with contextlib.suppress(AttributeError, TypeError, pickle.PicklingError):
                 _Pickler(file).dump(own)
-                states[i] = file.getvalue()
-        return {f"callback{i}": np.frombuffer(state, np.uint8) for i, state in states.items()}
+                states[f"callback{i}"] = np.frombuffer(file.getvalue(), np.uint8)
+        return states
 
     def restore(self, saved):
         """Give them the states that `state` returned."""

@@ -19,16 +19,12 @@ def searched(study):
 
 
 def parts(study, name, hyperparameter):
-    """Return what an optimizer reached in each part of a hyperparameter's range.
+    """Return a list of `(values, best)` for each part of a hyperparameter's range, in their order.
 
     A part is a value, or a quarter of the trials where more than `PARTS` numbers were tried, so
-    that no part has a better search than another. What it reached is the mean over the seeds that
-    its best trial has at the end of the first rung, where every trial was trained.
-
-    Returns:
-        List of `(values, best)` for each part, in their order: the hyperparameter's values, and a
-        number of which less is better, infinity if a seed of each trial diverged. It is empty if
-        the optimizer has no such hyperparameter.
+    that no part has a better search than another. `best` is the mean over the seeds that its best
+    trial has at the end of the first rung, where every trial was trained: less is better, infinity
+    if a seed of each diverged. The list is empty if the optimizer has no such hyperparameter.
     """
     if hyperparameter not in study.trials[name][study.rates[0]]:
         return []

@@ -55,22 +55,15 @@ def differences(
 ) -> list[Difference]:
     """Compare each pair of optimizers: which is better, by how much, and does it carry?
 
-    - Runs of one seed are compared with each other, so what a seed does to all optimizers is not
-      noise. Where all values of a pair are positive, their logarithms are compared, because seeds
-      change a loss by a factor.
-    - The t-test of a pair uses the spread of all pairs (the residuals of optimizer + seed). The
-      smaller the p of the tests of equal spreads (Bartlett's, Cochran's) below 60%, the more of the
-      pair's own spread counts, where that is larger, and the more the degrees of freedom become
-      those of Greenhouse and Geisser.
-    - A second t-test of the pair uses its own spread alone, so that a noisy optimizer does not hide
-      what others show. It gets a twentieth of the 5%, and the first test the rest.
-    - Where runs of a pair diverged, Fisher's exact test compares how many. If it carries, it
-      decides. The means are those of the seeds with which both runs ended.
-    - Holm's method corrects the p-values of all these tests together.
+    Runs of one seed are compared with each other, so what a seed does to all optimizers is not
+    noise, and in logarithms where all values of the pair are positive. The means of a pair, of the
+    seeds with which both runs ended, have a t-test with the spread of all pairs, as far as spreads
+    seem equal, and one with its own spread. Where runs diverged, Fisher's exact test compares how
+    many; if it carries, it decides. Holm's method corrects the p-values of all these tests.
 
     Of comparisons of up to eight equal optimizers, at most 5% have any difference that carries, if
-    there are three seeds or more. docs/seeds.md in the clone shows how this was tried, and what two
-    seeds do.
+    there are three seeds or more. docs/seeds.md in the clone has the method in full, how it was
+    tried, and what two seeds do.
 
     Args:
         values: dict from names to one list of results per optimizer. Position i in every list is
@@ -78,10 +71,10 @@ def differences(
         mode: "min" or "max", which values are better. Defaults to "min".
 
     Returns:
-        List of `Difference`, one for each pair of names. The interval is as wide as the correction
-        makes it: it excludes 1 (of a difference: 0) if the means differ significantly. Each misses
-        the truth in less than 5% of studies, one of many more often. Where nothing can be
-        tested, as with one seed, p is 1 and the interval has no bounds.
+        List of `Difference`, one for each pair of names. An interval excludes 1 (of a difference:
+        0) if the means differ significantly. Each misses the truth in less than 5% of studies, one
+        of many more often. Where nothing can be tested, as with one seed, p is 1 and the interval
+        has no bounds.
 
     Raises:
         TypeError: `values` is not a dict from names to lists of numbers.

@@ -69,13 +69,8 @@ class Engine:
     """Trains runs in this process or on an executor, and shows how far they are.
 
     While it is in use, a file in the folder holds what the processes of the executor need. They
-    stop when it disappears.
-
-    Args:
-        folder: of the study.
-        workload, optimizers: as for `compare`.
-        executor: a `concurrent.futures.Executor` or None.
-        seconds: how long it may train, from `begun`, a `time.monotonic()`, or from now.
+    stop when it disappears. It trains for `seconds`, from `begun`, a `time.monotonic()`, or from
+    now.
     """
 
     def __init__(self, folder, workload, optimizers, executor, seconds=math.inf, begun=math.inf):
@@ -127,9 +122,8 @@ class Engine:
             self.bar.set_description(_printable(f"up to epoch {epochs}: {run}"))
             if not self.has_time():
                 break
-            make = self.optimizers[run.optimizer]
-            arguments = (run, self.workload, make, epochs, self.has_time, self._advance)
-            if not _run.train(*arguments):
+            limits = (epochs, self.has_time, self._advance)
+            if not _run.train(run, self.workload, self.optimizers[run.optimizer], *limits):
                 locked.append(run)
             elif self.has_time():  # a run that diverged has taken fewer epochs
                 self.bar.total -= epochs - len(run.rows(epochs))
@@ -148,8 +142,11 @@ class Engine:
                 done, waiting = concurrent.futures.wait(waiting, max(0, rest), first)
                 locked += [futures[future] for future in done if not future.result()]
                 self._advance(sum(len(run.rows(epochs)) for run in runs) - before - self.bar.n)
-            if waiting:
-                self._stop(waiting)
+            if waiting:  # those in the middle of a step end soon; a slow one is not awaited
+                self.order.unlink()
+                for future in waiting:
+                    future.cancel()
+                concurrent.futures.wait(waiting, 2)
                 return locked
             trained = [run for run in runs if run not in locked]
             if lost := [run.folder for run in trained if not run.is_complete(epochs)]:
@@ -165,22 +162,13 @@ class Engine:
             for future in futures:
                 future.cancel()
 
-    def _stop(self, futures):
-        """Let the processes stop; wait for those in the middle of a step, not for a slow one."""
-        self.order.unlink()
-        for future in futures:
-            future.cancel()
-        concurrent.futures.wait(futures, 2)
-
     def _advance(self, epochs=1):
-        """Show that so many more epochs are trained; after the first ones, how long all will take.
-
-        Their time has everything in it: tracing, validation, saving, the processes of the executor.
-        """
+        """Show that more epochs are trained; after the first ones, say how long all will take."""
         before = self.bar.n
         self.bar.update(epochs)
         if before < FIRST <= self.bar.n < self.bar.total:
             now = time.monotonic()
+            # With tracing, validation, saving, and the processes of the executor.
             left = (now - self.entered) / self.bar.n * (self.bar.total - self.bar.n)
             is_late = now - self.begun + left > self.seconds
             stop = f"; it stops after {duration(self.seconds)}" * is_late

@@ -18,11 +18,9 @@ def as_new(workload, optimizer, seed):
     """Yield a compiled model with a built optimizer, as if both were new.
 
     For a small network, tracing a training step takes as long as many epochs. So the model of the
-    last run is used again if the two runs differ by a constant learning rate alone: workload and
-    seed are the same, and so is all of the optimizer, which is Keras's or ours. It is not used
-    again where the user's callbacks may have changed it, nor if a variable was created for it that
-    `model` and `optimizer` do not list: nothing resets that one. Values of `model.variables` are
-    left to the caller.
+    last run is used again if a constant learning rate is all that differs. It is not if the user's
+    callbacks or optimizer may have changed it, nor if a variable was created for it that `model`
+    and `optimizer` do not list: nothing resets that one. `model.variables` are left to the caller.
     """
     last, _kept.last = getattr(_kept, "last", None), None  # it is lost if the training fails
     key, created = _trace_key(workload, optimizer, seed), []

@@ -10,10 +10,9 @@ from keras_lecture_opt.comparison._identity import describe, differences
 
 
 def dumps(workload, optimizers):
-    """Return bytes from which `pickle.loads` makes the workload and the optimizers elsewhere.
+    """Return bytes from which `pickle.loads` makes them in another process.
 
-    Raises:
-        TypeError: a loss or a metric of the workload would be another one there.
+    Raises a TypeError if a loss or a metric of the workload would be another one there.
     """
     for argument, own in (("loss", workload.loss), ("metrics", workload.metrics)):
         try:

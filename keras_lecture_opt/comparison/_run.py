@@ -38,21 +38,13 @@ DAMAGED += (RuntimeError, zipfile.BadZipFile, zlib.error)
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One training of a study.
+    """One training of a study."""
 
-    Args:
-        optimizer: the name that the study gives to the optimizer.
-        hyperparameters: pairs of a name and what the optimizer's function gets.
-        seed: an integer; weights, order of the batches and dropout depend on it alone.
-        folder: `pathlib.Path` of this run alone.
-        start: file of the seed's start, as `save` wrote it.
-    """
-
-    optimizer: str
-    hyperparameters: tuple[tuple[str, Any], ...]
-    seed: int
-    folder: pathlib.Path
-    start: pathlib.Path
+    optimizer: str  # the name that the study gives to it
+    hyperparameters: tuple[tuple[str, Any], ...]  # names, and what the optimizer's function gets
+    seed: int  # on which alone weights, order of the batches and dropout depend
+    folder: pathlib.Path  # of this run alone
+    start: pathlib.Path  # file of the seed's start, as `save` wrote it
 
     @property
     def learning_rate(self):
@@ -107,9 +99,8 @@ def make_optimizer(make, hyperparameters):
 def train(run, workload, make, epochs, wanted=lambda: True, progress=lambda: None):
     """Train a run up to an epoch, from where it was saved last.
 
-    `make` makes an optimizer from the hyperparameters. After each epoch `progress` is called. When
-    `wanted` says no, the run ends within a step, and the epoch that has begun is lost. Returns
-    False if another process trains the run now.
+    After each epoch `progress` is called. When `wanted` says no, the run ends within a step, and
+    the epoch that has begun is lost. Returns False if another process trains the run now.
     """
     with lock(run.folder) as free:
         if not free:
@@ -226,11 +217,7 @@ def lock(folder):
 
 
 def save(path, variables, **facts):
-    """Write variables and facts into one file, all or nothing.
-
-    Raises:
-        OSError: the file cannot be written. What was there stays.
-    """
+    """Write variables and facts into one file, all or nothing."""
     values = {f"v{i}": np.asarray(v) for i, v in enumerate(variables)}
     path.parent.mkdir(parents=True, exist_ok=True)
     hint = "What was saved before stays: the same call continues there"

@@ -46,14 +46,13 @@ def quasi_random(search, trials, optimizers):
     own = {name: search[name] for name in optimizers if isinstance(search.get(name), dict)}
     common = {name: values for name, values in search.items() if name not in own}
     taken = {name: _parameters(make) for name, make in optimizers.items()}
-    for hyperparameter in common:
-        if not any(hyperparameter in names for names in taken.values()):
-            raise ValueError(_untaken(hyperparameter, taken))
+    for ranges, takers in [(common, taken), *((own[name], {name: taken[name]}) for name in own)]:
+        found = "; ".join(f"{name} takes {', '.join(sorted(takers[name]))}" for name in takers)
+        for hyperparameter in ranges:
+            if not any(hyperparameter in names for names in takers.values()):
+                raise ValueError(f"`search`: no optimizer takes {hyperparameter!r}. {found}.")
     result = {}
     for name in optimizers:
-        for hyperparameter in own.get(name, ()):
-            if hyperparameter not in taken[name]:
-                raise ValueError(_untaken(hyperparameter, {name: taken[name]}))
         ranges = {key: values for key, values in common.items() if key in taken[name]}
         ranges |= own.get(name, {})
         if "learning_rate" not in ranges:
@@ -66,9 +65,9 @@ def quasi_random(search, trials, optimizers):
 
 def text(hyperparameters):
     """Return hyperparameters as a text such as "0.01, beta_1 0.9": first the learning rate."""
-    rate, *others = (f"{v:g}" if type(v) is float else f"{v}" for v in hyperparameters.values())
-    names = [name for name in hyperparameters if name != "learning_rate"]
-    return ", ".join([rate, *(f"{n} {v}" for n, v in zip(names, others, strict=True))])
+    written = {k: f"{v:g}" if type(v) is float else f"{v}" for k, v in hyperparameters.items()}
+    rate = written.pop("learning_rate")
+    return ", ".join([rate, *(f"{name} {value}" for name, value in written.items())])
 
 
 def _parameters(make):
@@ -85,11 +84,6 @@ def _parameters(make):
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             break
     return names - {"self", "name", "hyperparameters"}
-
-
-def _untaken(hyperparameter, taken):
-    found = "; ".join(f"{name} takes {', '.join(sorted(names))}" for name, names in taken.items())
-    return f"`search`: no optimizer takes {hyperparameter!r}. {found}."
 
 
 def _check_range(name, values):

@@ -13,18 +13,18 @@ MOST = 10_000  # repetitions of a search that are looked at
 
 
 def repeated_searches(values, trials, seed=0):
-    """Repeat the search for a rate with other rates and seeds.
+    """Return the results of searches with other rates and seeds.
 
     A search tries `trials` of the rates, and resamples the seeds: as many as there are, drawn with
     replacement. It chooses the rate with which the fewest of these diverged, and of those the one
     with the best mean of the others. Its result is what this rate reaches with one of the seeds.
-    Returns the results of all such searches, or of `MOST` that are drawn by chance if there are
-    more.
+    These are all such searches, or `MOST` that are drawn by chance if there are more.
     """
     rates, seeds = values.shape
     if math.comb(rates, trials) * seeds ** (seeds + 1) <= MOST:
         subsets = itertools.combinations(range(rates), trials)
-        searches = itertools.product(subsets, every_resample(seeds), range(seeds))
+        resamples = itertools.product(range(seeds), repeat=seeds)
+        searches = itertools.product(subsets, resamples, range(seeds))
         tried, drawn, last = map(np.array, zip(*searches, strict=True))
     else:
         rng = np.random.default_rng(seed)
@@ -43,25 +43,16 @@ def rank(values):
     return values.shape[-1] - ended, total / np.maximum(ended, 1)
 
 
-def every_resample(seeds):
-    """Return all ways to draw as many seeds as there are with replacement."""
-    return itertools.product(range(seeds), repeat=seeds)
-
-
 def same_choice(rungs, index, counts, seed=0):
     """Return how often a rate is chosen again when the search is repeated with resampled seeds.
 
-    Only the rates that really took part in a rung take part in its repetition.
-
-    Args:
-        rungs: for each rung its values.
-        index: for each rung the row of the rate that was chosen in the end.
-        counts: for each rung how many rates go on.
-        seed: of the random draws, where there are more than `MOST` ways to draw seeds.
+    Only the rates that really took part in a rung take part in its repetition. For each rung
+    `rungs` has its values, `index` the row of the rate that was chosen in the end, and `counts` how
+    many rates go on.
     """
     seeds = rungs[0].shape[1]
     if seeds**seeds <= MOST:
-        drawn = np.array([*every_resample(seeds)])
+        drawn = np.array([*itertools.product(range(seeds), repeat=seeds)])
     else:
         drawn = np.random.default_rng(seed).integers(seeds, size=(MOST, seeds))
     kept = np.ones(len(drawn), bool)

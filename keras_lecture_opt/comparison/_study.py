@@ -24,6 +24,11 @@ if TYPE_CHECKING:  # drawing is imported when something is drawn
     from matplotlib.figure import Figure
 
 Rows = list[dict[str, Any]]
+# What a study is made with, what it has of its workload, and what was trained, whatever
+# `average_last` is set to later.
+PROTOCOL = ("rungs", "seeds", "choose_by", "mode", "average_last")
+WORKLOAD = ("description", "quantities", "target")
+TRAINED = ("command", "versions", "rates", "alive", "stopped")
 
 
 class Study:
@@ -85,21 +90,19 @@ class Study:
     @property
     def learning_rates(self) -> dict[str, float | None]:
         """Dict from the names to the chosen rates; None where every rate diverged."""
-        return {name: values and values["learning_rate"] for name, values in self._best.items()}
+        chosen = self.hyperparameters
+        return {name: own["learning_rate"] if own else None for name, own in chosen.items()}
 
     @property
     def hyperparameters(self) -> dict[str, dict[str, Any] | None]:
         """Dict from the names to the chosen hyperparameters; None where every trial diverged."""
-        return {name: values and dict(values) for name, values in self._best.items()}
+        chosen = {name: self.trials[name].get(self._chosen(name)) for name in self.names}
+        return {name: values and dict(values) for name, values in chosen.items()}
 
     @property
     def is_grid(self) -> bool:
         """Whether learning rates alone were tried, and not trials of a search."""
         return isinstance(self.rates[0], float)
-
-    @property
-    def _best(self):
-        return {name: self.trials[name].get(self._chosen(name)) for name in self.names}
 
     def _chosen(self, name):
         values = dict(zip(self.alive[-1][name], self.values(name, -1), strict=True))
@@ -157,31 +160,29 @@ class Study:
         self.alive = [dict.fromkeys(self.names, self.rates)]
         self.results = {key: results[key] for key in self.keys(0)}
 
-    def values(self, name: str, rung: int) -> np.ndarray:
+    def values(self, name: str, rung: int, average_last: int | None = None) -> np.ndarray:
         """Return what an optimizer reached at the end of a rung, averaged over the last epochs.
 
+        Args:
+            name, rung: of the optimizer, and the position in `rungs`.
+            average_last: over how many epochs. Defaults to the study's.
+
         Returns:
-            Array (rates of that rung, seeds) of the quantity by which rates are chosen. Infinity
-            for runs that diverged; where more is better, values have the other sign, so that less
-            is better.
+            Array (rates of that rung, seeds) of `choose_by`, of which less is better: infinity for
+            runs that diverged, the sign changed where more is better.
         """
         epochs, _ = self.rungs[rung]
-        return np.array(
-            [
-                [
-                    self._measured(self.results[name, rate, seed], epochs, self.average_last)
-                    for seed in self.seeds
-                ]
-                for rate in self.alive[rung][name]
-            ]
-        ).reshape(-1, len(self.seeds))
+        begin = max(0, epochs - (average_last or self.average_last))
 
-    def _measured(self, rows, epochs, average_last):
-        if len(rows) < epochs or diverged(rows[:epochs]):
-            return math.inf
-        last = rows[max(0, epochs - average_last) : epochs]
-        value = np.mean([row[self.choose_by] for row in last])
-        return math.inf if math.isnan(value) else self.sign * value
+        def value(rate, seed):
+            rows = self.results[name, rate, seed][:epochs]
+            if len(rows) < epochs or diverged(rows):
+                return math.inf
+            mean = self.sign * np.mean([row[self.choose_by] for row in rows[begin:]])
+            return math.inf if math.isnan(mean) else mean
+
+        table = [[value(rate, seed) for seed in self.seeds] for rate in self.alive[rung][name]]
+        return np.array(table).reshape(-1, len(self.seeds))
 
     def _ranked(self, name, rung):
         """Return the rates of a rung that diverged with no seed and may go on, best first."""
@@ -191,10 +192,9 @@ class Study:
     def rows(self) -> Rows:
         """Return all results, for a CSV file or a table: a list of dicts, one for each epoch.
 
-        `rung` is the one, from 1, in which the epoch was trained. `chosen` tells whether the rate
-        is the one that was chosen in the end. `steps` and `seconds` are those from the begin of
-        the run. `seconds` are of training alone. In a search, `trial` is its number, and each
-        hyperparameter has a column.
+        `rung` is the one, from 1, in which the epoch was trained, and `chosen` whether the rate was
+        chosen in the end. `steps` and `seconds`, of training alone, count from the run's begin. In
+        a search, `trial` is its number, and each hyperparameter has a column.
         """
         result, chosen = [], {name: self._chosen(name) for name in self.names}
         searched = {
@@ -214,18 +214,17 @@ class Study:
     def ranking(self) -> Rows:
         """Return what each optimizer reached, the best first, as a list of dicts.
 
-        Keys: `optimizer`; `learning_rate`, the chosen one, None if no rate is left that did not
-        diverge with all seeds; `hyperparameters`, a dict of all that were chosen, or None; `values`
-        of `choose_by` at the end, one for each seed, NaN for those that diverged; `mean`, the
-        geometric one where all are positive; `diverged`, how many of the seeds; `difference` from
-        the best, a `Difference` whose `first` is this optimizer, None of the best itself;
-        `at_edge`, whether a better rate may lie beyond those that were tried; `at_inner_edge`,
-        whether it is the lowest or the highest of at least three rates of a grid that were compared
-        last; `same_choice`, how often the search, repeated with resampled seeds, chooses the same;
-        `to_target`, medians of the epochs, steps and seconds to the target over the seeds, infinity
-        where no more than half reach it; `reached`, how many do; `epoch_seconds`, the median. The
-        seconds to the target are epochs times the run's median epoch, so that a pause does not
-        count.
+        Keys: `optimizer`; `learning_rate`, the chosen one, None if each rate diverged with all
+        seeds; `hyperparameters`, a dict of all that were chosen, or None; `values` of `choose_by`
+        at the end, one for each seed, NaN for those that diverged; `mean`, the geometric one where
+        all are positive; `diverged`, how many of the seeds; `difference` from the best, a
+        `Difference` whose `first` is this optimizer, None of the best itself; `at_edge`, whether a
+        better rate may lie beyond those that were tried; `at_inner_edge`, whether it is the lowest
+        or the highest of at least three rates of a grid that were compared last; `same_choice`, how
+        often the search, repeated with resampled seeds, chooses the same; `to_target`, medians over
+        the seeds of epochs, steps and seconds (epochs times the run's median epoch) to the target,
+        infinity where no more than half reach it; `reached`, how many do; `epoch_seconds`, the
+        median.
         """
         differences = {(d.first, d.second): d for d in self.differences()}
         names = self._ranked_names()
@@ -288,10 +287,7 @@ class Study:
         rate = self._chosen(name)
         if rate is None:
             return np.full(len(self.seeds), math.inf)
-        epochs, _ = self.rungs[-1]
-        last = self.average_last if average_last is None else average_last
-        runs = [self.results[name, rate, seed] for seed in self.seeds]
-        return np.array([self._measured(rows, epochs, last) for rows in runs])
+        return self.values(name, -1, average_last)[self.alive[-1][name].index(rate)]
 
     def differences(self) -> list[_differences.Difference]:
         """Return `comparison.differences` of the values at the end, for each pair of optimizers.
@@ -299,8 +295,7 @@ class Study:
         The names are those of the ranking, the last one first: a ratio says how many times the
         value of the better one the other one reaches.
         """
-        ends = self.ends()
-        names = reversed(self._ranked_names())
+        ends, names = self.ends(), reversed(self._ranked_names())
         return _differences.differences({name: ends[name] for name in names}, self.mode)
 
     def ends(self, average_last: int | None = None) -> dict[str, np.ndarray]:
@@ -309,22 +304,20 @@ class Study:
         Args:
             average_last: over how many epochs. Defaults to the study's.
         """
-        last = self.average_last if average_last is None else average_last
-        return {name: self.sign * self._end(name, last) for name in self.names}
+        return {name: self.sign * self._end(name, average_last) for name in self.names}
 
     def after_search(self, trials: int) -> dict[str, np.ndarray]:
         """Return what a search with few trials would have reached, for each optimizer.
 
-        The search is repeated in every possible way, with so many of the trials and with resampled
-        seeds, or in 10,000 ways by chance if there are more. Its results are those after the first
-        rung, the only ones that all trials have. In a grid a trial is a learning rate.
+        The search is repeated in every way, with so many of the trials (in a grid: rates) and with
+        resampled seeds, or in 10,000 ways by chance if there are more. Its results are those after
+        the first rung, the only ones that all trials have.
 
         Args:
             trials: number of trials, at most all of them.
 
         Returns:
-            Dict from names to arrays of `choose_by`; infinity for runs that diverged, the sign
-            changed where more is better.
+            Dict from names to arrays of `choose_by`, of which less is better, as in `values`.
         """
         trials = check_integer("trials", trials, 1, len(self.rates))
         return {
@@ -337,8 +330,8 @@ class Study:
 
         Args:
             name: of the optimizer.
-            unit: "epoch", "steps" or "seconds". Seconds are epochs times the median epoch of all
-                seeds, so that neither tracing nor a pause counts.
+            unit: "epoch", "steps" or "seconds": epochs times the median epoch of all seeds, so that
+                neither tracing nor a pause counts.
         """
         rows = max(self.runs(name), key=len)
         if unit == "seconds":
@@ -355,10 +348,7 @@ class Study:
         return _tables.latex_table(*_tables.ranking_table(self, self.ranking()))
 
     def to_pandas(self) -> Any:
-        """Return the ranking as a `pandas.DataFrame`, with numbers in its columns.
-
-        Needs pandas, which this package does not install.
-        """
+        """Return the ranking as a `pandas.DataFrame`; needs pandas, which is not installed here."""
         import pandas
 
         return pandas.DataFrame(_tables.flat(self.ranking()))
@@ -382,9 +372,8 @@ class Study:
             quantity: what to draw, such as "val_accuracy". Defaults to the quantity by which the
                 study chose the rates.
             ax: the Axes to draw in. Defaults to those of a new figure.
-            over: "epoch", "steps" or "seconds", along which to draw. An optimizer whose steps take
-                longer pays for it over seconds. They depend on the machine and on what else ran
-                there. Defaults to "epoch".
+            over: "epoch", "steps" or "seconds", which depend on the machine and on what else ran
+                there: an optimizer whose steps take longer pays for it. Defaults to "epoch".
             figsize, dpi: matplotlib's, of a new figure. Default to (10, 6) and matplotlib's.
 
         Returns:
@@ -406,9 +395,9 @@ class Study:
     ) -> "Axes":
         """Draw what each learning rate of a grid reached: what does a wrong one cost?
 
-        Shows the quantity by which the rates were chosen at the end of the first rung, where all
-        rates were trained: the mean over the seeds, and a dot for each seed. A cross at the edge is
-        a rate at which a seed diverged. A ring is the rate that was chosen in the end.
+        Shows `choose_by` at the end of the first rung, where all rates were trained: the mean over
+        the seeds, and a dot for each. A cross at the edge is a rate at which a seed diverged, and a
+        ring the rate that was chosen in the end.
 
         Args:
             ax: the Axes to draw in. Defaults to those of a new figure.
@@ -434,8 +423,7 @@ class Study:
         trials, or of each value where few values were tried.
 
         Args:
-            figsize, dpi: matplotlib's, of the figure. Default to one that is wide enough for the
-                panels, and matplotlib's.
+            figsize, dpi: matplotlib's. Default to wide enough for the panels, and matplotlib's.
 
         Returns:
             A matplotlib Figure.
@@ -451,20 +439,12 @@ class Study:
             folder: a folder that exists.
         """
         place = check_local_path("folder", folder)
-        # The numbers of trials are their positions.
+        saved = (*TRAINED, *PROTOCOL, "optimizers", "proposals")
+        protocol = {name: getattr(self, name) for name in saved}
+        protocol["workload"] = {name: getattr(self, name) for name in WORKLOAD}
+        # The numbers of trials are their positions; the rates of a grid are saved as `rates`.
         trials = {name: [*of_name.values()] for name, of_name in self.trials.items()}
-        protocol = {
-            "command": self.command,
-            "versions": self.versions,
-            "workload": {
-                "description": self.description,
-                "quantities": self.quantities,
-                "target": self.target,
-            },
-            "optimizers": self.optimizers,
-            "trials": None if self.is_grid else trials,
-            **{name: getattr(self, name) for name in (*PROTOCOL, *TRAINED, "proposals")},
-        }
+        protocol["trials"] = None if self.is_grid else trials
         with replacing(place / "protocol.json") as part:
             part.write_text(json.dumps(protocol, indent=1), encoding="utf-8")
         rows = self.rows()
@@ -481,8 +461,8 @@ class Study:
 
         Args:
             folder: where to write README.md, protocol.json, results.csv, curves.png and
-                sensitivity.png (of a search costs.png). They replace those of an earlier report,
-                but no other files. `load` reads the folder.
+                sensitivity.png (of a search costs.png), for those of an earlier report, but for no
+                other files. `load` reads it.
 
         Returns:
             The folder, a `pathlib.Path`.
@@ -494,16 +474,11 @@ class Study:
         return _report.report(self, folder)
 
 
-# What `Study` is made with, and what was trained, whatever `average_last` is set to later.
-PROTOCOL = ("rungs", "seeds", "choose_by", "mode", "average_last")
-TRAINED = ("rates", "alive", "stopped")
-
-
 def load(folder: str | os.PathLike[str]) -> Study:
     """Return the study in a folder of `compare` or of `Study.report`, without its workload.
 
     Args:
-        folder: the folder. `compare` writes its results after each rung.
+        folder: the folder.
 
     Returns:
         A `Study`, with the results of all rungs that were complete.
@@ -537,9 +512,8 @@ def _loaded(protocol, rows):
     else:
         trials = {name: dict(enumerate(of_name)) for name, of_name in trials.items()}
     study = Study(workload, optimizers, trials, **{name: protocol[name] for name in PROTOCOL})
-    for name in ("command", "versions", *TRAINED):
-        setattr(study, name, protocol[name])
-    study.proposals = protocol.get("proposals", {})  # studies of 0.1.0 have none
+    vars(study).update({name: protocol[name] for name in TRAINED})
+    study.proposals = protocol.get("proposals", {})  # older studies have none
     results, seconds = {}, {}  # results.csv counts seconds from the begin of a run
     for row in rows:
         rate = float(row["learning_rate"]) if study.is_grid else int(row["trial"])

@@ -14,11 +14,7 @@ import tensorflow as tf
 from keras_lecture_opt import _batches
 from keras_lecture_opt._arguments import check_integer, check_number, must_be
 from keras_lecture_opt._keras_private import explicit_seeds, global_seed_state
-from keras_lecture_opt.comparison._identity import (
-    describe,
-    describe_callback,
-    describe_model,
-)
+from keras_lecture_opt.comparison._identity import describe, describe_callback, describe_model
 from keras_lecture_opt.comparison._run import Run
 
 # What the names of quantities contain of which more, or less, is better.
@@ -38,17 +34,14 @@ class Workload:
             arrays, of one length. Or a function from an integer seed to a `tf.data.Dataset` of
             single examples. It is called for each epoch with another seed, and must return the
             same examples in the same order for the same seed.
-        loss: as for `keras.Model.compile`.
+        loss, metrics, steps_per_execution: as for `keras.Model.compile`; `metrics` is a list.
         validation: as `data`, evaluated after each epoch; a function is called with seed 0.
             Defaults to none.
-        metrics: list of metrics, as for `keras.Model.compile`. Defaults to none.
-        batch_size: examples per step. Defaults to 32. A function's datasets may hold batches:
-            then it is None.
+        batch_size: examples per step, None if a function's datasets hold batches. Defaults to 32.
         target: `(quantity, value)` or `(quantity, value, "min" or "max")`: a run has reached its
             target after the first epoch whose quantity is at least as good. A quantity is "loss",
             the name of a metric, or one of these after "val_". "min" or "max" says which is
             better, where the name does not. Defaults to none.
-        steps_per_execution: as for `keras.Model.compile`. Defaults to 1.
         callbacks: function that returns a list of new callbacks for a run. What it gets has the
             attributes `optimizer` (its name), `learning_rate`, `hyperparameters`, `seed` and
             `folder`, the `pathlib.Path` where the run is kept. A run that a callback stops keeps
@@ -103,7 +96,9 @@ class Workload:
 
     def new_model(self, optimizer: str | keras.optimizers.Optimizer, seed: int) -> keras.Model:
         """Return a new compiled model; its layers draw weights and seeds from this seed alone."""
-        with explicit_seeds(seed), _policy(self.policy):
+        with explicit_seeds(seed), contextlib.ExitStack() as after:
+            after.callback(keras.config.set_dtype_policy, keras.config.dtype_policy())
+            keras.config.set_dtype_policy(self.policy)
             model = self.build()
             if not isinstance(model, keras.Model):
                 raise TypeError(must_be("build", "a function that returns a keras.Model", model))
@@ -122,20 +117,18 @@ class Workload:
         """Return the callbacks of a run."""
         if self.callbacks is None:
             return []
-        made = self.callbacks(run)
-        if not isinstance(made, list) or not all(
-            isinstance(part, keras.callbacks.Callback) for part in made
-        ):
+        made = self.callbacks(run) if callable(self.callbacks) else None
+        kind = keras.callbacks.Callback
+        if not isinstance(made, list) or not all(isinstance(part, kind) for part in made):
             allowed = "a function that returns a list of keras callbacks"
-            raise TypeError(must_be("callbacks", allowed, made))
+            raise TypeError(must_be("callbacks", allowed, made or self.callbacks))
         return made
 
     def start(self, seed: int) -> tuple[list[np.ndarray], float]:
         """Return where all runs of a seed start.
 
         Returns:
-            List of arrays, the values of `model.variables` (weights, state of layers and the
-            states of their random generators), and the loss of that network, without training.
+            List of arrays, the values of `model.variables`, and the loss of that network.
         """
         model = self.new_model("sgd", seed)
         values = [v.numpy() for v in model.variables]
@@ -202,9 +195,6 @@ class Workload:
             self.description["callbacks"] = self._describe_callbacks()
 
     def _describe_callbacks(self):
-        if not callable(self.callbacks):
-            allowed = "a function that returns a list of keras callbacks"
-            raise TypeError(must_be("callbacks", allowed, self.callbacks))
         path = pathlib.Path("run")
         run = Run("optimizer", (("learning_rate", 0.1),), 0, path, path)
         one, other = self.new_callbacks(run), self.new_callbacks(run)
@@ -253,27 +243,13 @@ class Workload:
         if target and target[0] == quantity:
             return target[2]
         # What ends last in the name decides: "classifier2_loss" has an "r2", and is a loss.
-        last = {
-            mode: max(name.rfind(part) for part in parts)
-            for parts, mode in ((GROWING, "max"), (SHRINKING, "min"))
-        }
-        if last["max"] != last["min"]:
-            return max(last, key=last.__getitem__)
+        more, less = (max(map(name.rfind, parts)) for parts in (GROWING, SHRINKING))
+        if more != less:
+            return "max" if more > less else "min"
         raise ValueError(
             f"`{argument}`: nothing says whether more of {quantity!r} is better. Say so with "
             f'`target=({quantity!r}, value, "min" or "max")`.'
         )
-
-
-@contextlib.contextmanager
-def _policy(policy):
-    """Set Keras's dtype policy, which is one of each thread."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def _check_data(argument, data):
