@@ -17,7 +17,10 @@ class Callbacks:
         self.callbacks = callbacks
         self.all = keras.callbacks.CallbackList(callbacks, model=model, epochs=epochs, verbose=0)
         self.model = model
-        self.of_fit = [_OfFit(self.all)] if callbacks else []
+        # What happens within an epoch, not that each `fit` begins and ends.
+        names = ("on_epoch_begin", "on_train_batch_begin", "on_train_batch_end")
+        within = {name: getattr(self.all, name) for name in names}
+        self.of_fit = [keras.callbacks.LambdaCallback(**within)] if callbacks else []
         self.of_evaluate = self.all if callbacks else None
 
     def end_epoch(self, row):
@@ -50,16 +53,6 @@ class Callbacks:
         for i, callback in enumerate(self.callbacks):
             if f"callback{i}" in saved:
                 vars(callback).update(pickle.loads(saved[f"callback{i}"].tobytes()))
-
-
-class _OfFit(keras.callbacks.Callback):
-    """Passes on what happens within an epoch, not that each `fit` begins and ends."""
-
-    def __init__(self, callbacks):
-        super().__init__()
-        self.on_epoch_begin = callbacks.on_epoch_begin
-        self.on_train_batch_begin = callbacks.on_train_batch_begin
-        self.on_train_batch_end = callbacks.on_train_batch_end
 
 
 class _Pickler(cloudpickle.Pickler):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -93,7 +92,7 @@ def differences(
     names, table = _check(values, mode)
     seeds, ended = table.shape[1], np.isfinite(table)
     out = seeds - ended.sum(axis=1)
-    first, second = np.array([*itertools.combinations(range(len(names)), 2)], int).reshape(-1, 2).T
+    first, second = np.triu_indices(len(names), 1)
     positive = np.all((table > 0) | ~ended, axis=1)
     is_ratio = positive[first] & positive[second]
     logs = np.log(np.where(positive[:, None] & ended, table, np.nan))
@@ -105,14 +104,13 @@ def differences(
         means = np.where(is_ratio, means, of_plain)
     gap, error, freedom, weight = means
     p_of_means = _student(gap, error, freedom) / weight
-    p_of_counts = [
-        _fisher(int(out[i]), int(out[j]), seeds) for i, j in zip(first, second, strict=True)
-    ]
+    pairs = [*zip(first, second, strict=True)]
+    p_of_counts = [_fisher(int(out[i]), int(out[j]), seeds) for i, j in pairs]
     of_means, of_counts = _holm(np.array([p_of_means, p_of_counts]))
     # The share of the 5% that Holm's method gives to the pair.
     least = np.full(len(gap), 1 / max(1, len(gap)))
     level = SIGNIFICANT * np.divide(p_of_means, of_means, where=of_means > 0, out=least)
-    half = np.where(np.isnan(of_means), np.inf, error * stats.t.isf(level * weight / 2, freedom))
+    half = error * stats.t.isf(level * weight / 2, freedom)
     by_counts = (of_counts < SIGNIFICANT) | np.isnan(of_means)
     p = np.fmin(1, np.nan_to_num(np.where(by_counts, of_counts, of_means), nan=1))
     # 1: the first is better, -1: the second.
@@ -120,10 +118,9 @@ def differences(
     lead = np.where(by_counts & (fewer != 0), fewer, lead)
     worst_last = np.where(ended, table if mode == "min" else -table, np.inf)
     result = []
-    for k, (i, j) in enumerate(zip(first, second, strict=True)):
-        sizes = np.array([gap[k], -np.inf, np.inf])
-        if np.isfinite(half[k]):
-            sizes = gap[k] + np.array([0, -half[k], half[k]])
+    for k, (i, j) in enumerate(pairs):
+        sizes = gap[k] + np.array([0, -half[k], half[k]])
+        sizes = np.where(np.isnan(sizes), [gap[k], -np.inf, np.inf], sizes)
         with np.errstate(over="ignore"):  # of a spread that is far too large
             size, low, high = map(float, np.exp(sizes) if is_ratio[k] else sizes)
         result.append(
@@ -262,9 +259,8 @@ def _bartlett(rows):
     with np.errstate(divide="ignore"):  # a row without any spread: p is 0
         logs = freedom @ np.log(variance)
     scale = 1 + ((1 / freedom).sum() - 1 / total) / (3 * (groups - 1))
-    return float(
-        stats.chi2.sf((total * np.log(freedom @ variance / total) - logs) / scale, groups - 1)
-    )
+    square = (total * np.log(freedom @ variance / total) - logs) / scale
+    return float(stats.chi2.sf(square, groups - 1))
 
 
 def _cochran(rows):

@@ -93,12 +93,8 @@ def conditions(workload):
 
 def versions():
     """Return the versions that may decide a run's numbers."""
-    return {
-        "keras": keras.__version__,
-        "keras_lecture_opt": keras_lecture_opt.__version__,
-        "numpy": np.__version__,
-        "tensorflow": tf.__version__,
-    }
+    packages = (keras, keras_lecture_opt, np, tf)
+    return {package.__name__: package.__version__ for package in packages}
 
 
 def differences(one, other, path=""):
@@ -145,11 +141,8 @@ def _renumbered(config):
     """Return the configuration with Keras's automatic names numbered in the order of their use."""
     automatic, new = automatic_names(), {}
 
-    def collect(value):
-        parts = value.values() if isinstance(value, dict) else value
-        for part in parts if isinstance(value, (dict, list)) else ():
-            collect(part)
-        name = value.get("name") if isinstance(value, dict) else None
+    def collect(part):
+        name = part.get("name")
         base = re.sub(r"_\d+$", "", name) if isinstance(name, str) else None
         if base in automatic:
             new.setdefault(name, f"{base}#{len(new)}")
@@ -161,7 +154,7 @@ def _renumbered(config):
             return [rename(part) for part in value]
         return new.get(value, value) if isinstance(value, str) else value
 
-    collect(config)
+    json.loads(json.dumps(config), object_hook=collect)  # it gets all dicts, inner ones first
     return rename(config)
 
 

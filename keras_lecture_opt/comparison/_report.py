@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from matplotlib import pyplot as plt
 
 from keras_lecture_opt._arguments import check_local_path
 from keras_lecture_opt._files import make_folder, replacing
@@ -21,14 +22,11 @@ RATIOS = (1.5, 1.2, 1.1, 1.05, 1.02, 1.01)  # ratios for which a number of seeds
 
 def report(study, folder):
     """Write the page; return its folder."""
-    from matplotlib import pyplot as plt  # not where a comparison only trains
-
     folder = check_local_path("folder", folder)
     page = folder / "README.md"
-    there = [name for name in FILES if (folder / name).exists()]
+    there = ", ".join(name for name in FILES if (folder / name).exists())
     if there and not (page.exists() and page.read_bytes().startswith(MARK.encode())):
-        names = ", ".join(there)
-        raise FileExistsError(f"{folder} has {names}, not of a report. Use another folder.")
+        raise FileExistsError(f"{folder} has {there}, not of a report. Use another folder.")
     make_folder("folder", folder)
     with replacing(page) as part:
         parts = [part.rstrip() for part in (MARK, *sections(study))]
@@ -94,11 +92,10 @@ def answer(study, ranking):
         named = "any other" if len(untold) == len(others) > 1 else listed(untold)
         yield f"The seeds do not tell whether it ends better than {named}."
     for entry in told:
-        if entry["difference"].better != name:  # its runs that diverged put it below, carry or not
-            yield (
-                f"Where it ends, **{entry['optimizer']}** is better ({size(entry['difference'])}), "
-                f"but {entry['diverged']} of its {len(study.seeds)} runs diverged."
-            )
+        better = entry["difference"].better
+        if better != name:  # fewer diverged runs decide the order, even if that does not carry
+            out = f"{entry['diverged']} of its {len(study.seeds)} runs diverged"
+            yield f"Where it ends, **{better}** is better ({size(entry['difference'])}), but {out}."
 
 
 def order(ranking, differences):
@@ -344,11 +341,9 @@ def protocol(study):
     examples = f" of {size} examples" if size else ""
     yield f"An epoch has {plural(rows[0]['steps'], 'batch', 'batches')}{examples}."
     noun = unit(study)
-    steps = ", then ".join(
-        f"{plural(count, noun)} up to epoch {epochs}" for epochs, count in study.rungs
-    )
+    rungs = [f"{plural(count, noun)} up to epoch {epochs}" for epochs, count in study.rungs]
     seeds = f"{plural(len(study.seeds), 'seed')}: {', '.join(map(str, study.seeds))}"
-    yield f"Each optimizer was trained with {steps}, each with {seeds}."
+    yield f"Each optimizer was trained with {', then '.join(rungs)}, each with {seeds}."
     if study.is_grid:
         yield f"Rates from {study.rates[0]:g} to {study.rates[-1]:g}, the same for all."
     elif study.proposals:
@@ -362,10 +357,8 @@ def protocol(study):
         searched = ", ".join(_costs.searched(study))
         yield f"Trials are quasi-random values of {searched}, where an optimizer has these."
     if called := study.description.get("callbacks"):
-        yield (
-            f"Callbacks: {listed([one['class'].rpartition('.')[2] for one in called])}. A run that "
-            "one of them stops keeps its last results."
-        )
+        kinds = listed([one["class"].rpartition(".")[2] for one in called])
+        yield f"Callbacks: {kinds}. A run that one of them stops keeps its last results."
     if study.stopped is not None:
         yield f"Training stopped after {duration(study.stopped)}: more was planned."
     best = "lowest" if study.mode == "min" else "highest"
@@ -388,7 +381,7 @@ def layers(config):
         named = []
         for layer in listed:
             own = layer.get("config", {})
-            sizes = [own.get(key) for key in ("filters", "units", "rate")]
+            sizes = (own.get(key) for key in ("filters", "units", "rate"))
             sizes = [f"{size:g}" for size in sizes if isinstance(size, (int, float))]
             named.append(" ".join([layer.get("class_name", "?"), *sizes]))
         yield f"Its layers: {', '.join(named)}."

@@ -92,8 +92,8 @@ def diverged(rows):
 
 def make_optimizer(make, hyperparameters):
     """Return the optimizer that a function makes: it gets the learning rate first."""
-    others = {key: value for key, value in hyperparameters.items() if key != "learning_rate"}
-    return make(hyperparameters["learning_rate"], **others)
+    others = dict(hyperparameters)
+    return make(others.pop("learning_rate"), **others)
 
 
 def train(run, workload, make, epochs, wanted=lambda: True, progress=lambda: None):

@@ -9,19 +9,17 @@ import shlex
 import sys
 import types
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from keras_lecture_opt._arguments import check_integer, check_local_path, must_be
 from keras_lecture_opt._files import replacing
 from keras_lecture_opt.comparison import _differences, _report, _search, _statistics, _tables
 from keras_lecture_opt.comparison._identity import describe_optimizer, versions
 from keras_lecture_opt.comparison._run import diverged, ended
-
-if TYPE_CHECKING:  # drawing is imported when something is drawn
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Rows = list[dict[str, Any]]
 # What a study is made with, what it has of its workload, and what was trained, whatever
@@ -197,9 +195,7 @@ class Study:
         a search, `trial` is its number, and each hyperparameter has a column.
         """
         result, chosen = [], {name: self._chosen(name) for name in self.names}
-        searched = {
-            key: "" for trials in self.trials.values() for key in next(iter(trials.values()))
-        }
+        searched = {key: "" for trials in self.trials.values() for key in trials[self.rates[0]]}
         for (name, rate, seed), rows in self.results.items():
             seconds = 0.0
             for row in rows:
@@ -356,12 +352,12 @@ class Study:
     def curves(
         self,
         quantity: str | None = None,
-        ax: "Axes | None" = None,
+        ax: Axes | None = None,
         *,
         over: str = "epoch",
         figsize: tuple[float, float] | None = None,
         dpi: float | None = None,
-    ) -> "Axes":
+    ) -> Axes:
         """Draw the training of each optimizer with its chosen hyperparameters.
 
         The line is the mean over the seeds that did not diverge. The band is its 95% interval, by
@@ -382,17 +378,17 @@ class Study:
         Raises:
             TypeError, ValueError: an argument is not valid, or the quantity was not measured.
         """
-        from keras_lecture_opt.comparison import _pictures
+        from keras_lecture_opt.comparison import _pictures  # it loads the backend
 
         return _pictures.curves(self, quantity, ax, over, figsize, dpi)
 
     def sensitivity(
         self,
-        ax: "Axes | None" = None,
+        ax: Axes | None = None,
         *,
         figsize: tuple[float, float] | None = None,
         dpi: float | None = None,
-    ) -> "Axes":
+    ) -> Axes:
         """Draw what each learning rate of a grid reached: what does a wrong one cost?
 
         Shows `choose_by` at the end of the first rung, where all rates were trained: the mean over
@@ -415,7 +411,7 @@ class Study:
 
     def costs(
         self, *, figsize: tuple[float, float] | None = None, dpi: float | None = None
-    ) -> "Figure":
+    ) -> Figure:
         """Draw what each hyperparameter of a search costs when it is wrong.
 
         A panel for each hyperparameter: a dot is a trial, the mean over the seeds at the end of the

@@ -118,13 +118,11 @@ def at_end(study, rung):
 
 def moment(quantity, epochs, average_last):
     """Return a quantity and when it was measured: training quantities are means over an epoch."""
-    after = quantity.startswith("val_")
-    first = max(1, epochs - average_last + 1)
+    is_after, first = quantity.startswith("val_"), max(1, epochs - average_last + 1)
     if first < epochs:
-        return f"mean {quantity} {'after' if after else 'in'} epochs {first} to {epochs}"
-    return (
-        f"{quantity} after {plural(epochs, 'epoch')}" if after else f"{quantity} in epoch {epochs}"
-    )
+        return f"mean {quantity} {'after' if is_after else 'in'} epochs {first} to {epochs}"
+    when = f"after {plural(epochs, 'epoch')}" if is_after else f"in epoch {epochs}"
+    return f"{quantity} {when}"
 
 
 def plural(count, noun, several=None):
