@@ -121,7 +121,7 @@ class Study:
         self.results |= results
         rung = len(self.alive) - 1
         if rung + 1 < len(self.rungs):
-            count = self.rungs[rung + 1][1]
+            _, count = self.rungs[rung + 1]
             self.alive.append({name: self._ranked(name, rung)[:count] for name in self.names})
 
     def end_early(self, results: dict[tuple[str, Any, int], Rows], seconds: float) -> None:
@@ -344,7 +344,7 @@ class Study:
         return _tables.latex_table(*_tables.ranking_table(self, self.ranking()))
 
     def to_pandas(self) -> Any:
-        """Return the ranking as a `pandas.DataFrame`; needs pandas, which is not installed here."""
+        """Return the ranking as a `pandas.DataFrame`; this package does not install pandas."""
         import pandas
 
         return pandas.DataFrame(_tables.flat(self.ranking()))
@@ -368,8 +368,8 @@ class Study:
             quantity: what to draw, such as "val_accuracy". Defaults to the quantity by which the
                 study chose the rates.
             ax: the Axes to draw in. Defaults to those of a new figure.
-            over: "epoch", "steps" or "seconds", which depend on the machine and on what else ran
-                there: an optimizer whose steps take longer pays for it. Defaults to "epoch".
+            over: "epoch", "steps" or "seconds". Seconds show what slow steps cost, and depend on
+                the machine and on what else ran there. Defaults to "epoch".
             figsize, dpi: matplotlib's, of a new figure. Default to (10, 6) and matplotlib's.
 
         Returns:
@@ -419,7 +419,7 @@ class Study:
         trials, or of each value where few values were tried.
 
         Args:
-            figsize, dpi: matplotlib's. Default to wide enough for the panels, and matplotlib's.
+            figsize, dpi: matplotlib's. By default the panels have room.
 
         Returns:
             A matplotlib Figure.
@@ -457,8 +457,8 @@ class Study:
 
         Args:
             folder: where to write README.md, protocol.json, results.csv, curves.png and
-                sensitivity.png (of a search costs.png), for those of an earlier report, but for no
-                other files. `load` reads it.
+                sensitivity.png (of a search costs.png). They replace those of an earlier report,
+                but no other files. `load` reads the folder.
 
         Returns:
             The folder, a `pathlib.Path`.
@@ -474,7 +474,7 @@ def load(folder: str | os.PathLike[str]) -> Study:
     """Return the study in a folder of `compare` or of `Study.report`, without its workload.
 
     Args:
-        folder: the folder.
+        folder: the folder. `compare` writes its results after each rung.
 
     Returns:
         A `Study`, with the results of all rungs that were complete.
