@@ -113,7 +113,7 @@ class Engine:
             locked = (self._here if self.executor is None else self._there)(waiting, epochs)
             if len(locked) == len(waiting):
                 time.sleep(1)
-            waiting = [run for run in locked if not run.is_complete(epochs)]
+            waiting = [run for run in locked if not _run.ended(run.rows(epochs), epochs)]
 
     def _here(self, runs, epochs):
         """Train in this process; return the runs that another process trains."""
@@ -149,7 +149,7 @@ class Engine:
                 concurrent.futures.wait(waiting, 2)
                 return locked
             trained = [run for run in runs if run not in locked]
-            if lost := [run.folder for run in trained if not run.is_complete(epochs)]:
+            if lost := [run.folder for run in trained if not _run.ended(run.rows(epochs), epochs)]:
                 raise RuntimeError(
                     f"{len(lost)} runs are not where they should be, such as {lost[0]}. "
                     "All processes of the executor must see `folder` at this path."

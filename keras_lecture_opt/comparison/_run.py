@@ -70,10 +70,6 @@ class Run:
             rows += [{**rows[-1], "epoch": epoch + 1, "seconds": 0.0} for epoch in later]
         return rows
 
-    def is_complete(self, epochs):
-        """Return whether the run has taken that many epochs, or diverged before."""
-        return ended(self.rows(epochs), epochs)
-
 
 def rows_of(saved):
     """Return the results in what `read` returned."""
@@ -174,8 +170,9 @@ def train_epoch(model, workload, seed, epoch, limit, callbacks):
         batches = workload.validation_batches()
         logs = model.evaluate(batches, verbose=0, return_dict=True, callbacks=callbacks.of_evaluate)
         row |= {f"val_{name}": value for name, value in logs.items()}
-    is_good = np.isfinite(row["loss"]) and row["loss"] <= limit
-    return {**row, "diverged": not is_good, "device": device()}
+    row["diverged"] = not (np.isfinite(row["loss"]) and row["loss"] <= limit)
+    row["device"] = f"{gpu_name() or machine()}, Python {platform.python_version()}"
+    return row
 
 
 @functools.cache
@@ -198,11 +195,6 @@ def machine():
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
         memory = f", {memory:.0f} GiB"
     return f"{name}, {os.cpu_count()} cores{memory}"
-
-
-def device():
-    """Return where this process trains, and with which Python."""
-    return f"{gpu_name() or machine()}, Python {platform.python_version()}"
 
 
 @contextlib.contextmanager
