@@ -16,13 +16,7 @@ import filelock
 import keras
 import numpy as np
 
-from keras_lecture_opt._arguments import (
-    as_python,
-    check_integer,
-    check_local_path,
-    check_number,
-    must_be,
-)
+from keras_lecture_opt._arguments import check_integer, check_local_path, check_number, must_be
 from keras_lecture_opt._files import make_folder, replacing
 from keras_lecture_opt.comparison import _identity, _proposals, _run, _search
 from keras_lecture_opt.comparison._engine import Engine, check_executor, say
@@ -254,7 +248,7 @@ def _check_rungs(rungs, trials):
         f"to rung, the first with all {trials} of them"
     )
     try:
-        pairs = [(int(as_python(e)), int(as_python(n))) for e, n in rungs]
+        pairs = [(int(epochs), int(count)) for epochs, count in rungs]
         exact = pairs == [tuple(pair) for pair in rungs]
     except (OverflowError, TypeError, ValueError) as error:
         raise TypeError(must_be("rungs", allowed, rungs)) from error
@@ -264,8 +258,8 @@ def _check_rungs(rungs, trials):
     return pairs
 
 
-def _check_seeds(seeds: int | Sequence[int]) -> list[int]:
-    if isinstance(as_python(seeds), (bool, int, float)):
+def _check_seeds(seeds: Any) -> list[int]:
+    if isinstance(seeds, (int, float, np.generic, np.ndarray)) and not np.ndim(seeds):
         return list(range(check_integer("seeds", seeds, 1)))
     allowed = "a number of seeds or a list of different integers >= 0 and < 2**31"
     if isinstance(seeds, str) or not hasattr(seeds, "__iter__"):

@@ -100,16 +100,13 @@ def versions():
 def differences(one, other, path=""):
     """Return where two descriptions differ: a list of texts, each with both values."""
     if isinstance(one, dict) and isinstance(other, dict):
-        keys = dict.fromkeys([*one, *other])
-        return [
-            text
-            for key in keys
-            for text in differences(one.get(key), other.get(key), f"{path}.{key}".lstrip("."))
-        ]
-    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        pairs = enumerate(zip(one, other, strict=True))
-        return [text for i, pair in pairs for text in differences(*pair, f"{path}[{i}]")]
-    return [] if one == other else [f"`{path}` is {_short(one)} there and {_short(other)} here"]
+        keys = one | other
+        parts = {f"{path}.{key}".lstrip("."): (one.get(key), other.get(key)) for key in keys}
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        parts = {f"{path}[{i}]": pair for i, pair in enumerate(zip(one, other, strict=True))}
+    else:
+        return [] if one == other else [f"`{path}` is {_short(one)} there and {_short(other)} here"]
+    return [text for place, pair in parts.items() for text in differences(*pair, place)]
 
 
 def as_json(config):

@@ -135,12 +135,8 @@ def costs(study, figsize, dpi):
 
 def places(study, hyperparameter, axes):
     """Return the function that says where on an axis a value is; label the axis."""
-    tried = [
-        values[hyperparameter]
-        for trials in study.trials.values()
-        for values in trials.values()
-        if hyperparameter in values
-    ]
+    trials = [values for trials in study.trials.values() for values in trials.values()]
+    tried = [values[hyperparameter] for values in trials if hyperparameter in values]
     if all(type(value) in (int, float) for value in tried):
         if min(tried) > 0 and max(tried) >= 10 * min(tried):
             axes.set_xscale("log")

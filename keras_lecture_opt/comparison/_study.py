@@ -66,8 +66,7 @@ class Study:
         self.optimizers = {name: describe_optimizer(one) for name, one in optimizers.items()}
         self.trials, self.rates = trials, sorted(trials[self.names[0]])
         self.rungs, self.seeds = rungs, seeds
-        self.choose_by, self.mode = choose_by, mode
-        self.average_last = average_last
+        self.choose_by, self.mode, self.average_last = choose_by, mode, average_last
         self.results: dict[tuple[str, Any, int], Rows] = {}
         self.target, self.description = workload.target, workload.description
         self.quantities = workload.quantities

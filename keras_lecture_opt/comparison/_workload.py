@@ -105,12 +105,8 @@ class Workload:
             if not model.built:  # its layers are made by the first call
                 x, *_ = keras.utils.unpack_x_y_sample_weight(next(iter(self.batches(0, 0))))
                 model(x)
-        model.compile(
-            optimizer,
-            loss=self.loss,
-            metrics=self.metrics,
-            steps_per_execution=self.steps_per_execution,
-        )
+        options = {"metrics": self.metrics, "steps_per_execution": self.steps_per_execution}
+        model.compile(optimizer, self.loss, **options)
         return model
 
     def new_callbacks(self, run: Any) -> list[keras.callbacks.Callback]:
@@ -121,7 +117,7 @@ class Workload:
         kind = keras.callbacks.Callback
         if not isinstance(made, list) or not all(isinstance(part, kind) for part in made):
             allowed = "a function that returns a list of keras callbacks"
-            raise TypeError(must_be("callbacks", allowed, made or self.callbacks))
+            raise TypeError(must_be("callbacks", allowed, self.callbacks if made is None else made))
         return made
 
     def start(self, seed: int) -> tuple[list[np.ndarray], float]:
