@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from digits import original, small_build
+from digits import digits, small_build
 
 from keras_lecture_opt import mnist
 
@@ -19,17 +19,17 @@ def in_one_order(images, labels):
     return np.sort(rows.view("V785"), axis=0)
 
 
-def test_it_is_the_original_mnist():
+def assert_is_the_original(data, **sizes):
     """Every image with its label, as in the archives; only the order is TFDS's."""
-    sizes = (("train", 60_000), ("t10k", 10_000))
-    for (images, labels), (prefix, n) in zip(mnist.load(), sizes, strict=True):
+    for (images, labels), (part, n) in zip(data, sizes.items(), strict=True):
         assert (images.shape, images.dtype) == ((n, 28, 28), np.uint8)
         assert (labels.shape, labels.dtype) == ((n,), np.uint8)
-        expected = original(f"{prefix}-images-idx3-ubyte.gz", 16).reshape(n, 28, 28)
-        expected_labels = original(f"{prefix}-labels-idx1-ubyte.gz", 8)
-        np.testing.assert_array_equal(
-            in_one_order(images, labels), in_one_order(expected, expected_labels)
-        )
+        np.testing.assert_array_equal(in_one_order(images, labels), in_one_order(*digits(part, n)))
+
+
+@pytest.mark.full
+def test_it_is_the_original_mnist():
+    assert_is_the_original(mnist.load(), train=60_000, t10k=10_000)
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +52,10 @@ def test_no_network_is_needed(small_dir):
     assert len(x_train) == 600
     assert len(x_test) == 100
     assert (small_dir / "mnist" / "3.0.1").is_dir()
+
+
+def test_the_first_images_are_the_original_ones(small_dir):
+    assert_is_the_original(mnist.load(small_dir), train=600, t10k=100)
 
 
 def test_order_is_the_same_in_every_run(small_dir, tmp_path):

@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import functools
 import hashlib
 import inspect
 import json
@@ -190,6 +191,7 @@ def digest(description):
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+@functools.cache
 def _code(source):
     try:
         tree = ast.parse(textwrap.dedent(source))
