@@ -93,9 +93,9 @@ def keras_compiles():
 
 @contextlib.contextmanager
 def eager_models():
-    """In this context `fit` traces nothing, which takes longer than a few steps of a comparison.
+    """In this context `fit` traces nothing, which takes longer than a few steps.
 
-    Runs are compiled in `test_comparison_engines.py`.
+    Runs of a comparison are compiled in `test_comparison_engines`, monitored fits in other files.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(keras.Model, "run_eagerly", property(lambda self: True, lambda *given: None))

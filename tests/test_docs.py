@@ -85,6 +85,7 @@ def test_other_examples_print_what_they_show(code, in_new_folder):
         assert runner.run(example, out=report.write).failed == 0, report.getvalue()
 
 
+@pytest.mark.full
 def test_readmes_verdict_is_the_librarys(in_new_folder, capsys):
     exec(blocks(PAGES[0], "python")[1], {})
     shown = blocks(PAGES[0], "text")[1]

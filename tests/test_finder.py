@@ -408,7 +408,7 @@ def state(model):
 @pytest.mark.parametrize(
     ("data", "ending"),
     [
-        ("arrays", ""),
+        pytest.param("arrays", "", marks=pytest.mark.full),
         pytest.param("arrays", "trained before", marks=pytest.mark.full),
         pytest.param("arrays", "interrupted", marks=pytest.mark.full),
         ("shuffled", "trained before"),

@@ -237,7 +237,8 @@ def test_stability_is_numpys(rule, surface):
     ("cls", "own"),
     [
         (SteepestDescent, {}),
-        *((cls, {"momentum": mu}) for cls in (Momentum, Nesterov) for mu in (0.5, 0.9)),
+        (Momentum, {"momentum": 0.5}),
+        (Nesterov, {"momentum": 0.9}),
     ],
 )
 def test_stability_of_1_separates_convergence_from_divergence(cls, own):

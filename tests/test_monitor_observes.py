@@ -23,8 +23,14 @@ def keras_alone(tmp_path_factory):
     return logs
 
 
-@pytest.mark.parametrize("order", [1, -1])
-@pytest.mark.parametrize("update_freq", ["epoch", "batch", 3])
+@pytest.mark.parametrize(
+    ("order", "update_freq"),
+    [(1, "epoch"), (-1, "batch"), (1, 3)]
+    + [
+        pytest.param(*pair, marks=pytest.mark.full)
+        for pair in ((-1, "epoch"), (1, "batch"), (-1, 3))
+    ],
+)
 def test_beside_keras_own_callback(order, update_freq, keras_alone, tmp_path):
     model = network(optimizers.SGD())
     monitor = detailed(tmp_path / "both", 2)

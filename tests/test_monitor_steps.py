@@ -6,12 +6,18 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from common import MUON_WORKS, RULES
+from common import MUON_WORKS, RULES, eager_models
 from keras import optimizers
 from monitored import VARIABLES, Log, data, detailed, fit, network
 
 import keras_lecture_opt
 from keras_lecture_opt import EffectiveLearningRateMonitor
+
+
+@pytest.fixture(autouse=True, scope="module")
+def run_eagerly():
+    with eager_models():
+        yield
 
 
 class Weights(keras.callbacks.Callback):

@@ -11,7 +11,7 @@ from linear import SideBySide
 
 from keras_lecture_opt import mnist
 
-BATCH, STEPS = 128, 6
+BATCH, STEPS = 128, 4
 
 
 def loss_and_gradients(weights, x, y):

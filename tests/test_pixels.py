@@ -19,6 +19,15 @@ CALLS = {
 }
 
 
+def each_call(test):
+    """A validation takes what a `fit` and an `evaluate` alone take."""
+    calls = [
+        pytest.param(name, marks=pytest.mark.full if name in ("fit", "evaluate") else ())
+        for name in CALLS
+    ]
+    return pytest.mark.parametrize("call", calls)(test)
+
+
 def network():
     model = mnist.mlp(hidden=(16,))
     model.compile("adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
@@ -44,7 +53,7 @@ def models(tmp_path_factory):
 
 
 @pytest.mark.parametrize("which", ["new", pytest.param("loaded", marks=pytest.mark.full)])
-@pytest.mark.parametrize("call", CALLS)
+@each_call
 def test_other_pixels_are_refused(models, which, call):
     model, (x, y) = models[which], digits()
     x, y = x[:8], y[:8]
@@ -76,7 +85,7 @@ def test_raw_pixels_train_before_and_after_a_file(tmp_path):
     assert loaded.evaluate(x, y, verbose=0)[1] > 0.95
 
 
-@pytest.mark.parametrize("call", CALLS)
+@each_call
 def test_right_pixels_work_after_a_refusal(call):
     """TensorFlow cannot call a function again whose first trace has failed."""
     (x, y), model = digits(), network()

@@ -213,18 +213,27 @@ def test_title_says_what_is_shared_and_labels_what_differs():
     )
 
 
-def test_nothing_is_cut_or_covers_another_text():
-    """Many lines, long labels, every reason to stop, every size that slides want."""
-    hot = [descend(saddle, rule(0.5), steps=200) for rule in RULES]
+@pytest.fixture(scope="module")
+def hot():
+    return [descend(saddle, rule(0.5), steps=200) for rule in RULES]
+
+
+def test_nothing_is_cut_or_covers_another_text(hot):
+    """Many lines, long labels, every reason to stop."""
     many = [descend(beale, Adam(eta), (2, 1), 3) for eta in np.geomspace(1e-4, 0.3, 9)]
     own = {f"a label of one's own that is long, number {i}": d for i, d in enumerate(hot)}
     pictures = [plots.paths(own), plots.paths(many), plots.losses(many), *plots.panels(own)[:1]]
     pictures += [plots.panels(hot[:1])[0], plots.rates(hot)[0], plots.animate(own)._func(0)[0].axes]
-    for draw in (plots.paths, plots.losses, plots.panels, plots.rates):
-        pictures += [*np.ravel(draw(hot, figsize=(16, 9), dpi=120))[:1]]
-        assert pictures[-1].figure.canvas.get_width_height() == (1920, 1080)
     for i, ax in enumerate(pictures):
         assert is_whole(ax.figure), i
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("draw", [plots.paths, plots.losses, plots.panels, plots.rates])
+def test_nothing_is_cut_on_a_large_slide(draw, hot):
+    [ax, *_] = np.ravel(draw(hot, figsize=(16, 9), dpi=120))
+    assert ax.figure.canvas.get_width_height() == (1920, 1080)
+    assert is_whole(ax.figure)
 
 
 def test_size_and_resolution_of_every_picture(short, tmp_path):

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import itertools
 
 import keras
 import ml_dtypes
@@ -69,11 +70,21 @@ def assert_follows(optimizer, formula, arguments, mode="eager", dtype="float64")
                 assert np.all(error <= limit), f"shape {shape}, step {i}, {what}"
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE)
-def test_rule_follows_its_formula(rule, mode, dtype):
+# A graph has each type; the others have the same operations.
+OFTEN = {*(("graph", dtype) for dtype in TOLERANCE), ("eager", "float64"), ("xla", "float64")}
+
+
+@pytest.mark.parametrize(
+    ("how", "dtype"),
+    [
+        pytest.param(*pair, marks=() if pair in OFTEN else pytest.mark.full)
+        for pair in itertools.product(COMPILE, TOLERANCE)
+    ],
+)
+def test_rule_follows_its_formula(rule, how, dtype):
     formula, arguments = LECTURE[rule.__name__]
     arguments = {**arguments, "learning_rate": ETA}
-    assert_follows(rule(**arguments), formula, arguments, mode, dtype)
+    assert_follows(rule(**arguments), formula, arguments, how, dtype)
 
 
 def test_rule_follows_its_formula_with_other_hyperparameters(rule):
