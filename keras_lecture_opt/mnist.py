@@ -131,7 +131,7 @@ class PixelNetwork(keras.Sequential):
         dtype = keras.backend.standardize_dtype(inputs.dtype)
         if dtype != "uint8":
             # TensorFlow cannot trace these again once a trace has failed; Keras makes new ones.
-            self.train_function = self.test_function = self.predict_function = None
+            self.train_function = self.test_function = None
             raise TypeError(
                 f"{self.name}: its pixels must be uint8, from 0 to 255 as `mnist.load()` returns "
                 f"them, not {dtype}. It scales them to [0, 1] itself: do not divide them by 255. "

@@ -159,6 +159,19 @@ def test_inputs(x, fault):
     assert faults(1, None, "mse", x=x) == ([fault] if fault else [])
 
 
+@pytest.mark.parametrize(("share", "is_fault"), [(0.95, False), (1.05, True)])
+def test_inputs_just_below_and_above_a_threshold(share, is_fault):
+    x = scaled(1)
+    x = (x - x.mean(axis=0)) / x.std(axis=0)
+    for odd in (
+        30 * share * x,  # their size
+        0.02 / share * x / np.abs(x).max(),  # the largest
+        x / [1, 1, 1, 1e5 * share],  # the spread of a column
+        0.1 * (x + 30 * share),  # the mean
+    ):
+        assert faults(1, None, "mse", x=odd) == ["inputs not scaled"] * is_fault
+
+
 @pytest.mark.parametrize(
     "first",
     [

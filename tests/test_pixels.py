@@ -20,11 +20,8 @@ CALLS = {
 
 
 def each_call(test):
-    """A validation takes what a `fit` and an `evaluate` alone take."""
-    calls = [
-        pytest.param(name, marks=pytest.mark.full if name in ("fit", "evaluate") else ())
-        for name in CALLS
-    ]
+    """With a validation, `fit` takes what it takes alone."""
+    calls = [pytest.param(name, marks=pytest.mark.full if name == "fit" else ()) for name in CALLS]
     return pytest.mark.parametrize("call", calls)(test)
 
 
