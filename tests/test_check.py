@@ -335,6 +335,13 @@ def test_several_outputs_are_judged_one_by_one():
             ("softmax over one unit", ("one",)),
             ("labels do not fit", ("three",)),
         }
+    with pytest.raises(ValueError, match="`y` must have labels for 2 outputs, not for 3"):
+        check(model, X, [TWO, TWO, TWO])
+
+
+def test_labels_may_be_a_list_of_numbers():
+    y = (CLASSES + 1).tolist()
+    assert faults(3, "softmax", "sparse_categorical_crossentropy", y=y) == ["labels do not fit"]
 
 
 def test_linear_layers_in_a_row_are_a_hint():
