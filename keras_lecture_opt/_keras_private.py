@@ -208,12 +208,15 @@ def random_numbers_kept():
     """After this context, Python, NumPy, Keras and TensorFlow draw the numbers of before it.
 
     Keras makes its global generator at its first use, from a number of Python's. TensorFlow draws
-    the seeds of eager operations from a generator of its context.
+    the seeds of eager operations from a generator of its context, and an operation with seeds that
+    were drawn before goes on where that one was: within this context they are others.
     """
     generator = get_global_attribute("global_seed_generator")
     keras_state = generator and generator.state.numpy()
-    tf_generator = getattr(tf_context.context(), "_rng", None)
-    tf_state = tf_generator and tf_generator.getstate()
+    context = tf_context.context()
+    seeds = getattr(context, "_rng", None)
+    if seeds:
+        context._rng = random.Random(0)
     python_state, numpy_state = random.getstate(), np.random.get_state()
     try:
         yield
@@ -221,7 +224,7 @@ def random_numbers_kept():
         set_global_attribute("global_seed_generator", generator)
         if generator:
             generator.state.assign(keras_state)
-        if tf_generator:
-            tf_generator.setstate(tf_state)
+        if seeds:
+            context._rng = seeds
         random.setstate(python_state)
         np.random.set_state(numpy_state)

@@ -608,6 +608,7 @@ def test_inputs_that_are_not_finite_are_named():
         ({"x": iter([(X, Y)]), "y": None}, TypeError, "`x` must be arrays"),
         ({"x": X[:0], "y": Y[:0]}, ValueError, "arrays of equal lengths"),
         ({"x": X[:9]}, ValueError, "arrays of equal lengths"),
+        ({"y": None, "sample_weight": np.ones(9)}, ValueError, "arrays of equal lengths"),
         ({"x": Pairs()}, TypeError, "`y` must be None beside"),
         ({"x": tf.data.Dataset.range(0), "y": None}, ValueError, "at least one batch"),
         ({"batch_size": 0}, ValueError, "`batch_size` must be an integer >= 1"),
@@ -631,6 +632,8 @@ def test_wrong_arguments_are_refused(change, error, message):
 def test_wrong_models_are_refused():
     unbuilt = keras.Sequential([layers.Dense(1)])
     unbuilt.compile("sgd", "mse")
+    without_optimizer = regression()
+    without_optimizer.optimizer = None
     frozen = regression()
     frozen.trainable = False
     refrozen = regression(klo.Adam())
@@ -644,6 +647,7 @@ def test_wrong_models_are_refused():
         replicated = regression()
     for model, message in (
         (unbuilt, "must be built"),
+        (without_optimizer, "`model` must be compiled with an optimizer"),
         (two, "trained by one optimizer"),
         (frozen, "one with weights that are trained"),
         (refrozen, "compiled again after layers were frozen"),

@@ -45,13 +45,14 @@ def _of_arrays(x, y, sample_weight, batch_size):
     allowed = "arrays of equal lengths, a tf.data.Dataset or a keras.utils.PyDataset"
     if x is None or hasattr(x, "__next__"):  # a generator: what is read is gone
         raise TypeError(must_be("x", allowed, x))
-    data = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
-    arrays = [None if part is None else np.asarray(part) for part in keras.tree.flatten(data)]
-    lengths = {len(a) if a.ndim else 0 for a in arrays if a is not None}
+    given = [part for part in keras.tree.flatten((x, y, sample_weight)) if part is not None]
+    lengths = {np.shape(part)[0] if np.ndim(part) else 0 for part in given}
     if len(lengths) != 1 or 0 in lengths:
         found = f"arrays of {' and '.join(map(str, sorted(lengths)))} examples"
         raise ValueError(f"`x`, `y` and `sample_weight` must be {allowed}, not {found}.")
     (examples,) = lengths
+    data = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
+    arrays = [None if part is None else np.asarray(part) for part in keras.tree.flatten(data)]
     batch_size = check_integer("batch_size", 32 if batch_size is None else batch_size, 1)
     batch_size = min(batch_size, examples)
     random = np.random.default_rng(0)

@@ -180,7 +180,10 @@ def find_learning_rate(
 
 def _check(model):
     """Return the one inner optimizer and its learning rate; raise if none can be found."""
-    check_model(model, "compiled with an optimizer")
+    compiled = "compiled with an optimizer"
+    check_model(model, compiled)
+    if model.optimizer is None:
+        raise ValueError(must_be("model", compiled, model))
     if model.distribute_strategy.num_replicas_in_sync > 1:
         allowed = "trained by one replica here; a rate for it fits several with the same batches"
         raise ValueError(must_be("model", allowed, model))
