@@ -293,6 +293,13 @@ def test_what_determines_a_run_tells_runs_apart(workload, tmp_path):
     assert all(len(name) < 100 and "/" not in name for group in sets for name in group)
 
 
+def test_hashes_of_sources_are_the_same_on_every_python():
+    """Python's own parser and printer write some strings in other ways since 3.12."""
+    line = "return f\"{self.names['a']} is\""
+    source = f"  def f(self):\n    'Text.'\n\n    {line}  # why\n"
+    assert _identity._code(source) == f"def f(self):\n  {line}"
+
+
 def test_source_of_an_own_class_belongs_to_the_run(workload, tmp_path, monkeypatch):
     def place():
         tried = _search.grid([0.1], ["s"])

@@ -453,6 +453,7 @@ def test_monitor_of_each_run_writes_into_its_folder(tmp_path):
     [
         ([keras.callbacks.EarlyStopping()], TypeError, "`callbacks` must be a function"),
         (lambda run: keras.callbacks.EarlyStopping(), TypeError, "returns a list of keras callb"),
+        (lambda run: None, TypeError, "returns a list of keras callbacks, not None"),
         (lambda run: SHARED, ValueError, "makes new callbacks at each call"),
     ],
 )

@@ -19,6 +19,8 @@ from linear import (
     train_together,
 )
 
+from keras_lecture_opt import SteepestDescent
+
 pytestmark = [pytest.mark.usefixtures("float64", "compiled_updates"), pytest.mark.alike]
 
 
@@ -275,3 +277,18 @@ def test_an_optimizer_inside_another_keeps_its_rate(rule):
     applying(optimizer, [variable])(tf.constant(g))
     assert float(optimizer.count) == 1
     assert_follows(optimizer.inner, [variable], *expected(rule, 1, START[:1], lambda w, i: [g]))
+
+
+def test_apply_of_a_class_beside_the_rule_is_called():
+    called = []
+
+    class Told(keras.optimizers.Optimizer):
+        def apply(self, grads, trainable_variables=None):
+            called.append(grads)
+            super().apply(grads, trainable_variables)
+
+    class Both(SteepestDescent, Told):
+        pass
+
+    Both(0.5).apply([[2.0]], [keras.Variable([1.0])])
+    assert called == [[[2.0]]]

@@ -248,7 +248,7 @@ def test_custom_loop_is_told_what_is_wrong():
     model = network(optimizers.SGD())
     with pytest.raises(TypeError, match=r"`optimizers` must be .*not 'adam'"):
         monitor.watch(model, "adam")
-    with pytest.raises(TypeError, match=r"`models` must be a Model or a list of them"):
+    with pytest.raises(TypeError, match=r"`models` must be one Model or a list of them"):
         monitor.watch([], model.optimizer)
     with pytest.raises(ValueError, match=r"`update_freq` must be 'batch' or an integer"):
         EffectiveLearningRateMonitor().watch(model, model.optimizer)

@@ -575,6 +575,20 @@ def test_layer_that_is_dead_is_named_when_a_batch_is_given():
     assert "outputs alike" in found
 
 
+def test_dead_layer_below_two_outputs_is_named():
+    """Of several losses nobody knows the parts."""
+    inputs = keras.Input((28, 28))
+    dead = keras.initializers.Constant(-100)
+    hidden = layers.Dense(32, "relu", bias_initializer=dead, name="first")(layers.Flatten()(inputs))
+    both = [layers.Dense(10, "softmax", name=name)(hidden) for name in ("a", "b")]
+    model = keras.Model(inputs, both)
+    model.compile("sgd", ["sparse_categorical_crossentropy"] * 2, run_eagerly=True)
+    monitor, (x, y) = EffectiveLearningRateMonitor(), digits("train", 320)
+    model.fit(x / 255, [y, y], callbacks=[monitor], verbose=0)
+    [verdict] = [v for v in monitor.diagnose(x[:100] / 255) if v.fault == "dead units"]
+    assert "100% of the ReLUs of first are 0 for all 100 examples" in verdict.text
+
+
 def test_frozen_with_random_weights_is_a_fault_and_with_trained_ones_is_not():
     model = network()
     model.get_layer("first").trainable = False

@@ -5,10 +5,12 @@ import contextlib
 import functools
 import hashlib
 import inspect
+import io
 import json
 import re
 import sys
 import textwrap
+import tokenize
 
 import keras
 import numpy as np
@@ -193,15 +195,26 @@ def digest(description):
 
 @functools.cache
 def _code(source):
+    """Return a source without comments, docstrings and empty lines, the same on every Python."""
+    text = textwrap.dedent(source)
+    lines = text.splitlines()
     try:
-        tree = ast.parse(textwrap.dedent(source))
-    except SyntaxError:  # a lambda within another expression
+        nodes = ast.walk(ast.parse(text))
+        tokens = [*tokenize.generate_tokens(io.StringIO(text).readline)]
+    except (SyntaxError, tokenize.TokenError):  # a lambda within another expression
         return source
-    documented = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    for node in ast.walk(tree):
-        if isinstance(node, documented) and ast.get_docstring(node) is not None:
-            del node.body[0]
-    return ast.unparse(tree)
+    for node in nodes:
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            first = node.body[0]
+            is_text = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+            if is_text and not lines[first.lineno - 1][: first.col_offset].strip():
+                lines[first.lineno - 1 : first.end_lineno] = [""] * (
+                    first.end_lineno - first.lineno + 1
+                )
+    for token in tokens:
+        if token.type == tokenize.COMMENT and lines[token.start[0] - 1]:
+            lines[token.start[0] - 1] = lines[token.start[0] - 1][: token.start[1]]
+    return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
 def _short(value):

@@ -474,7 +474,7 @@ def _check_all(argument, value, cls):
     """Return one or several instances of a class as a list."""
     values = [*value] if isinstance(value, (list, tuple)) else [value]
     if not values or not all(isinstance(one, cls) for one in values):
-        raise TypeError(must_be(argument, f"a {cls.__name__} or a list of them", value))
+        raise TypeError(must_be(argument, f"one {cls.__name__} or a list of them", value))
     return values
 
 

@@ -202,17 +202,17 @@ class Evidence:
         """
         if self.output is None:
             return None, None, 0
-        model, objective, y = self.models[0], self.output, self.y
+        model, output, y = self.models[0], self.output, self.y
         first = math.log(2) if self.kind == "binary" else None
         first = math.log(self.classes) if self.classes > 1 else first
         if y is None or not np.isfinite(y).all():
             return first, first, 0
-        constant = best_constant(model, objective, y)
+        constant = best_constant(model, output, y)
         if constant is None:
             return None, None, 0
         guessing = loss_of(model, y, constant)
         first = first or loss_of(model, y, np.zeros(y.shape, "float32")) or guessing
-        return guessing, max(first, guessing), least_loss(model, objective, y)
+        return guessing, max(first, guessing), least_loss(model, output, y)
 
     def _compare_losses(self):
         """Compare the latest loss with the first one, that of guessing, and that of the labels."""
@@ -575,8 +575,9 @@ def saturated_units(evidence):
 def dead_units(evidence):
     guilty, worst, share = idle(evidence.dead)
     if guilty and not evidence.has_learned:
+        examples = len(keras.tree.flatten(first(evidence.x))[0])
         text = (
-            f"{share:.0%} of the ReLUs of {worst} are 0 for all {len(evidence.values)} "
+            f"{share:.0%} of the ReLUs of {worst} are 0 for all {examples} "
             f"examples{and_others(guilty)}. Likely cause: a learning rate that is, or was, too "
             "high, inputs that are not scaled, or biases far below 0. Try a tenth of the learning "
             "rate from the start."

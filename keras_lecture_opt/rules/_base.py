@@ -133,7 +133,20 @@ class LectureOptimizer(CompiledUpdate):
         return super().add_variable(shape, initializer, dtype, **kwargs)
 
     # AutoGraph leaves Keras's own optimizers alone, too. It would take a third of the first call.
-    apply = tf.autograph.experimental.do_not_convert(keras.optimizers.Optimizer.apply)
+    @tf.autograph.experimental.do_not_convert
+    def apply(
+        self, grads: Sequence[Any], trainable_variables: Sequence[keras.Variable] | None = None
+    ) -> None:
+        """Apply the gradients of one step.
+
+        Sparse gradients are converted to dense ones: repeated rows are summed, then squared.
+
+        Args:
+            grads: list of gradients: tensors, `tf.IndexedSlices` or None.
+            trainable_variables: list of the variables to update, one for each gradient. Optional
+                once the optimizer is built.
+        """
+        super().apply(grads, trainable_variables)
 
     def slots(self, variable: keras.Variable) -> list[tf.Variable]:
         """Return the rule's state for one variable.

@@ -439,7 +439,7 @@ def length(argument, array):
         return len(array)
     except TypeError as error:
         allowed = "arrays or tensors, as for `fit`, with an axis of examples"
-        raise TypeError(must_be(argument, allowed, type(array).__name__)) from error
+        raise TypeError(must_be(argument, allowed, array)) from error
 
 
 def first(x):
