@@ -37,6 +37,7 @@ LECTURE = {name: (rule.formula, rule.arguments) for name, rule in reference.RULE
 OLDEST_KERAS = keras.version().startswith("3.12.")
 MUON_WORKS = not OLDEST_KERAS  # whose own fails on TensorFlow
 DRAWN = {}  # pictures of the monitor
+RUN_EAGERLY = keras.Model.run_eagerly
 COMPILE = {
     "eager": lambda function: function,
     "graph": tf.function,
@@ -100,6 +101,18 @@ def eager_models():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(keras.Model, "run_eagerly", property(lambda self: True, lambda *given: None))
         yield
+
+
+@pytest.fixture(scope="module")
+def eagerly():
+    with eager_models():
+        yield
+
+
+@pytest.fixture
+def in_graphs(monkeypatch):
+    """For single tests of a module that is otherwise tested `eagerly`."""
+    monkeypatch.setattr(keras.Model, "run_eagerly", RUN_EAGERLY)
 
 
 def pytest_generate_tests(metafunc):

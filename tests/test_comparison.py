@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import studies
 import tensorflow as tf
-from common import eager_models, is_whole
+from common import is_whole
 from matplotlib import pyplot as plt
 from scipy import stats
 
@@ -33,11 +33,7 @@ from keras_lecture_opt.comparison import (
     _workload,
 )
 
-
-@pytest.fixture(autouse=True, scope="module")
-def run_eagerly():
-    with eager_models():
-        yield
+pytestmark = pytest.mark.usefixtures("eagerly")
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import studies
 import tensorflow as tf
-from common import eager_models, is_whole
+from common import is_whole
 from matplotlib import pyplot as plt
 from tensorflow.python.framework import config
 
@@ -45,10 +45,7 @@ def small(**changed):
     return comparison.Workload(build, data, "mse", **{"batch_size": 8, **changed})
 
 
-@pytest.fixture(autouse=True, scope="module")
-def run_eagerly():
-    with eager_models():
-        yield
+pytestmark = pytest.mark.usefixtures("eagerly")
 
 
 @pytest.fixture(scope="module")
@@ -296,7 +293,7 @@ def clock(monkeypatch):
 @pytest.mark.parametrize(
     ("seconds", "rungs", "rates"),
     [
-        (2.5, [(1, 1)], [0]),  # 2 runs of a trial
+        pytest.param(2.5, [(1, 1)], [0], marks=pytest.mark.full),  # 2 runs of a trial
         pytest.param(6.5, [(1, 3)], [0, 1, 2], marks=pytest.mark.full),
         (14.0, [(1, 4), (2, 2)], [0, 1, 2, 3]),  # 4 runs have epoch 2, and half of them epoch 3
     ],

@@ -66,7 +66,12 @@ def test_readmes_first_example_does_what_it_shows(in_new_folder):
 
 
 OTHERS = [
-    pytest.param(code, id=f"{page.stem}-{i}")
+    pytest.param(
+        # A search trains twice as much as a grid.
+        code,
+        id=f"{page.stem}-{i}",
+        marks=pytest.mark.full if "search=" in code else (),
+    )
     for page in PAGES
     for i, code in enumerate(blocks(page, "python"))
     if (page.stem, i) not in (("README", 0), ("README", 1))

@@ -21,6 +21,8 @@ from tensorboard.plugins.hparams import api_pb2, backend_context, get_experiment
 import keras_lecture_opt
 from keras_lecture_opt import EffectiveLearningRateMonitor
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 
 def names_in(folder, kind="effective_lr"):
     tags = Log(folder / "train").tags
@@ -182,6 +184,7 @@ def test_layers_that_thaw_within_a_fit(tmp_path):
     assert log.steps("step/dense_1/kernel") == [7, 14, 21]
 
 
+@pytest.mark.usefixtures("in_graphs")
 def test_layers_that_freeze_within_a_fit_are_trained_on():
     """Keras has made its train step by then."""
 

@@ -6,18 +6,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from common import MUON_WORKS, RULES, eager_models
+from common import MUON_WORKS, RULES
 from keras import optimizers
 from monitored import VARIABLES, Log, data, detailed, fit, network
 
 import keras_lecture_opt
 from keras_lecture_opt import EffectiveLearningRateMonitor
 
-
-@pytest.fixture(autouse=True, scope="module")
-def run_eagerly():
-    with eager_models():
-        yield
+pytestmark = pytest.mark.usefixtures("eagerly")
 
 
 class Weights(keras.callbacks.Callback):

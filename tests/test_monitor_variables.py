@@ -12,6 +12,8 @@ from own_rules import SignDescent
 import keras_lecture_opt
 from keras_lecture_opt.monitor._names import canonical_names
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 
 class Odd(keras.layers.Layer):
     """A scalar, a variable without elements, and two of one name."""
@@ -191,6 +193,7 @@ def test_names_are_unique():
     assert sorted(canonical_names(model).values()) == ["same", "same_1"]
 
 
+@pytest.mark.usefixtures("in_graphs")
 def test_float8_variables_are_left_out_with_one_sentence(tmp_path):
     """Their scales have no state: the optimizer overwrites them with their gradient."""
     model = network(keras_lecture_opt.Adam())

@@ -93,6 +93,7 @@ def test_wheel_works_away_from_the_clone_and_prints_nothing(built, tmp_path):
     assert (tmp_path / "page.html").stat().st_size > 1e6
 
 
+@pytest.mark.full
 def test_source_archive_holds_the_tests_and_what_they_read(built):
     [archive] = built.glob("*.tar.gz")
     with tarfile.open(archive) as file:
