@@ -316,6 +316,8 @@ def test_pages_of_schedules_say_what_their_study_found():
     assert [name for _, name in cosine[:3]] == ["Adam", "SimplifiedAdam", "keras.Adadelta"]
     assert [name for _, name in constant[:2]] == ["keras.Adadelta", "AdaGrad"]
     assert constant[-1][1] == "RMSProp"
+    names = {name for name, _ in means}
+    assert [n for n in names if means[n, "cosine"] > means[n, "constant"]] == ["AdaGrad"]
 
     pairs = keras_lecture_opt.comparison.differences({" ".join(k): v for k, v in ends.items()})
     found = {}
