@@ -88,8 +88,10 @@ def run_alone(script, *arguments):
 def keras_compiles():
     """In this context `jit_compile` works, which Keras refuses where op determinism is on."""
     config.disable_op_determinism()
-    yield
-    config.enable_op_determinism()
+    try:
+        yield
+    finally:
+        config.enable_op_determinism()
 
 
 @contextlib.contextmanager

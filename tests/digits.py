@@ -11,10 +11,10 @@ from tensorflow_datasets.image_classification import mnist as tfds_mnist
 from keras_lecture_opt import mnist
 
 
-def original(name, header, count=-1):
+def original(name, header, count):
     """Return so many bytes of an archive, without its header."""
     with gzip.open(mnist.ARCHIVES / name) as file:
-        return np.frombuffer(file.read(header + count if count >= 0 else -1), np.uint8)[header:]
+        return np.frombuffer(file.read(header + count), np.uint8)[header:]
 
 
 @functools.cache

@@ -28,6 +28,8 @@ from keras_lecture_opt import (
 )
 from keras_lecture_opt.comparison import _costs, _engine, _models, _run, _search
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 SEARCH = {"learning_rate": (0.001, 0.1), "beta_1": [0.5, 0.9], "momentum": (0.5, 0.95)}
 OPTIMIZERS = {"Adam": Adam, "Momentum": Momentum}
 PROTOCOL = {"search": SEARCH, "trials": 4, "rungs": [(1, 4), (3, 2)], "seeds": 1}
@@ -43,9 +45,6 @@ def small(**changed):
     x = np.random.default_rng(0).normal(size=(16, 3))
     data = (x, x.sum(axis=1))
     return comparison.Workload(build, data, "mse", **{"batch_size": 8, **changed})
-
-
-pytestmark = pytest.mark.usefixtures("eagerly")
 
 
 @pytest.fixture(scope="module")

@@ -113,13 +113,11 @@ class Workload:
         """Return the callbacks of a run."""
         if self.callbacks is None:
             return []
-        made = self.callbacks(run) if callable(self.callbacks) else self.callbacks
-        kind, is_list = (
-            keras.callbacks.Callback,
-            callable(self.callbacks) and isinstance(made, list),
-        )
-        if not is_list or not all(isinstance(part, kind) for part in made):
-            allowed = "a function that returns a list of keras callbacks"
+        allowed = "a function that returns a list of keras callbacks"
+        if not callable(self.callbacks):
+            raise TypeError(must_be("callbacks", allowed, self.callbacks))
+        made, kind = self.callbacks(run), keras.callbacks.Callback
+        if not isinstance(made, list) or not all(isinstance(part, kind) for part in made):
             raise TypeError(must_be("callbacks", allowed, made))
         return made
 
