@@ -67,10 +67,10 @@ def test_readmes_first_example_does_what_it_shows(in_new_folder):
 
 OTHERS = [
     pytest.param(
-        # A search trains twice as much as a grid.
         code,
         id=f"{page.stem}-{i}",
-        marks=pytest.mark.full if "search=" in code else (),
+        # The comparison in the docstring is enough.
+        marks=pytest.mark.full if "comparison.compare(" in code else (),
     )
     for page in PAGES
     for i, code in enumerate(blocks(page, "python"))

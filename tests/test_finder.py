@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 from common import is_whole
 from keras import layers
+from linear import mirrored
 from matplotlib import pyplot as plt
 
 import keras_lecture_opt as klo
@@ -643,7 +644,7 @@ def test_wrong_models_are_refused():
     two = regression()
     two.second_optimizer = keras.optimizers.SGD()
     replicated = regression()
-    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+    with mirrored().scope():
         replicated = regression()
     for model, message in (
         (unbuilt, "must be built"),

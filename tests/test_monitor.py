@@ -263,6 +263,7 @@ def get(server, path, **query):
         return json.load(answer)
 
 
+@pytest.mark.full
 def test_a_real_server_answers(server):
     runs = ["keras/train", "keras_lecture_opt/train"]
     tags = get(server, "data/plugin/scalars/tags")

@@ -5,8 +5,9 @@ import zipfile
 import keras
 import numpy as np
 import pytest
-from common import keras_compiles, run_alone
+from common import keras_compiles
 from keras import optimizers
+from linear import mirrored
 from monitored import Log, detailed, expected_tags, fit, network
 
 import keras_lecture_opt
@@ -94,32 +95,18 @@ def test_what_was_logged_survives_an_error(error, tmp_path):
     assert steps == [*range(1, 13)]
 
 
-ALONE = """
-    import sys
-    import common  # two devices
-    import keras_lecture_opt
-    import tensorflow as tf
-    from monitored import detailed, fit, network
-    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
-        model = network(keras_lecture_opt.Adam())
-    fit(model, detailed(sys.argv[1], 3), shuffle=False)
-"""
-
-
 @pytest.fixture(scope="module")
 def logs(tmp_path_factory):
-    """Logs of one training without anything, with `jit_compile`, and on two devices.
-
-    The last one needs a process of its own: TensorFlow mixes up the strategies of one.
-    """
+    """Logs of one training without anything, with `jit_compile`, and on two devices."""
     folder = tmp_path_factory.mktemp("logs")
     fit(network(keras_lecture_opt.Adam()), detailed(folder / "here", 3), shuffle=False)
     with keras_compiles():
         model = network(keras_lecture_opt.Adam(), jit_compile=True)
         assert model.jit_compile
         fit(model, detailed(folder / "xla", 3), shuffle=False)
-    result = run_alone(ALONE, str(folder / "mirrored"))
-    assert result.returncode == 0, result.stderr
+    with mirrored().scope():
+        model = network(keras_lecture_opt.Adam())
+    fit(model, detailed(folder / "mirrored", 3), shuffle=False)
     return {name: Log(folder / name / "train") for name in ("here", "xla", "mirrored")}
 
 

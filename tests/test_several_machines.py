@@ -17,7 +17,7 @@ import pytest
 import tensorflow as tf
 import worker
 from common import RULES, imported
-from linear import START, X, Y, expected
+from linear import START, X, Y, expected, mirrored
 from monitored import Log
 
 import keras_lecture_opt
@@ -189,7 +189,7 @@ def test_what_cannot_be_distributed_is_refused(strategy):
     subclassed.built = True
     with pytest.raises(TypeError, match=r"`network` must be a `keras.Sequential` or functional"):
         DistributedModel(subclassed)
-    for other in (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
+    for other in (tf.distribute.get_strategy(), mirrored()):
         with pytest.raises(ValueError, match="MultiWorkerMirroredStrategy: 'mine' is not"):
             DistributedModel(network(other))
     with strategy.scope(), pytest.raises(RuntimeError, match="outside of the strategy's scope"):
@@ -345,7 +345,7 @@ def test_killed_worker_ends_the_others_which_do_not_end_by_themselves(
 def test_error_of_a_worker_is_not_tried_again(example, tmp_path, monkeypatch, capfd):
     command = write(tmp_path / "program.py", "print('tried'); raise SystemExit(3)")
     assert example.supervise(command, 2) == 3
-    assert capfd.readouterr().out == "tried\n" * 2
+    assert capfd.readouterr().out.count("tried") == 2  # both may write at once
 
 
 def test_no_process_outlives_ctrl_c(example, tmp_path):
