@@ -242,6 +242,22 @@ def test_a_model_that_nobody_can_see_into_is_judged_by_its_values():
         assert [v.fault for v in check(model, X, CLASSES)] == [LOGITS] * (not is_right)
 
 
+def test_several_outputs_that_nobody_can_see():
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.both = [layers.Dense(3, "softmax"), layers.Dense(1, "sigmoid")]
+
+        def call(self, x):
+            return [layer(x) for layer in self.both]
+
+    model = Own()
+    model(X)
+    for loss in ("mse", ["sparse_categorical_crossentropy", "binary_crossentropy"]):
+        model.compile("sgd", loss)
+        assert check(model, X, [CLASSES, TWO]) == []
+
+
 def test_one_class_only():
     model = network(1, "sigmoid")
     model.compile("sgd", "binary_crossentropy")
@@ -337,6 +353,8 @@ def test_several_outputs_are_judged_one_by_one():
         }
     with pytest.raises(ValueError, match="`y` must have labels for 2 outputs, not for 3"):
         check(model, X, [TWO, TWO, TWO])
+    with pytest.raises(ValueError, match="`y` must have labels for one output, not for 2"):
+        faults(3, "softmax", "sparse_categorical_crossentropy", y=[CLASSES, CLASSES])
 
 
 def test_labels_may_be_a_list_of_numbers():

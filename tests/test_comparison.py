@@ -1046,6 +1046,7 @@ def test_shuffle_without_the_seed_is_refused():
         ({"rungs": [(np.inf, 1)]}, TypeError, "`rungs` must be"),
         ({"rungs": [(1.5, 1)]}, ValueError, "`rungs` must be"),
         ({"seeds": 0}, ValueError, "`seeds` must be"),
+        ({"seeds": 2**31}, ValueError, "`seeds` must be an integer >= 1 and <= 1000"),
         ({"seeds": [1, 1]}, ValueError, "`seeds` must be"),
         ({"seeds": "12"}, TypeError, "`seeds` must be"),
         ({"choose_by": "val_loss"}, ValueError, "`choose_by` must be one of loss"),

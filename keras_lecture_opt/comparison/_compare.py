@@ -62,7 +62,8 @@ def compare(
             optimizer are trained up to this epoch. The first rung has all of them; alone it is a
             plain grid.
         folder: where to keep the runs.
-        seeds: number of seeds, or list of integers; each trial is trained with each. Defaults to 3.
+        seeds: number of seeds, at most 1000, or list of integers; each trial is trained with each.
+            Defaults to 3.
         choose_by: the quantity of the workload by which trials are chosen, as a mean over the
             seeds: "loss", the training loss of an epoch, or such as "val_loss". Defaults to "loss".
         executor: a `concurrent.futures.Executor` to run on, such as `process_pool()` or Dask's
@@ -260,7 +261,8 @@ def _check_rungs(rungs, trials):
 
 def _check_seeds(seeds: Any) -> list[int]:
     if isinstance(seeds, (int, float, np.generic, np.ndarray)) and not np.ndim(seeds):
-        return list(range(check_integer("seeds", seeds, 1)))
+        # Of more, someone has taken the argument for the seed itself.
+        return list(range(check_integer("seeds", seeds, 1, 1000)))
     allowed = "a number of seeds or a list of different integers >= 0 and < 2**31"
     if isinstance(seeds, str) or not hasattr(seeds, "__iter__"):
         raise TypeError(must_be("seeds", allowed, seeds))

@@ -458,7 +458,11 @@ def labels_of(model, y, found, number):
         if len(found) > 1:
             wanted = f"labels for {len(found)} outputs"
             raise ValueError(f"`y` must have {wanted}, not for {len(arrays)}.")
-        arrays = [y]  # a list of numbers
+        are_of_outputs = any(hasattr(own, "shape") and np.ndim(own) for own in arrays)
+        if are_of_outputs and getattr(model, "outputs", None):
+            raise ValueError(f"`y` must have labels for one output, not for {len(arrays)}.")
+        # A list of numbers; or those of several outputs, whose order nobody can see.
+        arrays = [None if are_of_outputs else y]
     try:
         return [None if own is None else np.asarray(own).astype("float64") for own in arrays]
     except (TypeError, ValueError) as error:
