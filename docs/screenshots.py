@@ -104,7 +104,7 @@ PICTURES = (
         "reference/Adam",
         "custom_scalars",
         ("from the 5th to the 95th percentile", "hidden_1/kernel"),
-        # A rate near 5 in a band up to 5,000 can be seen on a log axis only.
+        # A rate near 5 in a band up to 7,000 can be seen on a log axis only.
         clicks=("Toggle y-axis log scale", "Fit domain to data"),
     ),
     Picture(

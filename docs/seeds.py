@@ -5,6 +5,7 @@
 simulates studies, writes seeds.csv, and puts its tables into seeds.md. It takes half an hour.
 """
 
+import argparse
 import itertools
 import math
 import os
@@ -135,6 +136,7 @@ def page(rows, text):
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
     rows = [*simulate()]
     write_rows(HERE / "seeds.csv", rows)
     (HERE / "seeds.md").write_text(page(rows, (HERE / "seeds.md").read_text()))

@@ -34,7 +34,7 @@ __all__ = [
     "several_machines",
 ]
 
-# Imported when first used: some need an extra, and few users need `comparison`.
+# Imported when first used: few users need them, and `explorer` needs an extra.
 _LAZY = ("landscapes", "plots", "explorer", "comparison")
 
 if TYPE_CHECKING:  # with a `__getattr__`, every misspelt name would be right

@@ -24,12 +24,12 @@ def check_number(argument, value, allowed, is_allowed, owner="", kind=numbers.Re
     return int(number) if isinstance(number, numbers.Integral) else float(number)
 
 
-def check_integer(argument, value, least, most=math.inf, otherwise="", owner=""):
+def check_integer(argument, value, least, most=math.inf, otherwise=""):
     """Return the value as a Python integer; `otherwise` names what else the argument may be."""
     limit = f" and <= {most}" if most < math.inf else ""
     allowed = f"{otherwise}an integer >= {least}{limit}"
     kind = numbers.Integral
-    return check_number(argument, value, allowed, lambda n: least <= n <= most, owner, kind)
+    return check_number(argument, value, allowed, lambda n: least <= n <= most, kind=kind)
 
 
 def check_numbers(argument, value, shape, allowed, owner=""):

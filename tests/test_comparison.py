@@ -102,7 +102,7 @@ def test_each_epoch_has_each_example_once_in_another_order(regression):
     np.testing.assert_array_equal(np.sort(second, axis=0), np.sort(x, axis=0))
 
 
-def test_start_hangs_on_the_seed_alone(workload):
+def test_start_depends_on_the_seed_alone(workload):
     """Keras draws from Python's global generator, from which other threads may draw as well."""
     (alone, loss), (other, _) = workload.start(3), workload.start(4)
     ended = threading.Event()
@@ -129,7 +129,7 @@ def test_start_hangs_on_the_seed_alone(workload):
     assert random.randint(1, 10**9) == expected(1, 10**9)  # Python's function is back
 
 
-def test_all_rules_of_a_seed_start_equal(study, monkeypatch, workload, tmp_path):
+def test_all_rules_of_a_seed_start_equal(monkeypatch, workload, tmp_path):
     begun = []
 
     def train_epoch(model, workload, seed, epoch, limit, callbacks):
@@ -376,11 +376,15 @@ def test_source_of_a_scripts_classes_belongs_to_it(monkeypatch):
     assert "return inputs * 1.0" in json.dumps(network["config"])
 
 
-def test_class_that_nobody_finds_has_no_source():
+def test_class_that_cannot_be_imported_has_its_source():
+    """And that of no base class which a version stands for."""
+
     class Inside(keras.layers.Layer):
         pass
 
-    _identity.describe_model(keras.Sequential([keras.Input((1,)), Inside()]))
+    network = _identity.describe_model(keras.Sequential([keras.Input((1,)), Inside()]))
+    [[source]] = network["layers"].values()
+    assert source.strip().startswith("class Inside(")
 
 
 def test_other_initial_weights_are_refused(tmp_path):
@@ -504,7 +508,8 @@ def test_rows_and_table(study):
         *("chosen", "rung"),
         *("loss", "accuracy", "val_loss", "val_accuracy"),
     }
-    assert {*_workload.COLUMNS} == {*last} - {*study.quantities}  # no metric may have these names
+    reserved = {*last, "trial"} - {*study.quantities}  # no metric may have these names
+    assert {*_workload.COLUMNS} == reserved
     ends = {
         name: [study.results[name, rate, seed][-1]["loss"] for seed in (0, 1)]
         for name, rate in study.learning_rates.items()

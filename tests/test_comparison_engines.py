@@ -108,7 +108,7 @@ def test_search_in_processes_that_stop_in_time(tmp_path):
 
 
 def test_workers_stop_when_nobody_waits(workload, tmp_path):
-    """After Ctrl-C, or when another run has failed, a worker ends after its epoch."""
+    """After Ctrl-C, or when another run has failed, a worker ends after its step."""
     tried = _search.grid([0.01], ARGUMENTS[0])
     [run] = _compare._make_runs(tmp_path, workload, ARGUMENTS[0], tried, [0]).values()
     with _engine.Engine(tmp_path, workload, ARGUMENTS[0], threading) as engine:

@@ -1,6 +1,7 @@
 """Searches of several hyperparameters, limits of time, callbacks of the user: equal to the bit."""
 
 import concurrent.futures
+import contextlib
 import errno
 import fcntl
 import io
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 import studies
 import tensorflow as tf
-from common import is_whole
+from common import is_whole, keras_compiles
 from matplotlib import pyplot as plt
 from tensorflow.python.framework import config
 
@@ -238,7 +239,7 @@ def test_report_of_a_search(study, tmp_path, monkeypatch):
     assert axes.get_xlabel() == "seconds"
     with pytest.raises(ValueError, match="`over` must be"):
         loaded.curves(over="hours")
-    with pytest.raises(ValueError, match="`costs` shows a search"):
+    with pytest.raises(ValueError, match="`costs` shows this"):
         loaded.sensitivity()
     lines = (folder / "results.csv").read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("optimizer,trial,learning_rate,beta_1,momentum,seed,chosen,rung")
@@ -258,7 +259,7 @@ def test_report_of_a_search(study, tmp_path, monkeypatch):
     plt.close("all")
 
 
-def test_parts_of_a_range_have_equally_many_trials(study):
+def test_parts_of_a_range_have_equally_many_trials():
     trials = {i: {"learning_rate": 0.1 * (i + 1), "kind": "ab"[i % 2]} for i in range(8)}
     values = np.array([[8.0], [7.0], [3.0], [4.0], [1.0], [np.inf], [np.inf], [np.inf]])
     made = types.SimpleNamespace(
@@ -519,19 +520,12 @@ def test_model_with_a_variable_that_nobody_lists_is_not_used_again(tmp_path):
     assert studies.numbers(together)[key] == studies.numbers(alone)[key]
 
 
-def test_after_it_plain_tensorflow_draws_without_a_seed(study):
-    context = tf.random.normal((2,))
-    assert context.shape == (2,)
-    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
-    model.compile("sgd", "mse")
-    model.fit(np.ones((8, 3)), np.ones(8), verbose=0)
-
-
-def test_determinism_of_the_users_stays(workload, tmp_path):
-    """That of all tests."""
-    assert config.is_op_determinism_enabled()
-    comparison.compare(workload, {"Adam": Adam}, [0.1], [(1, 1)], tmp_path, 1)
-    assert config.is_op_determinism_enabled()
+def test_determinism_of_operations_is_put_back(workload, tmp_path):
+    """All tests have it; without it, plain TensorFlow draws without a seed."""
+    for is_on, context in ((True, contextlib.nullcontext), (False, keras_compiles)):
+        with context():
+            comparison.compare(workload, {"Adam": Adam}, [0.1], [(1, 1)], tmp_path / str(is_on), 1)
+            assert config.is_op_determinism_enabled() is is_on
 
 
 def test_forked_processes_are_refused(workload, tmp_path):

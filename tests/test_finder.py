@@ -643,7 +643,6 @@ def test_wrong_models_are_refused():
     still = regression(klo.Adam(lambda: 0.0))
     two = regression()
     two.second_optimizer = keras.optimizers.SGD()
-    replicated = regression()
     with mirrored().scope():
         replicated = regression()
     for model, message in (

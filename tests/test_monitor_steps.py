@@ -194,7 +194,7 @@ def test_history_is_a_table(tmp_path):
         monitor.history.to_csv(tmp_path)
 
 
-def test_chosen_variables(tmp_path):
+def test_chosen_variables():
     for variables in ("kernel$", ["dense/kernel", "dense_1/kernel"]):
         monitor = EffectiveLearningRateMonitor(update_freq=7, variables=variables)
         fit(network(optimizers.SGD()), monitor, epochs=1)

@@ -411,7 +411,7 @@ def test_history_keeps_early_and_latest_rows_of_each_training():
     assert history.latest[0].step == 401
 
 
-def test_limit_of_the_history_is_said_once(tmp_path):
+def test_limit_of_the_history_is_said_once():
     monitor = EffectiveLearningRateMonitor(update_freq="batch", history_limit=100)
     with pytest.warns(
         UserWarning, match="more than 100 rows.*`history_limit=None` keeps all"

@@ -20,7 +20,10 @@ PUBLIC = [
     *(vars(k)[name] for name in k.rules.__all__),
     *(k.effective_learning_rate, k.effective_learning_rate.register, k.has_formula),
     *(k.EffectiveLearningRateMonitor, k.mnist.load, k.mnist.mlp, History),
-    *(k.explorer.save, k.explorer.show),
+    *(k.explorer.save, k.explorer.show, k.check, k.find_learning_rate),
+    *(k.finder.FoundLearningRate, k.finder.ScaledSchedule, k.landscapes.Surface),
+    *(k.landscapes.Descent, k.landscapes.descend, k.plots.color),
+    *(vars(k.plots)[name] for name in k.plots.__all__ if name not in ("color", "COLORS")),
     *(vars(k.comparison)[name] for name in k.comparison.__all__),
     *(k.several_machines.is_chief, k.several_machines.DistributedModel, k.several_machines.Backup),
 ]
@@ -29,7 +32,7 @@ ELSEWHERE = """
 import gzip, pathlib, sys
 import numpy as np
 import keras_lecture_opt as k
-assert "keras_lecture_opt.plots" not in sys.modules  # it needs an extra
+assert "keras_lecture_opt.plots" not in sys.modules  # matplotlib takes a second to load
 assert {"landscapes", "plots", "comparison"} <= set(dir(k))
 assert k.landscapes.descend and k.plots.color and k.comparison.compare
 assert k.mnist.load and k.rules.RULES

@@ -524,7 +524,7 @@ def test_two_axes_as_subplots_returns_them(descents):
     assert plots.rates(descents, pair) is pair
 
 
-def test_home_folder_is_expanded(descents, tmp_path, monkeypatch):
+def test_home_folder_is_expanded(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     plots.animate(descend(quadratic, Adam(), steps=1), "~/film.gif", fps=1)
     assert [path.name for path in tmp_path.iterdir()] == ["film.gif"]

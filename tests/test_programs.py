@@ -16,13 +16,8 @@ from keras_lecture_opt.comparison._tables import markdown_table
 ROOT = pathlib.Path(__file__).parents[1]
 PROGRAMS = [
     *sorted(ROOT.glob("examples/[!_]*.py")),
-    ROOT / "docs" / "execute_notebook.py",
-    ROOT / "docs" / "figures" / "lecture_figures.py",
-    ROOT / "docs" / "real_faults.py",
-    ROOT / "docs" / "screenshots.py",
-    ROOT / "docs" / "verdicts.py",
-    ROOT / "benchmarks" / "bench.py",
-    ROOT / "benchmarks" / "frameworks.py",
+    *(path for path in sorted(ROOT.glob("docs/**/*.py")) if "__main__" in path.read_text()),
+    *sorted(ROOT.glob("benchmarks/*.py")),
 ]
 
 

@@ -205,7 +205,7 @@ def test_process_with_several_devices_is_refused(strategy, monkeypatch):
         DistributedModel(network(strategy))
 
 
-def test_one_process_trains_and_saves_as_without(strategy, tmp_path):
+def test_one_process_trains_and_saves_as_without(strategy):
     with strategy.scope():
         made = worker.two_inputs()
     model = DistributedModel(made)
@@ -342,7 +342,7 @@ def test_killed_worker_ends_the_others_which_do_not_end_by_themselves(
     assert capfd.readouterr().out == said
 
 
-def test_error_of_a_worker_is_not_tried_again(example, tmp_path, monkeypatch, capfd):
+def test_error_of_a_worker_is_not_tried_again(example, tmp_path, capfd):
     command = write(tmp_path / "program.py", "print('tried'); raise SystemExit(3)")
     assert example.supervise(command, 2) == 3
     assert capfd.readouterr().out.count("tried") == 2  # both may write at once

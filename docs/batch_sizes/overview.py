@@ -1,4 +1,4 @@
-"""Compare the mini-batches: writes README.md and cost.png from the results of each size.
+"""Compare the sizes of the mini-batch: write README.md and cost.png from the results of each.
 
     for size in 32 64 128; do
         python examples/compare_rules.py SteepestDescent Momentum Nesterov AdaGrad RMSProp \
@@ -8,6 +8,7 @@
     python docs/batch_sizes/overview.py
 """
 
+import argparse
 import os
 import pathlib
 import sys
@@ -136,6 +137,7 @@ def page(results):
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
     results = {size: last_losses(size) for size in SIZES}
     picture(results, HERE / "cost.png")
     (HERE / "README.md").write_text(page(results))

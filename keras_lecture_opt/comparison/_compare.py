@@ -60,8 +60,8 @@ def compare(
             that `find_learning_rate` finds with the first seed.
         rungs: list of `(epochs, trials)`: so many learning rates, or trials of a search, of each
             optimizer are trained up to this epoch. The first rung has all of them; alone it is a
-            plain grid.
-        folder: where to keep the runs.
+            plain grid. Required.
+        folder: where to keep the runs. Required.
         seeds: number of seeds, at most 1000, or list of integers; each trial is trained with each.
             Defaults to 3.
         choose_by: the quantity of the workload by which trials are chosen, as a mean over the

@@ -133,8 +133,8 @@ def _with_source(config):
 
 
 def is_own(module):
-    """Return whether a module is neither Keras's nor ours: no version stands for its code."""
-    return module.partition(".")[0] not in ("keras", "keras_lecture_opt", "builtins")
+    """Return whether a module is of none of `versions`, which stand for the code of theirs."""
+    return module.partition(".")[0] not in {*versions(), "builtins"}
 
 
 def _renumbered(config):

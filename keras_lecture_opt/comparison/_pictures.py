@@ -70,7 +70,7 @@ def intervals(table):
 def sensitivity(study, ax, figsize, dpi):
     """Draw `Study.sensitivity`."""
     if not study.is_grid:
-        raise ValueError("`sensitivity` shows a grid of learning rates. `costs` shows a search.")
+        raise ValueError("`sensitivity` shows one grid for all optimizers. `costs` shows this.")
     rates = np.array(study.rates)
     with _style.canvas(ax, (10, 6), figsize, dpi) as axes:
         drawn = []

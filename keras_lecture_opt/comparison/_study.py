@@ -35,8 +35,9 @@ class Study:
     Attributes:
         names: names of the optimizers.
         trials: for each name, a dict from what identifies a trial to its hyperparameters, a dict.
-            In a plain grid the learning rate identifies a trial, in a search its number.
-        rates: all learning rates, sorted; in a search all numbers of trials.
+            In a grid that is the learning rate. In a search, or with rates that were found for each
+            optimizer, it is the trial's number.
+        rates: all learning rates of a grid, sorted; else all numbers of trials.
         rungs: list of `(epochs, rates)`: so many rates were trained up to this epoch.
         seeds: list of the seeds.
         choose_by: the quantity by which rates were chosen.
@@ -98,7 +99,7 @@ class Study:
 
     @property
     def is_grid(self) -> bool:
-        """Whether learning rates alone were tried, and not trials of a search."""
+        """Whether one grid of learning rates was tried, the same for every optimizer."""
         return isinstance(self.rates[0], float)
 
     def _chosen(self, name):
@@ -190,8 +191,8 @@ class Study:
         """Return all results, for a CSV file or a table: a list of dicts, one for each epoch.
 
         `rung` is the one, from 1, in which the epoch was trained, and `chosen` whether the rate was
-        chosen in the end. `steps` and `seconds`, of training alone, count from the run's begin. In
-        a search, `trial` is its number, and each hyperparameter has a column.
+        chosen in the end. `steps` and `seconds`, of training alone, count from the run's begin. But
+        for a grid, `trial` is its number, and each hyperparameter has a column.
         """
         result, chosen = [], {name: self._chosen(name) for name in self.names}
         searched = {key: "" for trials in self.trials.values() for key in trials[self.rates[0]]}
@@ -402,7 +403,7 @@ class Study:
             The Axes.
 
         Raises:
-            TypeError, ValueError: an argument is not valid, or the study is a search.
+            TypeError, ValueError: an argument is not valid, or no grid was tried.
         """
         from keras_lecture_opt.comparison import _pictures
 

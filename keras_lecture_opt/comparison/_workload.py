@@ -22,7 +22,7 @@ GROWING = ("acc", "auc", "precision", "recall", "f1", "iou", "io_u", "r2", "cosi
 SHRINKING = ("loss", "error", "entropy", "mae", "mse", "poisson", "divergence", "hinge", "cosh")
 # What a result says beside them.
 COLUMNS = ["epoch", "steps", "seconds", "diverged", "device"]
-COLUMNS += ["optimizer", "learning_rate", "seed", "chosen", "rung"]
+COLUMNS += ["optimizer", "trial", "learning_rate", "seed", "chosen", "rung"]
 
 
 class Workload:

@@ -29,7 +29,7 @@ class MonitoredVariable:
     missing_rate: str | None = None  # why it has no effective learning rate
     is_frozen: bool = False  # an optimizer holds it, but it is not trainable
     before: Any = None  # a copy of the weights before the step that is measured
-    # For details only: each costs memory while the model trains.
+    # Only what was asked for: each costs memory while the model trains.
     ever_updated: Any = None  # which weights have ever been updated
     start: tf.Tensor | None = None  # the weights before training, if the mask above needs them
     tracked: list = dataclasses.field(default_factory=list)  # indices of single weights

@@ -129,7 +129,7 @@ class Evidence:
         x, y: a batch of inputs, and its labels; each may be None.
 
     Raises:
-        ValueError: there are several models, or the model cannot be called with `x`.
+        ValueError: there are several models and `x`, or the model cannot be called with it.
     """
 
     def __init__(self, history, models, optimizers, names, start=0, x=None, y=None):

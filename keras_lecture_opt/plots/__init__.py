@@ -4,7 +4,7 @@ Each function takes one `Descent`, several, or a dict from labels to descents; `
 monitors measured, `learning_rates` what `find_learning_rate` found. The title says what all
 descents share, the labels say what differs. `figsize`, in inches, and `dpi` are matplotlib's: with
 `figsize=(9.6, 5.4), dpi=200` a picture has 1920 x 1080 pixels. `animate` needs the extra "plot" for
-films as MP4 or HTML (`pip install '.[plot]'` in the clone).
+all films but a .gif (`pip install '.[plot]'` in the clone).
 """
 
 from keras_lecture_opt.plots._descents import losses, panels, paths, rates

@@ -101,7 +101,7 @@ def animate(
     Raises:
         TypeError: an argument has the wrong type.
         ValueError: `file` ends in something else, or another argument is not allowed.
-        ImportError: `file` ends in .mp4 or .html, and the extra "plot" is not installed.
+        ImportError: the extra "plot" is not installed, which all but a .gif need.
         OSError: `file` cannot be written.
     """
     fps = check_number("fps", fps, "a number from 1 to 100", lambda x: 1 <= x <= 100)
