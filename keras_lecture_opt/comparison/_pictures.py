@@ -9,7 +9,7 @@ from scipy import stats
 from keras_lecture_opt._arguments import must_be
 from keras_lecture_opt.comparison import _costs
 from keras_lecture_opt.comparison._differences import SIGNIFICANT, blocks
-from keras_lecture_opt.comparison._run import diverged
+from keras_lecture_opt.comparison._run import diverged, median_seconds
 from keras_lecture_opt.comparison._search import text
 from keras_lecture_opt.comparison._tables import at_end
 from keras_lecture_opt.plots import _style
@@ -32,7 +32,7 @@ def curves(study, quantity, ax, over, figsize, dpi):
                 out = int(np.isnan(runs[:, 0]).sum())
                 label = f"{name}, η {text(study.hyperparameters[name])}"
                 label += f", {out} of {len(runs)} diverged" * bool(out)
-                ends = study.ends_of_epochs(name, over)
+                ends = ends_of_epochs(study, name, over)
                 axes.plot(ends, mean, **lines[name], label=_style.wrap(label))
                 band = {"color": lines[name]["color"], "alpha": 0.2, "linewidth": 0}
                 axes.fill_between(ends, low, high, **band)
@@ -42,6 +42,19 @@ def curves(study, quantity, ax, over, figsize, dpi):
         if over != "seconds":
             axes.xaxis.get_major_locator().set_params(integer=True)
     return axes
+
+
+def ends_of_epochs(study, name, unit):
+    """Return when the epochs of an optimizer end, at its chosen hyperparameters.
+
+    Seconds are epochs times the median epoch of all seeds: neither tracing nor a pause counts.
+    """
+    runs = study.runs(name)
+    rows = max(runs, key=len)
+    if unit == "seconds":
+        each = median_seconds([row for rows in runs for row in rows])
+        return each * np.arange(1, 1 + len(rows))
+    return np.array([row[unit] for row in rows])
 
 
 def measured(study, name, quantity):

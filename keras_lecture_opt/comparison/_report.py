@@ -11,7 +11,7 @@ from keras_lecture_opt.comparison import _costs, _proposals, _search, _tables
 from keras_lecture_opt.comparison._differences import POWER, SIGNIFICANT, seeds_for, spread, visible
 from keras_lecture_opt.comparison._engine import duration
 from keras_lecture_opt.comparison._run import diverged
-from keras_lecture_opt.comparison._statistics import MOST
+from keras_lecture_opt.comparison._statistics import MOST, repeated_searches
 from keras_lecture_opt.comparison._tables import at_end, listed, markdown_table, plural, size
 
 MARK = "<!-- Written by keras_lecture_opt.comparison -->"
@@ -62,7 +62,7 @@ def sections(study):
     yield from rates(study) if study.is_grid else costs(study)
     yield "## What if the search had been shorter?"
     sizes = sorted({min(size, len(study.rates)) for size in BUDGETS})
-    found = {size: study.after_search(size) for size in sizes}
+    found = {size: after_search(study, size) for size in sizes}
     yield from budgets(study, found)
     yield "## What was done?"
     yield " ".join(protocol(study))
@@ -305,6 +305,14 @@ def part(values):
     """Return a part of a range in words."""
     first, last = (_search.text({"learning_rate": value}) for value in (values[0], values[-1]))
     return first if first == last else f"{first} to {last}"
+
+
+def after_search(study, trials):
+    """Return what a search with few trials would have reached: dict from names to arrays."""
+    return {
+        name: repeated_searches(study.values(name, 0), trials, seed)
+        for seed, name in enumerate(study.names)
+    }
 
 
 def budgets(study, found):

@@ -81,6 +81,11 @@ def ended(rows, epochs):
     return len(rows) >= epochs or diverged(rows) or (bool(rows) and STOPPED in rows[-1])
 
 
+def median_seconds(rows):
+    """Return how long an epoch took; those after a callback stopped the run took no time."""
+    return np.median([row["seconds"] for row in rows if row["seconds"]] or [0.0])
+
+
 def diverged(rows):
     """Return whether a run diverged, which ended it."""
     return bool(rows) and rows[-1]["diverged"]

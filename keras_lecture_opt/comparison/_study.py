@@ -19,7 +19,7 @@ from keras_lecture_opt._arguments import check_integer, check_local_path, must_b
 from keras_lecture_opt._files import replacing
 from keras_lecture_opt.comparison import _differences, _report, _search, _statistics, _tables
 from keras_lecture_opt.comparison._identity import describe_optimizer, versions
-from keras_lecture_opt.comparison._run import diverged, ended
+from keras_lecture_opt.comparison._run import diverged, ended, median_seconds
 
 Rows = list[dict[str, Any]]
 # What a study is made with, what it has of its workload, and what was trained, whatever
@@ -257,7 +257,7 @@ class Study:
             ),
             "to_target": np.median(targets, axis=0),
             "reached": sum(epochs < math.inf for epochs, *_ in targets),
-            "epoch_seconds": _median_seconds([row for rows in runs for row in rows]),
+            "epoch_seconds": median_seconds([row for rows in runs for row in rows]),
         }
 
     def _at_edge(self, name, chosen, among):
@@ -275,7 +275,7 @@ class Study:
         for i, row in enumerate(rows if self.target else ()):
             value = row[quantity]
             if value >= goal if mode == "max" else value <= goal:
-                return row["epoch"], row["steps"], (i + 1) * _median_seconds(rows)
+                return row["epoch"], row["steps"], (i + 1) * median_seconds(rows)
         return math.inf, math.inf, math.inf
 
     def _end(self, name, average_last=None):
@@ -301,39 +301,6 @@ class Study:
             average_last: over how many epochs. Defaults to the study's.
         """
         return {name: self.sign * self._end(name, average_last) for name in self.names}
-
-    def after_search(self, trials: int) -> dict[str, np.ndarray]:
-        """Return what a search with few trials would have reached, for each optimizer.
-
-        The search is repeated in every way, with so many of the trials (in a grid: rates) and with
-        resampled seeds, or in 10,000 ways by chance if there are more. Its results are those after
-        the first rung, the only ones that all trials have.
-
-        Args:
-            trials: number of trials, at most all of them.
-
-        Returns:
-            Dict from names to arrays of `choose_by`, of which less is better, as in `values`.
-        """
-        trials = check_integer("trials", trials, 1, len(self.rates))
-        return {
-            name: _statistics.repeated_searches(self.values(name, 0), trials, seed)
-            for seed, name in enumerate(self.names)
-        }
-
-    def ends_of_epochs(self, name: str, unit: str) -> np.ndarray:
-        """Return when the epochs of an optimizer end, at its chosen hyperparameters.
-
-        Args:
-            name: of the optimizer.
-            unit: "epoch", "steps" or "seconds": epochs times the median epoch of all seeds, so that
-                neither tracing nor a pause counts.
-        """
-        rows = max(self.runs(name), key=len)
-        if unit == "seconds":
-            each = _median_seconds([row for rows in self.runs(name) for row in rows])
-            return each * np.arange(1, 1 + len(rows))
-        return np.array([row[unit] for row in rows])
 
     def table(self) -> str:
         """Return the ranking as a table in Markdown."""
@@ -537,8 +504,3 @@ def mean(values):
     if len(values) and np.min(values) > 0:
         return float(np.exp(np.mean(np.log(values))))
     return float(np.mean(values)) if len(values) else math.nan
-
-
-def _median_seconds(rows):
-    """Return how long an epoch took; those after a callback stopped the run took no time."""
-    return np.median([row["seconds"] for row in rows if row["seconds"]] or [0.0])
