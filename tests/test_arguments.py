@@ -105,7 +105,16 @@ UNKNOWN = [  # class, argument, what is suggested
     ("Momentum", "nesterov", "`Nesterov` is a rule of its own."),
     ("RMSProp", "gamma", "Did you mean `rho`?"),
     ("RMSProp", "alpha", "Did you mean `rho` or `learning_rate`?"),  # PyTorch's, a lecture's
-    ("RMSProp", "decay", "A learning rate that decays is a schedule: pass one as `learning_rate`."),
+    (
+        *("RMSProp", "decay"),  # Keras 1's, or Optax's
+        "A learning rate that decays is a schedule: pass one as `learning_rate`. The memory of its "
+        "average is `rho`.",
+    ),
+    ("Adam", "decay", "A learning rate that decays is a schedule: pass one as `learning_rate`."),
+    ("Adam", "LR", "Did you mean `learning_rate`?"),
+    ("Adam", "BETA_1", "Did you mean `beta_1`?"),
+    ("Momentum", "beta", "Did you mean `momentum`?"),
+    ("Nesterov", "use_nesterov", "`Nesterov` is a rule of its own."),
     ("RMSProp", "momentum", "The rules `Momentum` and `Nesterov` have it."),
     ("SteepestDescent", "momentum", "The rules `Momentum` and `Nesterov` have it."),
 ]
@@ -119,6 +128,30 @@ def test_unknown_argument_is_refused_with_what_was_meant(name, argument, suggest
     for give in (cls, functools.partial(set_later, cls())):
         with pytest.raises(ValueError, match=message):
             give(**{argument: 0.5})
+
+
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [
+        *(("Momentum", name) for name in ("nesterov_momentum", "momentum_decay", "gradient_clip")),
+        *(("Adam", name) for name in ("clipnorm_global", "learning_rate_power", "ema_decay")),
+    ],
+)
+def test_nothing_is_suggested_that_means_something_else(name, argument):
+    message = f"{name}: argument `{argument}` is not recognized. Its arguments are learning_rate, "
+    with pytest.raises(ValueError, match=message):
+        getattr(keras_lecture_opt, name)(**{argument: 0.5})
+
+
+def test_what_only_other_rules_have_is_refused_later_too():
+    for name, arguments in (
+        ("SteepestDescent", ("beta1", "mu", "eps", "rho", "beta_1", "epsilon")),
+        ("RMSProp", ("mu", "beta_1", "betas")),
+        ("Adam", ("rho", "mu", "gamma")),
+    ):
+        for argument in arguments:
+            with pytest.raises(ValueError, match=f"{name}: argument `{argument}` is not recogn"):
+                setattr(getattr(keras_lecture_opt, name)(), argument, 0.5)
 
 
 def test_attributes_that_are_no_arguments_may_be_set():

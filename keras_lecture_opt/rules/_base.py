@@ -14,6 +14,7 @@ from keras_lecture_opt.rules._hyperparameters import (
     LearningRate,
     arguments_of_rule,
     check_argument,
+    is_of_some_rule,
     refuse_unknown,
     suggest,
 )
@@ -111,7 +112,9 @@ class LectureOptimizer(CompiledUpdate):
             return False
         if not type(self).__module__.startswith(f"{__package__}."):
             return False  # a rule of your own may call its attributes what it likes
-        return not (hasattr(self, name) or name in self.slot_names) and suggest(name, known)
+        if hasattr(self, name) or name in self.slot_names:
+            return False
+        return is_of_some_rule(name.lower()) or suggest(name, known)
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
         """Create the rule's state for these model variables, all zeros, once."""

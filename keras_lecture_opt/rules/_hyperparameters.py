@@ -38,11 +38,11 @@ class Hyperparameter:
 HYPERPARAMETERS = {
     "learning_rate": Hyperparameter("η", *NOT_NEGATIVE, ("lr", "eta", "alpha", "step_size")),
     # 1 is a world without friction: worth showing, and well defined.
-    "momentum": Hyperparameter("μ", *UNIT, ("mu",)),
+    "momentum": Hyperparameter("μ", *UNIT, ("mu", "beta")),
     # At 1 an average that starts at zero stays there.
-    "rho": Hyperparameter("γ", *BELOW_ONE, ("gamma", "alpha")),
-    "beta_1": Hyperparameter("β₁", *BELOW_ONE, ("beta1", "b1", "betas")),
-    "beta_2": Hyperparameter("β₂", *BELOW_ONE, ("beta2", "b2", "betas")),
+    "rho": Hyperparameter("γ", *BELOW_ONE, ("gamma", "alpha", "beta")),
+    "beta_1": Hyperparameter("β₁", *BELOW_ONE, ("beta1", "b1", "betas", "beta")),
+    "beta_2": Hyperparameter("β₂", *BELOW_ONE, ("beta2", "b2", "betas", "beta")),
     "epsilon": Hyperparameter("ε", *NOT_NEGATIVE, ("eps",)),
 }
 
@@ -50,10 +50,14 @@ HYPERPARAMETERS = {
 ELSEWHERE = {
     "momentum": "The rules `Momentum` and `Nesterov` have it.",
     "nesterov": "`Nesterov` is a rule of its own.",
+    "use_nesterov": "`Nesterov` is a rule of its own.",
     "amsgrad": "`keras.optimizers.Adam` has it.",
     "centered": "`keras.optimizers.RMSprop` has it.",
     "initial_accumulator_value": "`keras.optimizers.Adagrad` has it.",
 }
+
+# A learning rate that falls, in Keras 1 and 2 and in PyTorch; but `decay` is rho in Optax.
+DECAYS = ("decay", "lr_decay", "learning_rate_decay")
 
 WITH_STATE = ("use_ema", "gradient_accumulation_steps")  # variables that `build` makes
 
@@ -124,15 +128,26 @@ def refuse_unknown(rule, arguments, known):
             )
 
 
+def is_of_some_rule(name):
+    """Whether an argument of some rule, here or elsewhere, has this name."""
+    return name in {*HYPERPARAMETERS, *ELSEWHERE, *DECAYS} or bool(hyperparameters_called(name))
+
+
+def hyperparameters_called(name):
+    """Return the names that others' names have here: `alpha` is eta in lectures, rho in PyTorch."""
+    return [own for own, known in HYPERPARAMETERS.items() if name in known.other_names]
+
+
 def suggest(argument, known):
     """Return a sentence on what was probably meant by an argument that is not known, or ""."""
-    if argument in ELSEWHERE:
-        return f" {ELSEWHERE[argument]}"
-    # Keras 1 and 2 lowered the learning rate by `decay`, PyTorch by `lr_decay`.
-    if "decay" in argument and "weight" not in argument:
-        return " A learning rate that decays is a schedule: pass one as `learning_rate`."
-    # `alpha` is the learning rate in lectures, and rho in PyTorch; `betas` are two.
-    meant = [n for n, h in HYPERPARAMETERS.items() if argument in h.other_names and n in known]
-    meant = meant or difflib.get_close_matches(argument, known, n=1)
+    lower = argument.lower()
+    if lower in DECAYS:
+        memory = " The memory of its average is `rho`." * ("rho" in known)
+        return f" A learning rate that decays is a schedule: pass one as `learning_rate`.{memory}"
+    meant = [name for name in (lower, *hyperparameters_called(lower)) if name in known]
+    if lower in ELSEWHERE and not meant:
+        return f" {ELSEWHERE[lower]}"
+    # A suggestion that is followed must not change something else: these are slips of the finger.
+    meant = meant or difflib.get_close_matches(lower, known, n=1, cutoff=0.82)
     names = [f"`{name}`" for name in sorted(meant, key="learning_rate".__eq__)]
     return f" Did you mean {' or '.join(names)}?" if names else ""
