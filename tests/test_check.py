@@ -351,6 +351,8 @@ def test_several_outputs_are_judged_one_by_one():
             ("softmax over one unit", ("one",)),
             ("labels do not fit", ("three",)),
         }
+    with pytest.raises(ValueError, match=r"`y` must be a dict with keys among .*not \{'other'\}"):
+        check(model, X, {"a": CLASSES, "other": TWO})
     with pytest.raises(ValueError, match="`y` must have labels for 2 outputs, not for 3"):
         check(model, X, [TWO, TWO, TWO])
     with pytest.raises(ValueError, match="`y` must have labels for one output, not for 2"):
@@ -449,11 +451,26 @@ def test_nothing_is_built_or_changed():
         assert np.array_equal(old, np.array(new))
 
 
+def test_labels_with_axes_that_outputs_do_not_have():
+    """Keras would compare each output with the labels of every example."""
+    y = RNG.normal(size=(60, 3))
+    for labels, problem in (
+        (y, None),
+        (y[:, :, np.newaxis], None),  # which Keras drops
+        (y[:, np.newaxis], "of shape (1, 3), and outputs are of shape (3,)"),
+        (np.stack([y, y], axis=1), "of shape (2, 3)"),
+    ):
+        verdicts = found(3, None, "mse", y=labels)
+        assert [v.fault for v in verdicts] == ["labels do not fit"] * bool(problem)
+        assert (problem or "") in str(verdicts)
+
+
 @pytest.mark.parametrize(
     ("x", "y", "message"),
     [
         (X[:, :2], None, "`x` must be a batch of inputs, as the model takes it"),
         (X[:1], None, "`x` must have at least 2 examples, not 1"),
+        (X[:0], CLASSES[:0], "`x` must have at least 2 examples, not 0"),
         (X, CLASSES[:50], "`x` and `y` must be equally long, not 60 and 50"),
         (X, np.array(["cat"] * 60), "`y` must be numbers"),
         (3.0, None, "`x` must be arrays or tensors"),

@@ -277,11 +277,14 @@ def labels_not_finite(output):
 @OUTPUTS.enter(lambda o: o.y is not None and o.kind, "certain")
 def labels_do_not_fit(output):
     """Labels that no output can reach, or that the loss takes for something else."""
-    y = output.counted(output.y)
+    loss, units, rank = output.words, output.units, len(output.shape)
+    given = output.y
+    if given.ndim == rank + 1 > 1 and given.shape[-1] == 1:  # an axis that Keras drops
+        given = given[..., 0]
+    y = output.counted(given)
     if not y.size or not np.isfinite(y).all():
         return
     low, high = float(y.min()), float(y.max())
-    loss, units, rank = output.words, output.units, len(output.shape)
     columns = y.shape[-1] if y.ndim > 1 else 1
     is_masked = {*np.unique(y)} == {-1, 0, 1}  # sample weights may leave out −1
     if rank > 2 and lacks_axes(output):
@@ -290,6 +293,9 @@ def labels_do_not_fit(output):
             advice = "leave out the last `return_sequences=True`, or give each step a label"
         else:
             advice = "put a `Flatten` or a pooling layer before the last one"
+    elif 0 < rank < given.ndim:
+        problem = f"of shape {given.shape[1:]}, and outputs are of shape {output.shape[1:]}"
+        advice = "give each example labels of the shape of its outputs"
     elif rank == 2 and output.kind != "sparse" and columns != units:
         problem = f"in rows of {columns}, and outputs are in rows of {units}"
         if columns == 1 and np.isin(y, range(units or 0)).all():
@@ -418,6 +424,8 @@ def outputs(model, x, y):
     for other in lengths:
         if other != examples:
             raise ValueError(f"`x` and `y` must be equally long, not {examples} and {other}.")
+    if examples < 2:
+        raise ValueError(f"`x` must have at least 2 examples, not {examples}.")
     if not model.built:
         return found
     try:
@@ -425,8 +433,6 @@ def outputs(model, x, y):
     except Exception as error:  # of any layer
         text = f"`x` must be a batch of inputs, as the model takes it: {error}"
         raise ValueError(text) from error
-    if any(len(value) < 2 for value in values):
-        raise ValueError(f"`x` must have at least 2 examples, not {len(values[0])}.")
     if len(values) == number:
         for output in found:
             output.values = values[output.index]
@@ -450,7 +456,11 @@ def first(x):
 def labels_of(model, y, found, number):
     """Return the labels of the outputs that are found, of a number of all outputs, as arrays."""
     if isinstance(y, dict):
-        y = [y.get(name) for name in names_of(model) or y]
+        names = names_of(model) or [*y]
+        if unknown := {*y} - {*names}:
+            allowed = f"a dict with keys among {', '.join(names)}"
+            raise ValueError(must_be("y", allowed, unknown))
+        y = [y.get(name) for name in names]
     arrays = y if isinstance(y, (list, tuple)) else [y]
     if len(arrays) == number:
         arrays = [arrays[output.index] for output in found]
