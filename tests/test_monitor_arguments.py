@@ -25,9 +25,12 @@ BAD = {
     "write_images": [(1, TypeError)],
     "tracked_weights": [(-1, ValueError), ("2", TypeError)],
     "seed": [(-1, ValueError), (None, TypeError)],
-    "hparams": [(3, TypeError), ({"batch_size": None}, TypeError), ({1: 2}, TypeError)],
+    "hparams": [
+        *((wrong, TypeError) for wrong in (3, {"batch_size": None}, {1: 2})),
+        *(({"a": wrong}, ValueError) for wrong in (np.nan, 10**400)),
+    ],
     "log_dir": [(b"runs", TypeError), (3, TypeError), ("", ValueError), ("a\0b", ValueError)],
-    "variables": [(3, TypeError), ("(", ValueError), (["a", 1], TypeError)],
+    "variables": [(3, TypeError), ("(", ValueError), (["a", 1], TypeError), ([], ValueError)],
     "detail": [("all", TypeError)],
 }
 

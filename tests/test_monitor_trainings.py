@@ -263,14 +263,14 @@ def test_each_run_is_a_row_and_equal_runs_look_equal(tmp_path):
         ({"beta_1": "high"}, r"'beta_1' is 'high' there and 0\.9 in"),
     ],
 )
-def test_hparams_that_contradict_the_optimizer(hparams, message):
-    model, monitor = (
-        network(keras_lecture_opt.Adam(0.001)),
-        EffectiveLearningRateMonitor(hparams=hparams),
-    )
+def test_hparams_that_contradict_the_optimizer(hparams, message, tmp_path):
+    model = network(keras_lecture_opt.Adam(0.001))
+    monitor = EffectiveLearningRateMonitor(tmp_path, hparams=hparams)
     with pytest.raises(ValueError, match=message):
         fit(model, monitor)
     assert int(model.optimizer.iterations) == 0
+    # The corrected call finds no files, of which it would warn.
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_hparams_that_agree_or_cannot_be_compared():

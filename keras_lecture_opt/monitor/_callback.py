@@ -4,6 +4,7 @@ import contextlib
 import numbers
 import os
 import re
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
@@ -316,6 +317,8 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
         taken = min(filter(None, counts.values()), default=steps_since) - steps_since
         if problem := contradiction(self.hparams, self._training.optimizers):
             if not taken:
+                if self._writer:
+                    self._writer.discard()
                 raise ValueError(problem)
             self._warn(problem)  # its learning rate may have changed since
         self._has_begun = True
@@ -434,6 +437,9 @@ def _check_hparams(hparams):
             isinstance(name, str) and isinstance(value, (bool, int, float, str))
             for name, value in checked.items()
         ):
+            for name, value in checked.items():  # NaN equals nothing, and TensorBoard has floats
+                if not (isinstance(value, str) or abs(value) <= sys.float_info.max):
+                    raise ValueError(must_be("hparams", "finite numbers", {name: value}))
             return checked
     allowed = "a dict from names to numbers, strings and booleans"
     raise TypeError(must_be("hparams", allowed, hparams))
@@ -449,9 +455,11 @@ def _check_variables(variables):
             return re.compile(variables)
         except re.error as error:
             raise ValueError(f"{must_be('variables', allowed, variables)} {error}") from error
-    if isinstance(variables, (list, tuple)) and all(isinstance(v, str) for v in variables):
-        return [*variables]
-    raise TypeError(must_be("variables", allowed, variables))
+    if not isinstance(variables, (list, tuple)) or not all(isinstance(v, str) for v in variables):
+        raise TypeError(must_be("variables", allowed, variables))
+    if not variables:
+        raise ValueError(must_be("variables", allowed, variables))
+    return [*variables]
 
 
 def _check_tracked_weights(tracked_weights):

@@ -73,6 +73,13 @@ class RunWriter:
             file.close()
         self._files = {}
 
+    def discard(self):
+        """Close the files and remove them: nothing has been written."""
+        paths = [file.path for file in self._files.values()]
+        self.close()
+        for path in paths:
+            tf.io.gfile.remove(path)
+
     @np.errstate(all="ignore")  # of a number beyond float32
     def write(self, rows):
         """Write the rows of one step: scalars, histograms and maps."""
