@@ -8,6 +8,9 @@ import re
 
 import numpy as np
 
+# The begin of a URL. One letter before a colon is a drive of Windows.
+SCHEME = re.compile("[A-Za-z][A-Za-z0-9+.-]+:/")
+
 
 def check_number(argument, value, allowed, is_allowed, owner="", kind=numbers.Real):
     """Return the value as a Python number.
@@ -53,26 +56,37 @@ def check_boolean(argument, value, owner=""):
     return bool(value)
 
 
-def check_path(argument, value):
+def check_path(argument, value, is_local=False):
     """Return the path as a string, with `~` expanded."""
     if not isinstance(value, (str, os.PathLike)) or isinstance(os.fspath(value), bytes):
         raise TypeError(must_be(argument, "a string or a pathlib.Path", value))
     path = os.fspath(value)
     if not path or "\0" in path:
         raise ValueError(must_be(argument, "a path, not empty and without a null character", value))
-    # pathlib makes one slash of a URL's two. One letter before a colon is a drive of Windows.
-    if not isinstance(value, str) and re.match("[A-Za-z][A-Za-z0-9+.-]+:/", path):
+    if is_local:
+        if SCHEME.match(path):
+            raise ValueError(must_be(argument, "a path in a local file system", value))
+    elif SCHEME.match(path) and "://" not in path:  # pathlib makes one slash of a URL's two
         url = path.replace(":/", "://", 1)
-        raise ValueError(f"{must_be(argument, 'a string if it is a URL', value)} Pass {url!r}.")
+        allowed = "a string with two slashes if it is a URL"
+        raise ValueError(f"{must_be(argument, allowed, value)} Pass {url!r}.")
     return os.path.expanduser(path)
 
 
 def check_local_path(argument, value):
     """Return the path as a `pathlib.Path`, with `~` expanded; raise if it is a URL."""
-    path = check_path(argument, value)
-    if "://" in path:
-        raise ValueError(must_be(argument, "a path in a local file system", value))
-    return pathlib.Path(path)
+    return pathlib.Path(check_path(argument, value, is_local=True))
+
+
+def check_text(text, message):
+    """Raise if matplotlib cannot draw the text: between two dollar signs it reads TeX."""
+    from matplotlib import cbook, mathtext  # they take long to load, and few calls need them
+
+    if cbook.is_math_text(text):
+        try:
+            mathtext.MathTextParser("path").parse(text)
+        except ValueError as error:
+            raise ValueError(f"{message} {error}") from error
 
 
 def must_be(argument, allowed, value, owner=""):

@@ -20,11 +20,11 @@ def replacing(path, message="{} cannot be written: {}"):
 
     The folder must exist. `message` is what an OSError says of the path and of what happened.
     """
-    if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, message.format(path, "it is a folder"))
     # The ending names a film's format. Several processes may write the same file.
     part = path.with_name(f"part.{os.getpid()}.{path.name}")
     try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
         part.touch()  # fails now, not after what takes long
         yield part
         part.replace(path)

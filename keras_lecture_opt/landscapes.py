@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 import keras
 import numpy as np
 import tensorflow as tf
-from matplotlib.mathtext import MathTextParser
 from numpy.typing import ArrayLike
 
 from keras_lecture_opt import rules
-from keras_lecture_opt._arguments import check_integer, check_numbers, must_be
+from keras_lecture_opt._arguments import check_integer, check_numbers, check_text, must_be
 from keras_lecture_opt.rates import (
     effective_learning_rate,
     has_formula,
@@ -67,13 +66,14 @@ class Surface:
         owner = f"Surface {self.name!r}"
         if not isinstance(self.name, str) or not self.name:
             raise TypeError(must_be("name", "a string that is not empty", self.name))
+        check_text(self.name, must_be("name", "text that matplotlib can draw", self.name))
         allowed = (
             "two finite ranges, ((smallest w1, largest w1), (smallest w2, largest w2)), each with "
             "its smaller number first"
         )
         domain = check_numbers("domain", self.domain, (2, 2), allowed, owner).tolist()
-        # From -1e308 to 1e308 there is no finite width.
-        if not all(0 < highest - lowest < np.inf for lowest, highest in domain):
+        # From -1e308 to 1e308 there is no finite width, and pictures have margins.
+        if not all(0 < highest - lowest < 1e305 for lowest, highest in domain):
             raise ValueError(must_be("domain", allowed, self.domain, owner))
         self.point("start", self.start)
         if not isinstance(self.minima, Iterable):
@@ -97,10 +97,7 @@ class Surface:
             return
         if "$" in self.formula:
             raise ValueError(message)
-        try:
-            MathTextParser("path").parse(f"${self.formula}$")
-        except ValueError as error:
-            raise ValueError(f"{message} {error}") from error
+        check_text(f"${self.formula}$", message)
 
     def _check_function(self):
         demand = (

@@ -98,7 +98,7 @@ def _reading(folder):
         yield
     except Exception as error:
         raise OSError(
-            f"MNIST cannot be read from {folder}: {error}\n"
+            f"`data_dir`: MNIST cannot be read from {folder}: {error}\n"
             "If its files are damaged, delete that folder: the next call builds it again."
         ) from error
 

@@ -189,15 +189,22 @@ def test_path_that_was_made_from_a_url_is_refused(url, tmp_path, monkeypatch):
     """pathlib makes one slash of two, and writing would make a local folder "gs:"."""
     monkeypatch.chdir(tmp_path)
     path = pathlib.Path(url)
-    message = f"`folder` must be a string if it is a URL, not {path!r}. Pass {url!r}."
+    message = (
+        f"`folder` must be a string with two slashes if it is a URL, not {path!r}. Pass {url!r}."
+    )
     with pytest.raises(ValueError, match=re.escape(message)):
         check_path("folder", path)
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
-    with pytest.raises(ValueError, match="`folder` must be a string if it is a URL"):
+    with pytest.raises(ValueError, match="`folder` must be a string with two slashes if it is"):
         keras_lecture_opt.several_machines.Backup(model, path)
     with pytest.raises(ValueError, match="`file` must be a path in a local file system, not '"):
         check_local_path("file", url)
+    for one_slash in (path, str(path)):
+        with pytest.raises(ValueError, match="`file` must be a path in a local file system, not "):
+            check_local_path("file", one_slash)
+    with pytest.raises(ValueError, match="with two slashes if it is a URL"):
+        check_path("folder", str(path))
     assert list(tmp_path.iterdir()) == []
     assert check_path("folder", url) == url
 

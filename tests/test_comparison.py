@@ -588,9 +588,15 @@ def test_part_of_a_study_and_damaged_ones(study, tmp_path):
     (tmp_path / "results.csv").write_text("".join(table[:3]), encoding="utf-8")
     with pytest.raises(ValueError, match=r"damaged .*no rung is complete"):
         comparison.load(tmp_path)
-    (tmp_path / "protocol.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"protocol.json or results.csv in .* is damaged"):
-        comparison.load(tmp_path)
+    for damaged in (b"", b"{}", b"\xff"):
+        (tmp_path / "protocol.json").write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"protocol.json or results.csv in .* is damaged"):
+            comparison.load(tmp_path)
+    with pytest.raises(FileNotFoundError, match="`folder` must be "):
+        comparison.load(tmp_path / "results.csv")
+    for wrong in (-1, 0):
+        with pytest.raises(ValueError, match="`average_last` must be an integer >= 1"):
+            study.ends(wrong)
 
 
 def test_mean_of_the_last_epochs_chooses_and_is_reported(regression):
@@ -1033,6 +1039,8 @@ def test_shuffle_without_the_seed_is_refused():
         ({"optimizers": [Adam]}, TypeError, "`optimizers` must be a dict"),
         ({"optimizers": {Adam: "Adam"}}, TypeError, "`optimizers` must be a dict from names"),
         ({"optimizers": {"a|b": Adam}}, ValueError, "`optimizers` must be names that a table"),
+        ({"optimizers": {"_A": Adam}}, ValueError, "`optimizers` must be names that a table"),
+        ({"optimizers": {"$x_{$": Adam}}, ValueError, "`optimizers` must be names that a table"),
         ({"optimizers": {"Adam": 0.1}}, TypeError, "`optimizers` must be a dict from names"),
         ({"optimizers": {"Adam": lambda rate: "adam"}}, TypeError, "'Adam' makes 'adam'"),
         ({"learning_rates": 0.1}, TypeError, "`learning_rates` must be a list"),

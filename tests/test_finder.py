@@ -557,6 +557,11 @@ def test_a_schedule_is_scaled_so_that_its_highest_rate_is_the_one_found():
     rates = [float(decayed.learning_rate(step)) for step in range(0, 1000, 5)]
     assert max(rates) == pytest.approx(decayed.rate, rel=0.02)
     assert rates[0] == 0
+    for wrong in (-1, 0, np.nan, np.inf):
+        with pytest.raises(ValueError, match="`factor` must be a finite number > 0"):
+            ScaledSchedule(schedule, wrong)
+    with pytest.raises(TypeError, match="`schedule` must be a LearningRateSchedule"):
+        ScaledSchedule(0.1, 2)
     restored = ScaledSchedule.from_config(decayed.learning_rate.get_config())
     assert [float(restored(step)) for step in range(0, 1000, 5)] == rates
     model = regression(klo.Adam(schedule))

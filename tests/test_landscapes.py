@@ -438,6 +438,7 @@ def test_surface_may_ignore_a_weight():
         (((0, 1), (1, 0)), ValueError),
         (((0, np.nan), (0, 1)), ValueError),
         (((-1e308, 1e308), (0, 1)), ValueError),  # as wide as no float64
+        (((-8e307, 8e307), (0, 1)), ValueError),  # nor is that with a picture's margins
     ],
 )
 def test_wrong_domain_is_refused(domain, error):

@@ -467,7 +467,9 @@ def test_wrong_files_are_refused_before_anything_is_drawn(descents, tmp_path):
     ):
         plots.animate(descents, tmp_path / "film.avi")
     (tmp_path / "folder.gif").mkdir()
-    for wrong in (tmp_path / "nowhere" / "film.gif", tmp_path / "folder.gif", "/proc/film.gif"):
+    long = tmp_path / f"{'a' * 300}.gif"
+    nowhere = tmp_path / "nowhere" / "film.gif"
+    for wrong in (nowhere, tmp_path / "folder.gif", "/proc/film.gif", long):
         with pytest.raises(OSError, match=f"`file`: {wrong} cannot be written: "):
             plots.animate(descents, wrong)
     for fps in (0, -1, np.nan, np.inf, 101):
@@ -494,9 +496,13 @@ def test_what_is_no_descent_is_refused(draw, wrong):
 )
 def test_label_that_a_legend_leaves_out_is_refused(draw, descents):
     for label in ("_old", ""):
-        message = f'`descents` must be a dict from labels .* begin with "_", not {label!r}'
+        message = f'`descents` must be a dict from different .* begin with "_", not {label!r}'
         with pytest.raises(ValueError, match=message):
             draw({"new": descents[0], label: descents[1]})
+    with pytest.raises(ValueError, match=r"`descents` must be a dict from different .*'0\.1'"):
+        draw({0.1: descents[0], "0.1": descents[1]})
+    with pytest.raises(ValueError, match=r"`descents` must be .*can be drawn, not '\$x_\{\$'"):
+        draw({"$x_{$": descents[0]})
     assert plt.get_fignums() == []
 
 
@@ -591,7 +597,7 @@ def test_training_is_drawn_for_each_run():
     for wrong in ([], {}, {"a": []}, {"a": 3}):
         with pytest.raises(TypeError, match="`runs` must be a monitor, or a dict from labels"):
             plots.training(wrong)
-    with pytest.raises(ValueError, match="`runs` must be a dict from labels that are not empty"):
+    with pytest.raises(ValueError, match="`runs` must be a dict from different labels that are"):
         plots.training({"": monitors["Adam"]})
 
 

@@ -16,7 +16,13 @@ import filelock
 import keras
 import numpy as np
 
-from keras_lecture_opt._arguments import check_integer, check_local_path, check_number, must_be
+from keras_lecture_opt._arguments import (
+    check_integer,
+    check_local_path,
+    check_number,
+    check_text,
+    must_be,
+)
 from keras_lecture_opt._files import make_folder, replacing
 from keras_lecture_opt.comparison import _identity, _proposals, _run, _search
 from keras_lecture_opt.comparison._engine import Engine, check_executor, say
@@ -221,9 +227,11 @@ def _check_optimizers(optimizers):
     for name, make in optimizers.items():
         if not isinstance(name, str) or not callable(make):
             raise TypeError(must_be("optimizers", allowed, {name: make}))
-        if not name.strip() or "|" in name or not name.isprintable():
-            names = "names that a table can show, on one line and without |"
-            raise ValueError(must_be("optimizers", names, name))
+        names = "names that a table and a legend can show: a line without | that no _ begins"
+        message = must_be("optimizers", names, name)
+        if not name.strip() or "|" in name or not name.isprintable() or name.startswith("_"):
+            raise ValueError(message)
+        check_text(name, message)
     return dict(optimizers)
 
 

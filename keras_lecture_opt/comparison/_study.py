@@ -170,7 +170,9 @@ class Study:
             runs that diverged, the sign changed where more is better.
         """
         epochs, _ = self.rungs[rung]
-        begin = max(0, epochs - (average_last or self.average_last))
+        if average_last is None:
+            average_last = self.average_last
+        begin = max(0, epochs - check_integer("average_last", average_last, 1))
 
         def value(rate, seed):
             rows = self.results[name, rate, seed][:epochs]
@@ -454,14 +456,12 @@ def load(folder: str | os.PathLike[str]) -> Study:
     try:
         protocol = json.loads((place / "protocol.json").read_text(encoding="utf-8"))
         with (place / "results.csv").open(newline="", encoding="utf-8") as file:
-            rows = [*csv.DictReader(file)]
-    except FileNotFoundError as error:
+            return _loaded(protocol, [*csv.DictReader(file)])
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         allowed = "a folder of `compare`, after its first rung, or of `Study.report`"
         raise FileNotFoundError(
             f"{must_be('folder', allowed, str(folder))} {error.filename} is not there."
         ) from error
-    try:
-        return _loaded(protocol, rows)
     except (KeyError, TypeError, ValueError) as error:
         text = f"`folder`: protocol.json or results.csv in {folder} is damaged"
         raise ValueError(f"{text} ({type(error).__name__}: {error}).") from error

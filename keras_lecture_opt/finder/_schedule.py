@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_lecture_opt._arguments import check_number, must_be
 from keras_lecture_opt._keras_private import learning_rate_or_schedule
 
 SAMPLES = np.unique(np.geomspace(1, 1e7, 400).astype(int)) - 1  # steps
@@ -16,7 +17,11 @@ class ScaledSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
     Args:
         schedule: a `keras.optimizers.schedules.LearningRateSchedule`.
-        factor: a number > 0.
+        factor: a finite number > 0.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: `factor` is not allowed.
 
     Example:
 
@@ -28,7 +33,11 @@ class ScaledSchedule(keras.optimizers.schedules.LearningRateSchedule):
     """
 
     def __init__(self, schedule: keras.optimizers.schedules.LearningRateSchedule, factor: float):
-        self.schedule, self.factor = schedule, factor
+        if not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+            raise TypeError(must_be("schedule", "a LearningRateSchedule", schedule))
+        allowed = "a finite number > 0"
+        self.factor = check_number("factor", factor, allowed, lambda x: 0 < x < np.inf)
+        self.schedule = schedule
 
     def __call__(self, step: Any) -> Any:
         return self.schedule(step) * self.factor

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_lecture_opt._arguments import must_be
+from keras_lecture_opt._arguments import check_text, must_be
 from keras_lecture_opt.landscapes import Descent
 from keras_lecture_opt.rules._hyperparameters import HYPERPARAMETERS
 
@@ -30,9 +30,10 @@ def labeled(argument, given):
         return [], given
     labels = list(map(str, given))
     for label in labels:
-        if not label or label.startswith("_"):
-            allowed = 'a dict from labels that are not empty and do not begin with "_"'
+        if not label or label.startswith("_") or labels.count(label) > 1:
+            allowed = 'a dict from different labels that are not empty and do not begin with "_"'
             raise ValueError(must_be(argument, allowed, label))
+        check_text(label, must_be(argument, "a dict from labels that can be drawn", label))
     return labels, list(given.values())
 
 
