@@ -217,7 +217,9 @@ def test_path_with_a_colon_is_a_path(local):
 
 def test_class_of_a_schedule_is_refused(rule):
     """It is callable; without this check, training would fail at its first step."""
-    with pytest.raises(TypeError, match="a schedule or a callable, not <class"):
+    with pytest.raises(TypeError, match="a callable without arguments, not <function"):
+        keras_lecture_opt.Adam(lambda step: 0.1)
+    with pytest.raises(TypeError, match="a schedule or a callable without arguments, not <class"):
         rule(learning_rate=keras.optimizers.schedules.ExponentialDecay)
 
 

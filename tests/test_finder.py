@@ -620,6 +620,9 @@ def test_inputs_that_are_not_finite_are_named():
         ({"batch_size": 0}, ValueError, "`batch_size` must be an integer >= 1"),
         ({"verbose": "loud"}, ValueError, '`verbose` must be "auto", 0, 1 or 2'),
         ({"class_weight": [1, 2]}, TypeError, "`class_weight` must be a dict"),
+        ({"class_weight": {0: -1.0}}, ValueError, "`class_weight` must be a dict"),
+        ({"class_weight": {"a": 1.0}}, TypeError, "`class_weight` must be a dict"),
+        ({"y": np.array(["cat"] * 320)}, TypeError, "`y` must be numbers"),
         ({"y": np.where(Y > 0, np.inf, Y)}, ValueError, "At every learning rate"),
         ({"steps": 99}, ValueError, "`steps` must be an integer >= 100"),
         (

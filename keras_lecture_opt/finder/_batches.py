@@ -1,12 +1,13 @@
 """The first batches of a training, from whatever `fit` takes, read without a trace."""
 
 import itertools
+import numbers
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_lecture_opt._arguments import check_integer, must_be
+from keras_lecture_opt._arguments import check_integer, check_number, must_be
 
 MOST_BYTES = 2**30  # of batches in memory; a network of many steps then sees them again
 
@@ -24,9 +25,13 @@ def batches_of(x, y, batch_size, sample_weight, class_weight, number):
         found = _copy(x).repeat() if isinstance(x, tf.data.Dataset) else _of_py_dataset(x)
     else:
         found = _of_arrays(x, y, sample_weight, batch_size)
-    if class_weight is not None and not isinstance(class_weight, dict):
-        allowed = "a dict from the numbers of classes to weights"
-        raise TypeError(must_be("class_weight", allowed, class_weight))
+    if class_weight is not None:
+        allowed = "a dict from the numbers of classes to finite weights >= 0"
+        if not isinstance(class_weight, dict):
+            raise TypeError(must_be("class_weight", allowed, class_weight))
+        for label, weight in class_weight.items():
+            check_number("class_weight", label, allowed, lambda n: n >= 0, kind=numbers.Integral)
+            check_number("class_weight", weight, allowed, lambda w: 0 <= w < np.inf)
     batches, size = [], 0
     for batch in itertools.islice(found, number):
         batch = _weighted(batch, class_weight)
@@ -51,6 +56,9 @@ def _of_arrays(x, y, sample_weight, batch_size):
         found = f"arrays of {' and '.join(map(str, sorted(lengths)))} examples"
         raise ValueError(f"`x`, `y` and `sample_weight` must be {allowed}, not {found}.")
     (examples,) = lengths
+    labels = [np.asarray(part) for part in keras.tree.flatten(y) if part is not None]
+    if any(array.dtype.kind in "OSU" for array in labels):
+        raise TypeError(must_be("y", "numbers", y))
     data = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
     arrays = [None if part is None else np.asarray(part) for part in keras.tree.flatten(data)]
     batch_size = check_integer("batch_size", 32 if batch_size is None else batch_size, 1)

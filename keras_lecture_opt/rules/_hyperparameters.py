@@ -1,6 +1,7 @@
 """The rules' hyperparameters and Keras's arguments: symbols, allowed values, other names."""
 
 import difflib
+import inspect
 import math
 import numbers
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_lecture_opt._arguments import check_boolean, check_number
+from keras_lecture_opt._arguments import check_boolean, check_number, must_be
 
 # A number, a Keras schedule (which is called with the step), a callable without arguments.
 LearningRate = float | Callable[..., Any]
@@ -105,9 +106,17 @@ def check_argument(rule, argument, value):
 
 def _check_learning_rate(rule, value):
     known = HYPERPARAMETERS["learning_rate"]
-    allowed = f"{known.allowed}, a schedule or a callable"
+    allowed = f"{known.allowed}, a schedule or a callable without arguments"
+    if isinstance(value, keras.optimizers.schedules.LearningRateSchedule):
+        return value
     # The class of a schedule is callable, too: a mistake.
     if callable(value) and not isinstance(value, type):
+        try:
+            inspect.signature(value).bind()
+        except ValueError:  # of a function in C nobody knows the arguments
+            pass
+        except TypeError as error:
+            raise TypeError(must_be("learning_rate", allowed, value, rule)) from error
         return value
     if isinstance(value, (keras.Variable, tf.Variable, tf.Tensor)):
         static = tf.get_static_value(tf.convert_to_tensor(value))
