@@ -8,7 +8,7 @@ import re
 
 import numpy as np
 
-# The begin of a URL. One letter before a colon is a drive of Windows.
+# How a URL begins. One letter before a colon is a drive of Windows.
 SCHEME = re.compile("[A-Za-z][A-Za-z0-9+.-]+:/")
 
 

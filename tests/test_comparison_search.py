@@ -239,7 +239,7 @@ def test_report_of_a_search(study, tmp_path, monkeypatch):
     assert axes.get_xlabel() == "seconds"
     with pytest.raises(ValueError, match="`over` must be"):
         loaded.curves(over="hours")
-    with pytest.raises(ValueError, match="`costs` shows this"):
+    with pytest.raises(ValueError, match="`sensitivity` shows one grid for"):
         loaded.sensitivity()
     lines = (folder / "results.csv").read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("optimizer,trial,learning_rate,beta_1,momentum,seed,chosen,rung")

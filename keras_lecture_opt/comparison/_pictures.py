@@ -83,7 +83,7 @@ def intervals(table):
 def sensitivity(study, ax, figsize, dpi):
     """Draw `Study.sensitivity`."""
     if not study.is_grid:
-        raise ValueError("`sensitivity` shows one grid for all optimizers. `costs` shows this.")
+        raise ValueError("`sensitivity` shows one grid for all optimizers. Call `costs`.")
     rates = np.array(study.rates)
     with _style.canvas(ax, (10, 6), figsize, dpi) as axes:
         drawn = []

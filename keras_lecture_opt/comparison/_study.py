@@ -193,8 +193,8 @@ class Study:
         """Return all results, for a CSV file or a table: a list of dicts, one for each epoch.
 
         `rung` is the one, from 1, in which the epoch was trained, and `chosen` whether the rate was
-        chosen in the end. `steps` and `seconds`, of training alone, count from the run's begin. But
-        for a grid, `trial` is its number, and each hyperparameter has a column.
+        chosen in the end. `steps` and `seconds`, of training alone, count from the run's begin. If
+        no grid was tried, `trial` is its number, and each hyperparameter has a column.
         """
         result, chosen = [], {name: self._chosen(name) for name in self.names}
         searched = {key: "" for trials in self.trials.values() for key in trials[self.rates[0]]}
