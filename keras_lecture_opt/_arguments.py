@@ -67,7 +67,8 @@ def check_path(argument, value, is_local=False):
         if SCHEME.match(path):
             raise ValueError(must_be(argument, "a path in a local file system", value))
     elif SCHEME.match(path) and "://" not in path:  # pathlib makes one slash of a URL's two
-        url = path.replace(":/", "://", 1)
+        has_host = not path.startswith(("file:", "hdfs:"))
+        url = path.replace(":/", "://" if has_host else ":///", 1)
         allowed = "a string with two slashes if it is a URL"
         raise ValueError(f"{must_be(argument, allowed, value)} Pass {url!r}.")
     return os.path.expanduser(path)
@@ -82,9 +83,9 @@ def check_text(text, message):
     """Raise if matplotlib cannot draw the text: between two dollar signs it reads TeX."""
     from matplotlib import cbook, mathtext  # they take long to load, and few calls need them
 
-    if cbook.is_math_text(text):
+    for line in filter(cbook.is_math_text, text.split("\n")):
         try:
-            mathtext.MathTextParser("path").parse(text)
+            mathtext.MathTextParser("path").parse(line)
         except ValueError as error:
             raise ValueError(f"{message} {error}") from error
 

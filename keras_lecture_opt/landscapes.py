@@ -44,7 +44,7 @@ class Surface:
 
     Raises:
         TypeError: `function` does not compute such a loss, or an argument has the wrong type.
-        ValueError: `domain`, `start`, `minima` or `formula` is not valid.
+        ValueError: `name`, `domain`, `start`, `minima` or `formula` is not valid.
 
     Example:
 
@@ -69,7 +69,7 @@ class Surface:
         check_text(self.name, must_be("name", "text that matplotlib can draw", self.name))
         allowed = (
             "two finite ranges, ((smallest w1, largest w1), (smallest w2, largest w2)), each with "
-            "its smaller number first"
+            "its smaller number first and less than 1e305 wide"
         )
         domain = check_numbers("domain", self.domain, (2, 2), allowed, owner).tolist()
         # From -1e308 to 1e308 there is no finite width, and pictures have margins.

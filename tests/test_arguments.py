@@ -147,7 +147,7 @@ def test_what_only_other_rules_have_is_refused_later_too():
     for name, arguments in (
         ("SteepestDescent", ("beta1", "mu", "eps", "rho", "beta_1", "epsilon")),
         ("RMSProp", ("mu", "beta_1", "betas")),
-        ("Adam", ("rho", "mu", "gamma")),
+        ("Adam", ("rho", "mu", "MU", "gamma")),
     ):
         for argument in arguments:
             with pytest.raises(ValueError, match=f"{name}: argument `{argument}` is not recogn"):
@@ -205,6 +205,8 @@ def test_path_that_was_made_from_a_url_is_refused(url, tmp_path, monkeypatch):
             check_local_path("file", one_slash)
     with pytest.raises(ValueError, match="with two slashes if it is a URL"):
         check_path("folder", str(path))
+    with pytest.raises(ValueError, match="Pass 'file:///runs'"):
+        check_path("folder", pathlib.Path("file:///runs"))
     assert list(tmp_path.iterdir()) == []
     assert check_path("folder", url) == url
 

@@ -588,7 +588,9 @@ def test_part_of_a_study_and_damaged_ones(study, tmp_path):
     (tmp_path / "results.csv").write_text("".join(table[:3]), encoding="utf-8")
     with pytest.raises(ValueError, match=r"damaged .*no rung is complete"):
         comparison.load(tmp_path)
-    for damaged in (b"", b"{}", b"\xff"):
+    protocol = json.loads((tmp_path / "protocol.json").read_text())
+    others = ({}, protocol | {"optimizers": []}, protocol | {"optimizers": {}})
+    for damaged in (b"", b"\xff", *(json.dumps(other).encode() for other in others)):
         (tmp_path / "protocol.json").write_bytes(damaged)
         with pytest.raises(ValueError, match=r"protocol.json or results.csv in .* is damaged"):
             comparison.load(tmp_path)
@@ -778,6 +780,11 @@ def test_one_seed_that_diverges_late_does_not_decide_for_the_others(tmp_path):
 def test_rates_are_ranked_by_the_mean_over_seeds(regression):
     losses = {"SGD": {0.1: [[1.0, 1.0], [8.0, 8.0]], 1.0: [[4.0, 4.0], [4.0, 4.0]]}}
     assert made(regression, losses, [(1, 2), (2, 1)]).learning_rates == {"SGD": 1.0}
+
+
+def test_epochs_after_a_stop_took_no_time():
+    assert _run.median_seconds([{"seconds": s} for s in (2.0, 4.0, 0.0, 0.0, 0.0)]) == 3
+    assert _run.median_seconds([]) == 0
 
 
 def test_pause_does_not_count_and_each_rung_has_its_table(tmp_path):

@@ -188,7 +188,7 @@ def test_how_it_is_compiled(example, main, option, expected, tmp_path, monkeypat
         (
             "--learning-rate nan",
             "Adam: `learning_rate` must be a number >= 0 that float32 can hold, a schedule or a "
-            "callable, not nan",
+            "callable without arguments, not nan",
         ),
         ("--dropout 2", "`dropout` must be a number in [0, 1), not 2.0"),
         ("--steps-per-execution 0", "must be an integer >= 1, not '0'"),

@@ -476,6 +476,13 @@ def test_wrong_name_is_refused(name):
         Surface(name, quadratic.function, DOMAIN, (0, 0))
 
 
+def test_name_that_no_picture_can_show_is_refused():
+    with pytest.raises(ValueError, match="`name` must be text that matplotlib can draw, not "):
+        Surface("$x_{$", quadratic.function, DOMAIN, (0, 0))
+    for name in ("US$ 5\nUS$ 6", "price $5", r"$\eta$"):
+        assert Surface(name, quadratic.function, DOMAIN, (0, 0)).name == name
+
+
 def test_surfaces_and_descents_can_be_sent_to_another_process():
     for surface in landscapes.SURFACES:
         assert pickle.loads(pickle.dumps(surface)) is copy.deepcopy(surface) is surface

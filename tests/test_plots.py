@@ -11,6 +11,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from common import RULES, is_whole
+from matplotlib import animation
 from matplotlib import pyplot as plt
 from monitored import fit, network
 from own_rules import OwnRule
@@ -461,7 +462,8 @@ def test_only_films_need_an_encoder(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["film.gif"]
 
 
-def test_wrong_files_are_refused_before_anything_is_drawn(descents, tmp_path):
+def test_wrong_files_are_refused_before_anything_is_drawn(descents, tmp_path, monkeypatch):
+    monkeypatch.setattr(animation.Animation, "save", None)
     with pytest.raises(
         ValueError, match=r"`file` must end in \.gif, \.mp4 or \.html, not 'film.avi'"
     ):

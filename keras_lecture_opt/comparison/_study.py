@@ -462,7 +462,7 @@ def load(folder: str | os.PathLike[str]) -> Study:
         raise FileNotFoundError(
             f"{must_be('folder', allowed, str(folder))} {error.filename} is not there."
         ) from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError, csv.Error) as error:
         text = f"`folder`: protocol.json or results.csv in {folder} is damaged"
         raise ValueError(f"{text} ({type(error).__name__}: {error}).") from error
 

@@ -1,7 +1,6 @@
 """The first batches of a training, from whatever `fit` takes, read without a trace."""
 
 import itertools
-import numbers
 
 import keras
 import numpy as np
@@ -30,8 +29,9 @@ def batches_of(x, y, batch_size, sample_weight, class_weight, number):
         if not isinstance(class_weight, dict):
             raise TypeError(must_be("class_weight", allowed, class_weight))
         for label, weight in class_weight.items():
-            check_number("class_weight", label, allowed, lambda n: n >= 0, kind=numbers.Integral)
-            check_number("class_weight", weight, allowed, lambda w: 0 <= w < np.inf)
+            label = int(label) if label in (False, True) else label
+            check_number("class_weight", label, allowed, lambda n: float(n).is_integer())
+            check_number("class_weight", np.asarray(weight), allowed, lambda w: 0 <= w < np.inf)
     batches, size = [], 0
     for batch in itertools.islice(found, number):
         batch = _weighted(batch, class_weight)
