@@ -10,6 +10,7 @@ from monitored import VARIABLES, Log, data, detailed, expected_tags, fit, networ
 from own_rules import SignDescent
 
 import keras_lecture_opt
+from keras_lecture_opt import EffectiveLearningRateMonitor
 from keras_lecture_opt.monitor._names import canonical_names
 
 pytestmark = pytest.mark.usefixtures("eagerly")
@@ -219,3 +220,54 @@ def test_rule_of_a_user(tmp_path):
     assert log.last("effective_lr/dense/kernel") == 0.25
     assert log.last("never_updated/dense/kernel") == 0.25
     assert "| scale | 2.0 |" in str(log.last("optimizer/configuration"))
+
+
+def test_names_of_any_letters_are_drawn(tmp_path):
+    """Those of TeX too, which graphs refuse."""
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="$\\x$")])
+    model.compile("sgd", "mse", run_eagerly=True)
+    fit(model, EffectiveLearningRateMonitor(tmp_path), epochs=1)
+    assert "all_layers/step_to_weight" in Log(tmp_path / "train").tags
+
+
+@pytest.mark.parametrize("result", [ValueError("no"), np.ones(3, "float32")])
+def test_formula_that_fails_ends_no_training(result):
+    class Own(keras.optimizers.SGD):
+        def update_step(self, gradient, variable, learning_rate):
+            self.assign_sub(variable, 0.5 * gradient)
+
+    def factor(state, variable, learning_rate, t):
+        if isinstance(result, Exception):
+            raise result
+        return result * variable
+
+    keras_lecture_opt.effective_learning_rate.register(Own)(factor)
+    monitor = EffectiveLearningRateMonitor(update_freq="batch")
+    with pytest.warns(UserWarning, match=r"Not logged in effective_lr: .*: its formula fails: "):
+        fit(network(Own()), monitor, epochs=1)
+    assert monitor.history.select("effective_lr") == []
+    assert monitor.history.select("step", "dense/kernel")
+
+
+def test_small_gradients_beside_the_first_value_of_adagrad():
+    model = network(optimizers.Adagrad(0.1), loss_weights=1e-5)
+    monitor = EffectiveLearningRateMonitor(update_freq="batch")
+    fit(model, monitor, epochs=1)
+    rates = [row.value for row in monitor.history.select("effective_lr", "dense_1/kernel")]
+    np.testing.assert_allclose(rates, 0.1 / np.sqrt(0.1), rtol=1e-5)
+
+
+def test_loss_of_an_epoch_is_what_fit_returns():
+    class Batchwise(keras.Sequential):
+        """Returns the loss of each batch, and Keras takes the mean of the metric at the end."""
+
+        def train_step(self, data):
+            logs = super().train_step(data)
+            return {"loss": 2 * logs["loss"]}
+
+    model = Batchwise([keras.Input((4,)), keras.layers.Dense(2)])
+    model.compile("sgd", "mse")
+    monitor = EffectiveLearningRateMonitor(update_freq="batch")
+    fitted = fit(model, monitor)
+    of_steps = {row.step: row.value for row in monitor.history.select("loss")}  # the last counts
+    assert [of_steps[7], of_steps[14]] == fitted.history["loss"]

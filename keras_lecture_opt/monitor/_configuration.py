@@ -76,13 +76,15 @@ def contradiction(hparams, optimizers):
     """Return a sentence on one of the `hparams` that is not what the optimizer has, or None."""
     configuration = describe(optimizers)
     for name, given in hparams.items():
-        value = configuration.get(name, given)
+        # A run may have a name, too.
+        value = given if name == "name" else configuration.get(name, given)
         if is_off(value) and (is_off(given) or not given):
             agrees = True
         elif all(isinstance(v, (int, float)) for v in (given, value)):
             agrees = math.isclose(given, value, rel_tol=1e-6)
         elif name.endswith("optimizer"):
-            agrees = str(given).lower() in (value.lower(), value.lower().rpartition(".")[2])
+            named = str(given).lower().replace("keras.optimizers.", "keras.")
+            agrees = named in (value.lower(), value.lower().rpartition(".")[2])
         else:  # a schedule or a callable may go by any name
             agrees = name.endswith("learning_rate") or given == value
         if not agrees:

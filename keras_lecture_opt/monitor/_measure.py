@@ -68,6 +68,9 @@ def measure(training, detail, event=None):
     # A rate that is not finite makes its weight NaN, and must be counted.
     known = [m for m in trained if m.missing_rate is None and id(m.optimizer) in learning_rates]
     for m, rate, updated in rates_of(known, learning_rates, detail, found):
+        has_moved = any(found[m.name].get(quantity) for quantity in ("step", "execution"))
+        if has_moved and updated is not None and not updated.any():
+            updated = None  # small squares are lost beside the first value of Keras's Adagrad
         found[m.name] |= numbers_of_rates(m, rate, updated, detail)
     measured = []
     for name, values in found.items():
@@ -98,21 +101,33 @@ def rates_of(monitored, learning_rates, detail, found):
         else:
             alone.append(m)
     for (optimizer, _), group in groups.items():
-        for m, rate, updated in sample_rates(group, learning_rates[optimizer], detail):
+        try:
+            sampled = sample_rates(group, learning_rates[optimizer], detail)
+        except Exception:  # of a formula that a user has registered: told below
+            alone += group
+            continue
+        for m, rate, updated in sampled:
             if np.isfinite(rate).all():
                 yield m, rate, updated
             else:
                 alone.append(m)
     for m in alone:
-        rate = factor_after_step(m.optimizer, m.variable, learning_rates[id(m.optimizer)])
-        is_finite = math.isfinite(tf.reduce_sum(rate))
-        if rate.shape.rank == 0 and is_finite and not needs_all(m, detail):
-            yield m, np.reshape(rate, 1), None
-            continue
-        flatten = np.ravel if needs_all(m, detail) or not is_finite else thin
-        updated = updated_mask(m.optimizer, m.variable)
-        rate = flatten(tf.broadcast_to(rate, m.variable.shape))
-        yield m, rate, updated if updated is None else flatten(updated)
+        try:
+            yield m, *rates_alone(m, learning_rates[id(m.optimizer)], detail)
+        except Exception as error:
+            m.missing_rate = f"its formula fails: {str(error).partition(chr(10))[0]}"
+
+
+def rates_alone(m, learning_rate, detail):
+    """Return the rates of one variable, and which weights have been updated."""
+    rate = factor_after_step(m.optimizer, m.variable, learning_rate)
+    is_finite = math.isfinite(tf.reduce_sum(rate))
+    if rate.shape.rank == 0 and is_finite and not needs_all(m, detail):
+        return np.reshape(rate, 1), None
+    flatten = np.ravel if needs_all(m, detail) or not is_finite else thin
+    updated = updated_mask(m.optimizer, m.variable)
+    rate = flatten(tf.broadcast_to(rate, m.variable.shape))
+    return rate, updated if updated is None else flatten(updated)
 
 
 def needs_all(m, detail):

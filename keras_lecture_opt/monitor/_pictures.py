@@ -60,7 +60,8 @@ def draw_layers(ax, table, quantity, most_names=None):
     ax.set_xticks(ticks, ticks)
     ax.minorticks_off()
     named = np.linspace(0, len(names) - 1, min(len(names), most_names or len(names))).astype(int)
-    ax.set_yticks(named + 0.5, [names[i] for i in named], fontsize=FONT)
+    labels = [names[i] for i in named]  # a layer may be called anything
+    ax.set_yticks(named + 0.5, labels, fontsize=FONT, parse_math=False)
     ax.invert_yaxis()
     return mesh
 

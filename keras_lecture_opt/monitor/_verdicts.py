@@ -141,6 +141,7 @@ class Evidence:
         self._series = series = collections.defaultdict(dict)
         for row in history:
             series[row.variable, row.quantity][row.step] = row.value
+        self.variables = [name for name, quantity in series if quantity == "weight"]
         self.last_step = history[-1].step if history else start
         self.steps = self.age(self.last_step)
         self.loss = series.get(("", "loss"), {})
@@ -436,12 +437,12 @@ def parts(excess):
     return words[min(max(math.ceil(math.log10(max(excess, 1))), 1), 3) - 1]
 
 
-@CHECKS.enter(lambda e: e.kernels or e.loss, "symptom")
+@CHECKS.enter(lambda e: e.variables or e.loss, "symptom")
 def not_finite(evidence):
-    bad = {}
-    for name in evidence.kernels:
-        if steps := not_finite_at(evidence.of(name, "weight")):
-            bad[name] = steps[0]
+    for names in (evidence.kernels, evidence.variables):
+        steps = {name: not_finite_at(evidence.of(name, "weight")) for name in names}
+        if bad := {name: found[0] for name, found in steps.items() if found}:
+            break
     losses = not_finite_at(evidence.loss)
     if bad or losses:
         what = next(iter(bad), "The loss")
