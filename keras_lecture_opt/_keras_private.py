@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras.src.backend.common.global_state import get_global_attribute, set_global_attribute
+from keras.src.backend.common.masking import get_keras_mask
 from keras.src.random.seed_generator import global_seed_generator
 from keras.src.trainers.compile_utils import CompileLoss
 from keras.src.utils.tracking import DotNotTrackScope
@@ -112,6 +113,11 @@ def state_of(optimizer, name, variable):
 def learning_rate_or_schedule(optimizer):
     """The `keras.Variable`, schedule or callable whose number the public `learning_rate` is."""
     return optimizer._learning_rate
+
+
+def is_masked(tensor):
+    """Whether Keras leaves steps of this output of a model out of the loss."""
+    return get_keras_mask(tensor) is not None
 
 
 def is_overwritten(variable):

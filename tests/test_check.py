@@ -8,6 +8,7 @@ from keras import layers, losses
 
 import keras_lecture_opt
 from keras_lecture_opt import check
+from keras_lecture_opt.verdicts import _check
 from keras_lecture_opt.verdicts._objective import best_constant, loss_of, objectives
 
 RNG = np.random.default_rng(0)
@@ -230,7 +231,7 @@ def test_a_model_that_nobody_can_see_into_is_judged_by_its_values():
     for activation, from_logits, is_right in (
         (None, False, False),
         ("softmax", False, True),
-        ("softmax", True, False),
+        ("softmax", True, True),  # Keras takes what goes into it
         (None, True, True),
     ):
         model = Own(activation)
@@ -240,6 +241,52 @@ def test_a_model_that_nobody_can_see_into_is_judged_by_its_values():
         assert not model.built
         model(X)
         assert [v.fault for v in check(model, X, CLASSES)] == [LOGITS] * (not is_right)
+
+
+def test_lengths_that_nobody_knows_before():
+    steps = layers.Embedding(20, 4)(inputs := keras.Input((None,)))
+    steps = layers.Dense(1, "sigmoid")(layers.SimpleRNN(3, return_sequences=True)(steps))
+    model = keras.Model(inputs, layers.Reshape((-1,))(steps))
+    model.compile("sgd", "binary_crossentropy")
+    x = RNG.integers(0, 20, size=(60, 12))
+    assert check(model, x, x % 2) == []
+
+
+def test_softmax_over_another_axis():
+    steps = layers.Dense(1)(inputs := keras.Input((5, 2)))
+    pointer = keras.Model(inputs, layers.Reshape((5,))(layers.Softmax(axis=1)(steps)))
+    pointer.compile("sgd", "sparse_categorical_crossentropy")
+    x = RNG.normal(size=(60, 5, 2))
+    assert check(pointer, x, np.arange(60) % 5) == []
+
+    channels = layers.Permute((2, 1))(layers.Dense(3)(inputs))
+    model = keras.Model(inputs, layers.Softmax(axis=1)(channels))
+    model.compile("sgd", losses.CategoricalCrossentropy(axis=1))
+    one_hot = np.eye(3)[RNG.integers(0, 3, size=(60, 5))]
+    assert check(model, x, np.swapaxes(one_hot, 1, 2)) == []
+
+
+def test_own_loss_may_leave_missing_labels_out():
+    y = np.where(TWO > 0, np.nan, TWO)
+    assert faults(1, None, lambda y, outputs: keras.ops.mean(outputs), y=y) == []
+
+
+def test_large_targets_make_large_gradients_of_the_squared_error_alone():
+    for loss, is_said in (("mse", True), ("mae", False)):
+        [verdict] = found(1, None, loss, y=1000 * RNG.normal(size=60))
+        assert verdict.fault == "targets not scaled"
+        assert ("gradients" in verdict.text) == is_said
+
+
+def test_outputs_of_padded_sequences_are_not_judged():
+    for mask_zero in (False, True):
+        steps = layers.Embedding(20, 4, mask_zero=mask_zero)(inputs := keras.Input((12,)))
+        steps = layers.SimpleRNN(3, return_sequences=True)(steps)
+        model = keras.Model(inputs, layers.Dense(2, "softmax")(steps))
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        x = RNG.integers(0, 20, size=(60, 12))
+        [output] = _check.outputs(model, x, x % 2)
+        assert (output.values is None) == mask_zero
 
 
 def test_several_outputs_that_nobody_can_see():

@@ -469,6 +469,41 @@ def test_saturated_units_and_gradients_that_fade():
     assert found["saturated units"].value == 1
 
 
+def test_loss_of_0_needs_no_gradient():
+    """Of the hinge loss nobody knows what guessing costs."""
+    model = network()
+    model.layers[-1].activation = keras.activations.linear
+    model.compile("sgd", "hinge")
+    pace = {"first/kernel": lambda step: 0.01 * (step < 20)}
+    for loss, found in ((0.0, []), (1.0, ["no gradient"])):
+        assert [*faults(model, pace=pace, loss=dict.fromkeys(STEPS[1:], loss))] == found
+
+
+def test_loss_with_penalties_tells_no_softmax():
+    model = network(kernel_regularizer="l2")
+    assert not faults(model, loss={200: 1.47}, accuracy={200: 0.86})
+
+
+def test_outputs_of_an_own_loss_are_not_compared_with_its_labels():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(1)])
+    model.set_weights([np.zeros((4, 1)), np.zeros(1)])
+    x = np.random.default_rng(0).normal(size=(60, 4))
+    for loss, found in (("mse", True), (lambda y, outputs: keras.ops.mean(outputs), False)):
+        model.compile("sgd", loss)
+        assert ("outputs alike" in faults(model, x, y=x.sum(axis=1))) == found
+
+
+def test_moving_averages_that_lag_are_named():
+    x, y = digits("train", 300)
+    for momentum, is_said in ((0.99, True), (0.5, False)):
+        model = network()
+        flat = layers.BatchNormalization(momentum=momentum)(model.layers[1].output)
+        model = keras.Model(model.inputs, layers.Dense(10, "softmax", name="output")(flat))
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        found = faults(model, x, y=y, loss={200: 1.0})
+        assert ("moving averages" in str(found["no learning"])) == is_said
+
+
 def test_outputs_of_exactly_0_are_alike():
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3, "relu")])
     model.compile("sgd", "mse")

@@ -46,6 +46,7 @@ GUESSING = 0.9  # a loss over that of guessing
 LEARNED, SOLVED = 0.5, 0.15  # the same
 UNSKILLED, SKILLED = 0.1, 0.5  # share of the wrong answers of guessing that are right
 FALLEN = 0.5  # a loss over the first loss
+LAG, FORGOTTEN = 0.8, 5.0  # a loss in training over that without; times a moving average forgets
 PROGRESS = 0.8  # the same, or over that of guessing, of a training that learns something
 SLOW_WAY = 0.1  # of the way from the first loss to that of the labels
 FALLING = 0.99  # the last loss over that in the middle of the training
@@ -231,6 +232,14 @@ class Evidence:
         self.makes_progress = self.has_learned or self.latest_loss < PROGRESS * start
         is_old = self.steps >= ENOUGH and self.guessing is not None
         self.has_failed = is_old and not self.makes_progress
+
+    @property
+    def averages_lag(self):
+        """Whether the model is better in training than here, by what a batch tells it of itself."""
+        layers = [e for e in self.layers if isinstance(e, keras.layers.BatchNormalization)]
+        forgotten = self.steps * (1 - max((layer.momentum for layer in layers), default=0))
+        is_early = layers and forgotten < FORGOTTEN
+        return is_early and self.error is not None and self.shown_loss < LAG * self.error
 
     def _idle(self, x):
         """The share of dead ReLUs of each layer, and of units of other layers that saturate."""
@@ -474,7 +483,8 @@ def no_gradient(evidence):
         if len(since) > 1 and len(sizes) == 1 and any(rates) and math.isfinite(sum(sizes)):
             still[name] = max(steps, default=evidence.start)
     # Of a loss of 0, too, there is no gradient.
-    if still and (evidence.start in still.values() or not evidence.has_learned):
+    is_solved = evidence.has_learned or not evidence.latest_loss
+    if still and (evidence.start in still.values() or not is_solved):
         name = min(still, key=still.get)
         since = evidence.age(still[name])
         dead, _, _ = idle(evidence.dead)
@@ -592,7 +602,8 @@ def dead_units(evidence):
         e.values is not None
         and e.values.ndim == 2
         and e.steps >= ENOUGH
-        and (e.kind in CROSS_ENTROPIES or e.y is not None)
+        and (e.kind in CROSS_ENTROPIES or (e.kind and e.y is not None))
+        and not e.averages_lag
     ),
     "symptom",
 )
@@ -615,7 +626,8 @@ def outputs_alike(evidence):
             )
         alike = f"exactly {'the same' if np.any(last) else 0} for all {len(last)} examples"
         if share:
-            alike = f"nearly the same for all examples: they vary by {share:.1g} of their size"
+            of = "their size" if evidence.kind in CROSS_ENTROPIES else "the labels' spread"
+            alike = f"nearly the same for all examples: they vary by {share:.1g} of {of}"
         text = f"The outputs are {alike}. Likely cause: {cause}"
         yield (), evidence.last_step, share, text
 
@@ -684,10 +696,14 @@ def linear_network(evidence):
 
 # The loss of a softmax over probabilities that are all right. With fewer classes, a network that
 # is unsure reaches it, too.
-@CHECKS.enter(lambda e: e.classes >= 10 and e.accuracy and e.age(max(e.accuracy)) >= ENOUGH)
+@CHECKS.enter(
+    lambda e: e.guessing and e.classes >= 10 and e.accuracy and e.age(max(e.accuracy)) >= ENOUGH
+)
 def probabilities_squashed(evidence):
     step, accuracy = max(evidence.accuracy.items())
     loss = evidence.loss.get(step, 0)
+    if evidence.error is not None:  # without the weights of classes
+        loss = min(loss, evidence.error)
     floor = math.log(1 + (evidence.classes - 1) / math.e)
     if accuracy > ACCURATE and loss > 0.96 * floor:
         text = (
@@ -764,7 +780,12 @@ def no_learning(evidence):
     middle = next(
         (v for s, v in evidence.loss.items() if 2 * evidence.age(s) >= evidence.age(step)), 0
     )
-    if shown < LEARNED * loss:
+    if evidence.averages_lag:
+        cause = (
+            "the moving averages of BatchNormalization lag behind, as the loss in training is "
+            f"{shown:.3g}. Try to train longer, or a smaller `momentum` of these layers."
+        )
+    elif shown < LEARNED * loss:
         cause = (
             "the rows are in an order, so that the last batches are not like these; or layers act "
             "differently in training. Try to shuffle the rows (`fit` takes the last ones for "

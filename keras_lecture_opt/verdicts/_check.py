@@ -170,11 +170,9 @@ def activation_does_not_fit(output):
 
 
 def are_wrong(output):
-    """Whether outputs can only be logits where probabilities are wanted, or the reverse."""
+    """Whether outputs can only be logits where probabilities are wanted."""
     are_probabilities = output.values.min() >= 0 and output.values.max() <= 1
-    if not output.from_logits:
-        return not are_probabilities
-    return are_probabilities and output.values.shape[-1] > 1 and sums_to_1(output.values)
+    return not are_probabilities and not output.from_logits  # Keras sees through a softmax
 
 
 @OUTPUTS.enter(lambda o: o.kind in ("categorical", "sparse"), "certain")
@@ -268,8 +266,9 @@ def nothing_nonlinear_between(output):
         yield (first, second), 0, math.nan, text
 
 
-@OUTPUTS.enter(lambda o: o.y is not None, "certain")
+@OUTPUTS.enter(lambda o: o.y is not None and o.kind, "certain")
 def labels_not_finite(output):
+    """A loss of one's own may leave missing labels out."""
     if not np.isfinite(output.y).all():
         yield output.where, 0, math.nan, not_finite(output.y, f"labels of {output.title}")
 
@@ -296,7 +295,7 @@ def labels_do_not_fit(output):
     elif 0 < rank < given.ndim:
         problem = f"of shape {given.shape[1:]}, and outputs are of shape {output.shape[1:]}"
         advice = "give each example labels of the shape of its outputs"
-    elif rank == 2 and output.kind != "sparse" and columns != units:
+    elif rank == 2 and output.kind != "sparse" and units not in (None, columns):
         problem = f"in rows of {columns}, and outputs are in rows of {units}"
         if columns == 1 and np.isin(y, range(units or 0)).all():
             advice = "they are numbers of classes: use sparse categorical cross-entropy and softmax"
@@ -356,10 +355,11 @@ def absolute_error_of_classes(output):
 def targets_not_scaled(output):
     size = rms(output.y)
     if size > LARGE_TARGETS:
+        squared = ": the first gradients are as large" * (output.kind == "squared")
         text = (
             f"The targets of {output.title} have a root mean square of {size:.3g}, where the first "
-            "outputs are near 1: the first gradients are as large. Train on inputs and targets of "
-            "mean 0 and standard deviation 1."
+            f"outputs are near 1{squared}. Train on inputs and targets of mean 0 and standard "
+            "deviation 1."
         )
         yield output.where, 0, size, text
 
@@ -435,8 +435,9 @@ def outputs(model, x, y):
         raise ValueError(text) from error
     if len(values) == number:
         for output in found:
-            output.values = values[output.index]
-            output.shape = output.shape or output.values.shape
+            output.shape = output.shape or values[output.index].shape
+            if not output.is_masked:  # of a padded sequence, the loss leaves out a part
+                output.values = values[output.index]
     return found
 
 

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_lecture_opt._keras_private import is_masked
 from keras_lecture_opt._resolve import snake_case
 
 # What a loss is called, and its classes in Keras; its functions have the same names in snake case.
@@ -68,6 +69,7 @@ class Output:
     from_logits: bool  # whether the loss takes logits
     ignored: int | None  # the class that the loss leaves out
     is_seen_through: bool  # Keras knows its logits: nothing follows the activation
+    is_masked: bool  # the loss leaves out some of its steps
     y: Any = None  # its labels, an array
     values: Any = None  # what the model puts out, an array
 
@@ -115,7 +117,8 @@ def objectives(model):
             last = layer_before(model, output)
             is_seen_through = activation is not None and activation_of(last) == activation
             ignored = getattr(loss, "ignore_class", None)
-            facts = name, activation, shape, *kind_of(loss), ignored, is_seen_through
+            masked = output is not None and is_masked(output)
+            facts = name, activation, shape, *kind_of(loss), ignored, is_seen_through, masked
             found.append(Output(model, i, *facts))
     return found
 
@@ -139,6 +142,8 @@ def kind_of(loss):
     try:
         loss = keras.losses.get(loss)
     except (TypeError, ValueError):
+        return None, False
+    if getattr(loss, "axis", -1) != -1:  # not over the units
         return None, False
     for kind, (_, *classes) in KINDS.items():
         for cls in (getattr(keras.losses, name) for name in classes):
@@ -279,7 +284,7 @@ def takes_any_scale(model, tensor):
 def activation_of(layer):
     """Return the name of a layer's activation, a key of `RANGES`, or None if it is unknown."""
     if isinstance(layer, keras.layers.Softmax):
-        return "softmax"
+        return "softmax" if layer.axis == -1 else None
     if isinstance(layer, keras.layers.ReLU):
         return None if layer.negative_slope else "relu"
     if isinstance(layer, (*WEIGHTED, keras.layers.SimpleRNN, keras.layers.Activation)):
