@@ -35,6 +35,13 @@ def positive_integer(text):
     return int(text)
 
 
+def seed(text):
+    """A type for argparse: what `keras.utils.set_random_seed` takes."""
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"must be an integer >= 0 and < 2**32, not {text!r}")
+    return int(text)
+
+
 def frequency(text):
     """A type for argparse: the monitor's `update_freq`."""
     return text if text in ("epoch", "batch") else positive_integer(text)
@@ -64,7 +71,7 @@ def add_training_options(parser):
     """Add the options of one training of the lecture's network."""
     parser.add_argument("--epochs", type=positive_integer, default=10, help="default: 10")
     parser.add_argument("--dropout", type=float, default=0.0, help="share dropped; default: 0")
-    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    parser.add_argument("--seed", type=seed, default=0, help="default: 0")
 
 
 def add_mnist_options(parser):

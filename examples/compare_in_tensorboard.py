@@ -40,7 +40,7 @@ def parse(argv=None):
     parser.add_argument("--epochs", type=positive, default=2, help="default: 2")
     parser.add_argument("--batch-size", type=positive, default=128, help="default: 128")
     parser.add_argument("--update-freq", type=_programs.frequency, default=50, help="default: 50")
-    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    parser.add_argument("--seed", type=_programs.seed, default=0, help="default: 0")
     _programs.add_mnist_options(parser)
     now = datetime.datetime.now().isoformat("_", "seconds").replace(":", "-")
     parser.add_argument(

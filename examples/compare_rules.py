@@ -30,7 +30,11 @@ GRID = comparison.log_grid(1e-4, 3.2)
 
 def rungs(text):
     """A type for argparse: "3:10,20:4" is 3 epochs of 10 rates, then 20 of 4."""
-    return [tuple(map(_programs.positive_integer, r.partition(":")[::2])) for r in text.split(",")]
+    pairs = [r.partition(":") for r in text.split(",")]
+    if not all(colon for _, colon, _ in pairs):
+        raise argparse.ArgumentTypeError(f"must be EPOCHS:RATES,..., not {text!r}")
+    number = _programs.positive_integer
+    return [(number(epochs), number(rates)) for epochs, _, rates in pairs]
 
 
 def rates(text):

@@ -47,7 +47,7 @@ def test_study_is_made_and_continued(start, tmp_path, capsys):
     ("options", "message"),
     [
         (["--rungs", "3:10,20:11"], "`rungs` must be (epochs, trials) pairs"),
-        (["--rungs", "3"], "must be an integer >= 1, not ''"),
+        (["--rungs", "3"], "must be EPOCHS:RATES,..., not '3'"),
         (["--rates", "nan"], "`learning_rates` must be different finite numbers > 0"),
         (["--seeds", "0"], "must be an integer >= 1"),
         (["adam"], "Did you mean Adam?"),

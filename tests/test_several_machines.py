@@ -390,6 +390,8 @@ CLUSTER = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "in
         (CLUSTER, ("--local", "2"), "unset TF_CONFIG"),
         (None, ("--local", "0"), "argument --local: must be an integer >= 1"),
         (None, ("--local", "3"), "--batch-size 128 cannot be shared by 3 workers"),
+        (None, ("--train-examples", "100"), "--train-examples must be at least --batch-size, 128"),
+        (None, ("--seed", "-1"), "argument --seed: must be an integer >= 0"),
         (None, ("--optimizer", "adam"), "Did you mean Adam?"),
         (None, ("--learning-rate", "nan"), "`learning_rate` must be"),
         (None, ("--dropout", "1"), "`dropout` must be a number in"),
