@@ -46,7 +46,7 @@ GUESSING = 0.9  # a loss over that of guessing
 LEARNED, SOLVED = 0.5, 0.15  # the same
 UNSKILLED, SKILLED = 0.1, 0.5  # share of the wrong answers of guessing that are right
 FALLEN = 0.5  # a loss over the first loss
-LAG, FORGOTTEN = 0.8, 5.0  # a loss in training over that without; times a moving average forgets
+LAG, FORGOTTEN = 0.8, 5.0  # a loss in training over that after it; times an average forgets
 PROGRESS = 0.8  # the same, or over that of guessing, of a training that learns something
 SLOW_WAY = 0.1  # of the way from the first loss to that of the labels
 FALLING = 0.99  # the last loss over that in the middle of the training
@@ -235,11 +235,12 @@ class Evidence:
 
     @property
     def averages_lag(self):
-        """Whether the model is better in training than here, by what a batch tells it of itself."""
+        """Whether the model learns in training, and does not show it without its batches."""
         layers = [e for e in self.layers if isinstance(e, keras.layers.BatchNormalization)]
         forgotten = self.steps * (1 - max((layer.momentum for layer in layers), default=0))
-        is_early = layers and forgotten < FORGOTTEN
-        return is_early and self.error is not None and self.shown_loss < LAG * self.error
+        if not layers or forgotten > FORGOTTEN or self.error is None:
+            return False
+        return self.shown_loss < min(LAG * self.error, PROGRESS * self.guessing)
 
     def _idle(self, x):
         """The share of dead ReLUs of each layer, and of units of other layers that saturate."""
@@ -780,7 +781,7 @@ def no_learning(evidence):
     middle = next(
         (v for s, v in evidence.loss.items() if 2 * evidence.age(s) >= evidence.age(step)), 0
     )
-    if evidence.averages_lag:
+    if evidence.averages_lag and not evidence.labels_are_of_other_rows:
         cause = (
             "the moving averages of BatchNormalization lag behind, as the loss in training is "
             f"{shown:.3g}. Try to train longer, or a smaller `momentum` of these layers."
