@@ -180,6 +180,7 @@ def test_inputs_just_below_and_above_a_threshold(share, is_fault):
         [layers.Normalization()],
         [layers.Lambda(lambda x: x / 255)],
         [layers.Dense(8), layers.BatchNormalization()],
+        [layers.Dense(8), layers.GroupNormalization(4)],
     ],
 )
 def test_inputs_that_the_model_scales(first):

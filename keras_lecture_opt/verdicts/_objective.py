@@ -45,7 +45,10 @@ RANGES = {
     "linear": (-np.inf, np.inf),
 }
 PASSING = (keras.layers.Flatten, keras.layers.Reshape, keras.layers.Dropout)
-NORMALIZING = (keras.layers.BatchNormalization, keras.layers.LayerNormalization)
+NORMALIZING = (
+    *(keras.layers.BatchNormalization, keras.layers.LayerNormalization),
+    keras.layers.GroupNormalization,
+)
 # Those after which values are as large as before.
 RESIZING = (
     *(keras.layers.Permute, keras.layers.RandomFlip, keras.layers.RandomRotation),
