@@ -275,16 +275,15 @@ def test_hparams_that_contradict_the_optimizer(hparams, message, tmp_path):
 
 def test_hparams_that_agree_or_cannot_be_compared():
     agreeing = {"learning_rate": 0.001, "optimizer": "adam", "weight_decay": 0.0, "batch_size": 8}
+    agreeing["name"] = "of the run, not of the optimizer"
     model = network(keras_lecture_opt.Adam(0.001))
     fit(model, EffectiveLearningRateMonitor(hparams=agreeing), epochs=1)
     model.optimizer.learning_rate = 0.0005  # as a callback does: the next part of a training
     with pytest.warns(UserWarning, match="0.001 there and 0.0005 in"):
         fit(model, EffectiveLearningRateMonitor(hparams=agreeing), epochs=1)
     schedule = optimizers.schedules.CosineDecay(0.1, 10)
-    fit(
-        network(optimizers.SGD(schedule)),
-        EffectiveLearningRateMonitor(hparams={"learning_rate": 0.1}),
-    )
+    hparams = {"learning_rate": 0.1, "optimizer": "keras.optimizers.SGD"}
+    fit(network(optimizers.SGD(schedule)), EffectiveLearningRateMonitor(hparams=hparams))
 
 
 def test_optimizers_in_containers_are_found():

@@ -469,6 +469,14 @@ def test_saturated_units_and_gradients_that_fade():
     assert found["saturated units"].value == 1
 
 
+def test_small_variables_that_are_not_finite_are_named(model):
+    rows = history()
+    rows.append(Row(200, 0, "first/bias", "weight", math.nan))
+    names = {id(v): "/".join(v.path.split("/")[-2:]) for v in model.weights}
+    [verdict], _ = judge(Evidence(rows, [model], [keras.optimizers.SGD()], names))
+    assert (verdict.fault, verdict.where, verdict.step) == ("not finite", ("first/bias",), 200)
+
+
 def test_loss_of_0_needs_no_gradient():
     """Of the hinge loss nobody knows what guessing costs."""
     model = network()
