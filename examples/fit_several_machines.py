@@ -67,7 +67,7 @@ def parse(argv=None):
         workers = args.local or workers or 1
         if args.batch_size % workers:
             parser.error(f"--batch-size {args.batch_size} cannot be shared by {workers} workers")
-        if args.batch_size > (args.train_examples or args.batch_size):
+        if args.train_examples and args.train_examples < args.batch_size:
             parser.error(f"--train-examples must be at least --batch-size, {args.batch_size}")
         if args.learning_rate is not None:
             check_argument(args.optimizer, "learning_rate", args.learning_rate)

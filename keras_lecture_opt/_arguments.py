@@ -56,27 +56,32 @@ def check_boolean(argument, value, owner=""):
     return bool(value)
 
 
-def check_path(argument, value, is_local=False):
-    """Return the path as a string, with `~` expanded."""
+def check_path(argument, value):
+    """Return the path as a string, with `~` expanded; a URL needs both of its slashes."""
+    path = _path_of(argument, value)
+    if SCHEME.match(path) and "://" not in path:  # pathlib makes one slash of two
+        has_host = not path.startswith(("file:", "hdfs:"))
+        url = path.replace(":/", "://" if has_host else ":///", 1)
+        allowed = "a string with two slashes if it is a URL"
+        raise ValueError(f"{must_be(argument, allowed, value)} Pass {url!r}.")
+    return path
+
+
+def check_local_path(argument, value):
+    """Return the path as a `pathlib.Path`, with `~` expanded; raise if it is a URL."""
+    path = _path_of(argument, value)
+    if SCHEME.match(path):
+        raise ValueError(must_be(argument, "a path in a local file system", value))
+    return pathlib.Path(path)
+
+
+def _path_of(argument, value):
     if not isinstance(value, (str, os.PathLike)) or isinstance(os.fspath(value), bytes):
         raise TypeError(must_be(argument, "a string or a pathlib.Path", value))
     path = os.fspath(value)
     if not path or "\0" in path:
         raise ValueError(must_be(argument, "a path, not empty and without a null character", value))
-    if is_local:
-        if SCHEME.match(path):
-            raise ValueError(must_be(argument, "a path in a local file system", value))
-    elif SCHEME.match(path) and "://" not in path:  # pathlib makes one slash of a URL's two
-        has_host = not path.startswith(("file:", "hdfs:"))
-        url = path.replace(":/", "://" if has_host else ":///", 1)
-        allowed = "a string with two slashes if it is a URL"
-        raise ValueError(f"{must_be(argument, allowed, value)} Pass {url!r}.")
     return os.path.expanduser(path)
-
-
-def check_local_path(argument, value):
-    """Return the path as a `pathlib.Path`, with `~` expanded; raise if it is a URL."""
-    return pathlib.Path(check_path(argument, value, is_local=True))
 
 
 def check_text(text, message):

@@ -170,9 +170,9 @@ class Study:
             runs that diverged, the sign changed where more is better.
         """
         epochs, _ = self.rungs[rung]
-        if average_last is None:
-            average_last = self.average_last
-        begin = max(0, epochs - check_integer("average_last", average_last, 1))
+        if average_last is not None:
+            average_last = check_integer("average_last", average_last, 1)
+        begin = max(0, epochs - (average_last or self.average_last))
 
         def value(rate, seed):
             rows = self.results[name, rate, seed][:epochs]

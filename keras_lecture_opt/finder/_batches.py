@@ -50,17 +50,16 @@ def _of_arrays(x, y, sample_weight, batch_size):
     allowed = "arrays of equal lengths, a tf.data.Dataset or a keras.utils.PyDataset"
     if x is None or hasattr(x, "__next__"):  # a generator: what is read is gone
         raise TypeError(must_be("x", allowed, x))
-    given = [part for part in keras.tree.flatten((x, y, sample_weight)) if part is not None]
-    lengths = {np.shape(part)[0] if np.ndim(part) else 0 for part in given}
+    data = keras.tree.map_structure(_as_array, (x, y, sample_weight))
+    lengths = {len(a) if a.ndim else 0 for a in keras.tree.flatten(data) if a is not None}
     if len(lengths) != 1 or 0 in lengths:
         found = f"arrays of {' and '.join(map(str, sorted(lengths)))} examples"
         raise ValueError(f"`x`, `y` and `sample_weight` must be {allowed}, not {found}.")
     (examples,) = lengths
-    labels = [np.asarray(part) for part in keras.tree.flatten(y) if part is not None]
-    if any(array.dtype.kind in "OSU" for array in labels):
+    if any(a.dtype.kind in "OSU" for a in keras.tree.flatten(data[1]) if a is not None):
         raise TypeError(must_be("y", "numbers", y))
-    data = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
-    arrays = [None if part is None else np.asarray(part) for part in keras.tree.flatten(data)]
+    data = keras.utils.pack_x_y_sample_weight(*data)
+    arrays = keras.tree.flatten(data)
     batch_size = check_integer("batch_size", 32 if batch_size is None else batch_size, 1)
     batch_size = min(batch_size, examples)
     random = np.random.default_rng(0)
@@ -130,6 +129,10 @@ def _rows_of(array, rows):
         return None
     some = array[rows]
     return some.astype(keras.config.floatx()) if some.dtype.kind == "f" else some
+
+
+def _as_array(part):
+    return None if part is None else np.asarray(part)
 
 
 def _as_tensor(values):

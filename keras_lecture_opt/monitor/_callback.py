@@ -215,9 +215,8 @@ class EffectiveLearningRateMonitor(keras.callbacks.Callback):
             self._show_state()
         rows = self._rows_of(logs or {})
         # A batch's logs are the epoch's so far, unless a `train_step` of one's own returns others.
-        known = {(row.step, row.quantity, repr(row.value)) for row in self._metric_rows}
-        new = [row for row in rows if (row.step, row.quantity, repr(row.value)) not in known]
-        self._add(new, is_early=False)
+        known = {*map(repr, self._metric_rows)}  # in which NaN equals NaN
+        self._add([row for row in rows if repr(row) not in known], is_early=False)
         if self._writer:
             self._writer.write(rows)
             self._writer.write_configuration(self._training.optimizers, self._clock.step)

@@ -115,7 +115,8 @@ def rates_of(monitored, learning_rates, detail, found):
         try:
             yield m, *rates_alone(m, learning_rates[id(m.optimizer)], detail)
         except Exception as error:
-            m.missing_rate = f"its formula fails: {str(error).partition(chr(10))[0]}"
+            reason = str(error).partition("\n")[0]
+            m.missing_rate = f"its formula fails: {reason}"
 
 
 def rates_alone(m, learning_rate, detail):

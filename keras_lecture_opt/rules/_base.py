@@ -114,7 +114,7 @@ class LectureOptimizer(CompiledUpdate):
             return False  # a rule of your own may call its attributes what it likes
         if hasattr(self, name) or name in self.slot_names:
             return False
-        return is_of_some_rule(name.lower()) or suggest(name, known)
+        return is_of_some_rule(name) or suggest(name, known)
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
         """Create the rule's state for these model variables, all zeros, once."""

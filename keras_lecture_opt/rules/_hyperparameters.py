@@ -139,7 +139,8 @@ def refuse_unknown(rule, arguments, known):
 
 def is_of_some_rule(name):
     """Whether an argument of some rule, here or elsewhere, has this name."""
-    return name in {*HYPERPARAMETERS, *ELSEWHERE, *DECAYS} or bool(hyperparameters_called(name))
+    lower = name.lower()
+    return lower in {*HYPERPARAMETERS, *ELSEWHERE, *DECAYS} or bool(hyperparameters_called(lower))
 
 
 def hyperparameters_called(name):

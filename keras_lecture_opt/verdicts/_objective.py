@@ -46,7 +46,8 @@ RANGES = {
 }
 PASSING = (keras.layers.Flatten, keras.layers.Reshape, keras.layers.Dropout)
 NORMALIZING = (
-    *(keras.layers.BatchNormalization, keras.layers.LayerNormalization),
+    keras.layers.BatchNormalization,
+    keras.layers.LayerNormalization,
     keras.layers.GroupNormalization,
 )
 # Those after which values are as large as before.
